@@ -1,0 +1,40 @@
+#include "base/parse.h"
+
+#include <charconv>
+#include <stdexcept>
+#include <string>
+
+namespace sluice {
+
+std::uint64_t ParseNumber(std::string_view text, std::uint64_t min, std::uint64_t max) {
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, code] = std::from_chars(text.data(), end, value);
+  if (text.empty() || code != std::errc{} || stopped != end || value < min || value > max) {
+    throw std::invalid_argument("a number from " + std::to_string(min) + " to " +
+                                std::to_string(max));
+  }
+  return value;
+}
+
+std::string_view Trim(std::string_view text) {
+  constexpr std::string_view kBlank = " \t";
+  const auto first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+}
+
+std::vector<std::string_view> SplitList(std::string_view text) {
+  std::vector<std::string_view> items;
+  text = Trim(text);
+  while (!text.empty()) {
+    const auto comma = text.find(',');
+    const std::string_view item = Trim(text.substr(0, comma));
+    if (item.empty()) throw std::invalid_argument("a list without an empty item between commas");
+    items.push_back(item);
+    text = comma == std::string_view::npos ? std::string_view{} : Trim(text.substr(comma + 1));
+  }
+  return items;
+}
+
+}  // namespace sluice

@@ -1,0 +1,18 @@
+#include "base/unique_fd.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace sluice {
+
+void UniqueFd::reset(int fd) {
+  const int old = std::exchange(fd_, fd);
+  if (old < 0) return;
+  const int saved_errno = errno;
+  // Never retried on EINTR: on Linux the descriptor is gone even then (close(2)).
+  ::close(old);
+  errno = saved_errno;
+}
+
+}  // namespace sluice

@@ -1,0 +1,25 @@
+# Every library that Sluice is built on. scripts/packages has the Debian names.
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+# Static Boost: sluice-init must start in a millisecond, and each shared library costs it some.
+set(Boost_USE_STATIC_LIBS ON)
+find_package(Boost 1.81 CONFIG REQUIRED COMPONENTS program_options json)
+find_package(fmt CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)
+if(SLUICE_BUILD_TESTS)
+  find_package(GTest CONFIG REQUIRED)
+  find_package(benchmark CONFIG REQUIRED)
+endif()
+
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
+pkg_check_modules(LIBNL REQUIRED libnl-route-3.0)
+
+# libnl is linked from its archives for the same reason as Boost.
+add_library(sluice_libnl INTERFACE)
+target_include_directories(sluice_libnl SYSTEM INTERFACE ${LIBNL_INCLUDE_DIRS})
+find_library(LIBNL_ROUTE_ARCHIVE libnl-route-3.a REQUIRED)
+find_library(LIBNL_ARCHIVE libnl-3.a REQUIRED)
+target_link_libraries(sluice_libnl INTERFACE ${LIBNL_ROUTE_ARCHIVE} ${LIBNL_ARCHIVE} m Threads::Threads)

@@ -1,0 +1,37 @@
+# How a target of ours is declared: warnings, sanitizers, header sets, tests.
+
+add_library(sluice_options INTERFACE)
+target_compile_options(sluice_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Werror)
+# Before the directories of the libraries, so that "base/error.h" is always ours.
+target_include_directories(sluice_options BEFORE INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+if(SLUICE_SANITIZE)
+  target_compile_options(sluice_options INTERFACE -fsanitize=${SLUICE_SANITIZE}
+                         -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(sluice_options INTERFACE -fsanitize=${SLUICE_SANITIZE})
+endif()
+if(SLUICE_BUILD_FUZZERS)
+  target_compile_options(sluice_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# sluice_library(NAME HEADERS a.h... SOURCES a.cc... [PUBLIC deps...] [PRIVATE deps...])
+# A static library. HEADERS are its public headers, verified to be self-contained in the dev preset.
+function(sluice_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;PUBLIC;PRIVATE")
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
+  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:sluice_options> PUBLIC ${arg_PUBLIC}
+                                PRIVATE ${arg_PRIVATE})
+endfunction()
+
+# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])
+# A GoogleTest binary; every test of it is one of CTest's, in a process of its own.
+function(sluice_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
+endfunction()

@@ -1,0 +1,17 @@
+// main() of every test binary. In CI (CI=true) a skipped test is a failed one: what was not run was
+// not proved.
+
+#include <cstdlib>
+#include <string_view>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+int main(int argc, char** argv) {
+  testing::InitGoogleMock(&argc, argv);
+  const int result = RUN_ALL_TESTS();
+  const char* const ci = std::getenv("CI");
+  const bool in_ci = ci != nullptr && std::string_view(ci) == "true";
+  const int skipped = testing::UnitTest::GetInstance()->skipped_test_count();
+  return result == 0 && in_ci && skipped > 0 ? 1 : result;
+}

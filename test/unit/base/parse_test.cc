@@ -1,0 +1,44 @@
+#include "base/parse.h"
+
+#include <limits>
+#include <stdexcept>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+TEST(ParseNumber, TakesTheWholeRange) {
+  EXPECT_EQ(ParseNumber("0", 0, 4294967295), 0U);
+  EXPECT_EQ(ParseNumber("4294967295", 0, 4294967295), 4294967295U);
+  EXPECT_EQ(ParseNumber("18446744073709551615", 0, std::numeric_limits<std::uint64_t>::max()),
+            std::numeric_limits<std::uint64_t>::max());
+}
+
+TEST(ParseNumber, RefusesEverythingElse) {
+  for (const char* text :
+       {"", " 1", "1 ", "+1", "-1", "0x10", "1.0", "1e3", "18446744073709551616", "11"}) {
+    EXPECT_THROW(ParseNumber(text, 0, 10), std::invalid_argument) << text;
+  }
+  EXPECT_THROW(ParseNumber("0", 1, 10), std::invalid_argument);
+}
+
+TEST(SplitList, ToleratesSpacesAndOneTrailingComma) {
+  EXPECT_THAT(SplitList(" a , b,c , "), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(SplitList("a,"), ElementsAre("a"));
+  EXPECT_THAT(SplitList(""), IsEmpty());
+  EXPECT_THAT(SplitList("  \t"), IsEmpty());
+}
+
+TEST(SplitList, RefusesAHole) {
+  for (const char* text : {",", ",a", "a,,b", "a,,", "a, ,b"}) {
+    EXPECT_THROW(SplitList(text), std::invalid_argument) << text;
+  }
+}
+
+}  // namespace
+}  // namespace sluice

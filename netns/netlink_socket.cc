@@ -1,0 +1,159 @@
+#include "netns/netlink_socket.h"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <utility>
+
+#include <netlink/errno.h>
+
+namespace sluice::netns {
+namespace {
+
+int OnKernelError(sockaddr_nl*, nlmsgerr* error, void* answer_pointer) {
+  auto& answer = *static_cast<KernelAnswer*>(answer_pointer);
+  answer.error = -error->error;
+  // linux/netlink.h: the message is the payload of an NLMSG_ERROR; attributes come after the copy
+  // of our request, of which NLM_F_CAPPED leaves the header only.
+  auto* const header = reinterpret_cast<nlmsghdr*>(reinterpret_cast<char*>(error) - NLMSG_HDRLEN);
+  if ((header->nlmsg_flags & NLM_F_ACK_TLVS) != 0) {
+    std::size_t skip = sizeof(*error);
+    if ((header->nlmsg_flags & NLM_F_CAPPED) == 0) skip += error->msg.nlmsg_len - NLMSG_HDRLEN;
+    const nlattr* text = nlmsg_find_attr(header, static_cast<int>(skip), NLMSGERR_ATTR_MSG);
+    if (text != nullptr) answer.sentence = nla_get_string(text);
+  }
+  return NL_STOP;
+}
+
+// How often a listing is asked for when the kernel says that it changed on the way
+// (NLM_F_DUMP_INTR): a namespace so busy that this is not enough gets an error, not a wrong list.
+constexpr int kListingAttempts = 10;
+
+// Where messages go. What is thrown must not pass through libnl's C frames.
+struct Delivery {
+  NetlinkSocket::Messages& messages;
+  std::exception_ptr failure;
+};
+
+int OnValid(nl_msg* message, void* delivery_pointer) {
+  auto& delivery = *static_cast<Delivery*>(delivery_pointer);
+  try {
+    delivery.messages.emplace_back();
+    nlmsg_get(message);
+    delivery.messages.back().reset(message);
+  } catch (...) {
+    delivery.failure = std::current_exception();
+  }
+  // Never NL_STOP: what is left of this answer would be taken for the next one's.
+  return NL_OK;
+}
+
+}  // namespace
+
+Error NetlinkError(int code, const KernelAnswer& answer, std::string doing, std::string target) {
+  ErrorKind kind = ErrorKind::kFailed;
+  std::string why = answer.error != 0 ? std::strerror(answer.error) : nl_geterror(code);
+  std::string help;
+  if (!answer.sentence.empty()) why += " (" + answer.sentence + ")";
+  if (answer.error == EPERM || (answer.error == 0 && -code == NLE_PERM)) {
+    kind = ErrorKind::kPrivilege;
+    help = "this needs CAP_NET_ADMIN in the user namespace that owns the network namespace";
+  } else if (answer.error == EAFNOSUPPORT || answer.error == EOPNOTSUPP) {
+    kind = ErrorKind::kKernelFeature;
+    help = "this kernel does not have what is asked for; was it started with ipv6.disable=1?";
+  }
+  return Error(kind, {.doing = std::move(doing),
+                      .target = std::move(target),
+                      .why = std::move(why),
+                      .help = std::move(help)});
+}
+
+NetlinkSocket::NetlinkSocket() : socket_(nl_socket_alloc()) {
+  if (!socket_) throw std::bad_alloc();
+  if (const int code = nl_connect(socket_.get(), NETLINK_ROUTE); code < 0) {
+    throw NetlinkError(code, {}, "open a netlink socket", "");
+  }
+  nl_socket_modify_err_cb(socket_.get(), NL_CB_CUSTOM, OnKernelError, &answer_);
+  // Both only improve what we get: a sentence with each refusal (since Linux 4.12), and listings
+  // that the kernel filters (since 4.20). An older kernel refuses the option and works without.
+  const int on = 1;
+  const int fd = nl_socket_get_fd(socket_.get());
+  static_cast<void>(setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)));
+  static_cast<void>(setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)));
+}
+
+int NetlinkSocket::Receive(Messages& answer) {
+  Delivery delivery{.messages = answer, .failure = nullptr};
+  nl_socket_modify_cb(socket_.get(), NL_CB_VALID, NL_CB_CUSTOM, OnValid, &delivery);
+  const int code = nl_recvmsgs_default(socket_.get());
+  nl_socket_modify_cb(socket_.get(), NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
+  if (delivery.failure) std::rethrow_exception(delivery.failure);
+  return code;
+}
+
+int NetlinkSocket::Ask(const std::string& doing, const std::string& target, const Build& build) {
+  nl_msg* raw = nullptr;
+  answer_ = {};
+  int code = build(&raw);
+  const NlPtr<nl_msg> message(raw);
+  if (code >= 0) code = nl_send_auto(socket_.get(), message.get());
+  if (code >= 0) code = nl_wait_for_ack(socket_.get());
+  if (code < 0 && answer_.error == 0) throw NetlinkError(code, answer_, doing, target);
+  return answer_.error;
+}
+
+int NetlinkSocket::Get(const std::string& doing, const std::string& target, const Build& build,
+                       Messages& answer) {
+  nl_msg* raw = nullptr;
+  answer_ = {};
+  int code = build(&raw);
+  const NlPtr<nl_msg> message(raw);
+  if (code >= 0) code = nl_send_auto(socket_.get(), message.get());
+  if (code >= 0) code = Receive(answer);
+  // After the answer comes the acknowledgement that nl_send_auto asked for.
+  if (code >= 0) code = nl_wait_for_ack(socket_.get());
+  if (code < 0 && answer_.error == 0) throw NetlinkError(code, answer_, doing, target);
+  return answer_.error;
+}
+
+NetlinkSocket::Messages NetlinkSocket::List(nl_msg* request, const std::string& doing,
+                                            int empty_errno) {
+  Messages out;
+  int code = -NLE_DUMP_INTR;
+  for (int attempt = 0; code == -NLE_DUMP_INTR && attempt < kListingAttempts; ++attempt) {
+    out.clear();
+    answer_ = {};
+    // libnl numbers a message that has no number yet, and would send this one again as it was.
+    nlmsg_hdr(request)->nlmsg_seq = NL_AUTO_SEQ;
+    code = nl_send_auto(socket_.get(), request);
+    if (code >= 0) code = Receive(out);
+  }
+  if (code >= 0) return out;
+  if (answer_.error != 0 && answer_.error == empty_errno) return {};
+  throw NetlinkError(code, answer_, doing, "");
+}
+
+NlPtr<nl_msg> NewListing(int type, const void* header, std::size_t length) {
+  NlPtr<nl_msg> out = Own(nlmsg_alloc_simple(type, NLM_F_DUMP));
+  if (nlmsg_append(out.get(), const_cast<void*>(header), length, NLMSG_ALIGNTO) < 0) {
+    throw std::bad_alloc();
+  }
+  return out;
+}
+
+NlPtr<nl_object> ParseObject(nl_msg* message) {
+  nl_object* object = nullptr;
+  const auto keep = [](nl_object* parsed, void* slot) {
+    nl_object_get(parsed);
+    *static_cast<nl_object**>(slot) = parsed;
+  };
+  const int code = nl_msg_parse(message, keep, &object);
+  if (code < 0) throw NetlinkError(code, {}, "understand a message of the kernel", "");
+  return Own(object);
+}
+
+}  // namespace sluice::netns

@@ -1,0 +1,84 @@
+#pragma once
+
+// One netlink socket of libnl, with the kernel's refusals as they were said. Private to netns: no
+// public header includes this one.
+
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+
+#include "base/error.h"
+#include "netns/route_codec.h"
+
+namespace sluice::netns {
+
+// What went wrong, as the kernel said it: libnl maps several errno values to one code of its own,
+// and drops the sentence that the kernel sends along (NLMSGERR_ATTR_MSG).
+struct KernelAnswer {
+  int error = 0;  // errno, 0 when the kernel did not refuse
+  std::string sentence;
+};
+
+// The one translator of libnl's errors. `code` is what a function of libnl returned; it counts when
+// the kernel did not refuse anything.
+Error NetlinkError(int code, const KernelAnswer& answer, std::string doing, std::string target);
+
+// A NETLINK_ROUTE socket in the namespace of the calling thread.
+class NetlinkSocket {
+ public:
+  // A function of libnl that makes a request: returns its error code, and the message through the
+  // pointer.
+  using Build = std::function<int(nl_msg**)>;
+  using Messages = std::vector<NlPtr<nl_msg>>;
+
+  NetlinkSocket();
+  NetlinkSocket(const NetlinkSocket&) = delete;
+  NetlinkSocket& operator=(const NetlinkSocket&) = delete;
+
+  // Sends a request and waits for the acknowledgement. 0, or the errno with which the kernel
+  // refused, of which Refusal() makes an Error; any other failure throws.
+  int Ask(const std::string& doing, const std::string& target, const Build& build);
+
+  // The same for a request that is answered with messages, which `answer` becomes.
+  int Get(const std::string& doing, const std::string& target, const Build& build,
+          Messages& answer);
+
+  // All messages of a listing, taken at one moment: asked for again when something changed on the
+  // way. Every failure throws, but a refusal with `empty_errno` is an empty list.
+  Messages List(nl_msg* request, const std::string& doing, int empty_errno = 0);
+
+  Error Refusal(std::string doing, std::string target) const {
+    return NetlinkError(0, answer_, std::move(doing), std::move(target));
+  }
+
+ private:
+  struct Free {
+    void operator()(nl_sock* socket) const { nl_socket_free(socket); }
+  };
+
+  // Receives until the answer to the last request is complete; libnl's code.
+  int Receive(Messages& answer);
+
+  std::unique_ptr<nl_sock, Free> socket_;
+  KernelAnswer answer_;
+};
+
+// A request to list everything that `header`, a struct of rtnetlink(7), describes.
+NlPtr<nl_msg> NewListing(int type, const void* header, std::size_t length);
+
+// The object in `message`, as libnl-route parses it. It is the caller's, so that nothing is thrown
+// through libnl's frames.
+NlPtr<nl_object> ParseObject(nl_msg* message);
+
+template <typename Object>
+NlPtr<Object> Parse(nl_msg* message) {
+  return NlPtr<Object>(reinterpret_cast<Object*>(ParseObject(message).release()));
+}
+
+}  // namespace sluice::netns

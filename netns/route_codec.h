@@ -1,0 +1,90 @@
+#pragma once
+
+// Between our values and libnl's objects and messages. Private to netns: no public header includes
+// this one.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <netlink/addr.h>
+#include <netlink/msg.h>
+#include <netlink/object.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/route.h>
+#include <netlink/route/rule.h>
+
+#include "netns/route_values.h"
+
+namespace sluice::netns {
+
+// How libnl lets go of each of its types, for std::unique_ptr.
+struct NlDelete {
+  void operator()(nl_msg* message) const { nlmsg_free(message); }
+  void operator()(nl_object* object) const { nl_object_put(object); }
+  void operator()(nl_addr* address) const { nl_addr_put(address); }
+  void operator()(rtnl_addr* address) const { rtnl_addr_put(address); }
+  void operator()(rtnl_link* link) const { rtnl_link_put(link); }
+  void operator()(rtnl_route* route) const { rtnl_route_put(route); }
+  void operator()(rtnl_rule* rule) const { rtnl_rule_put(rule); }
+};
+template <typename T>
+using NlPtr = std::unique_ptr<T, NlDelete>;
+
+// libnl returns null when memory is out; throws std::bad_alloc then.
+template <typename T>
+NlPtr<T> Own(T* pointer) {
+  if (pointer == nullptr) throw std::bad_alloc();
+  return NlPtr<T>(pointer);
+}
+
+// AF_INET or AF_INET6.
+int AddressFamily(Family family);
+
+NlPtr<nl_addr> EncodeAddress(const IpAddress& ip, int prefix_length);
+NlPtr<rtnl_addr> EncodeInterfaceAddress(int link_index, const InterfaceAddress& address);
+NlPtr<rtnl_rule> EncodeRule(const PolicyRule& rule);
+// `link_index` finds the index of a device; it throws when there is none.
+template <typename LinkIndex>
+NlPtr<rtnl_route> EncodeRoute(const Route& route, LinkIndex link_index);
+
+// What the kernel sent. Links of a listed address and route are left to the caller, who knows
+// names.
+Link DecodeLink(rtnl_link* link);
+AddressEntry DecodeAddress(rtnl_addr* address);
+// `link_name` gives the name of an index.
+template <typename LinkName>
+Route DecodeRoute(rtnl_route* route, LinkName link_name);
+// From the message itself: libnl passes over attributes that it does not know, and a rule that asks
+// for more than we can express must not be taken for one of ours.
+PolicyRule DecodeRule(const nlmsghdr* message);
+
+// --- the parts of a route that do not depend on names ---
+NlPtr<rtnl_route> EncodeRouteHead(const Route& route);
+NlPtr<rtnl_route> AddNextHop(NlPtr<rtnl_route> route, const NextHop& hop, int link_index);
+Route DecodeRouteHead(rtnl_route* route);
+std::optional<IpAddress> DecodeIp(nl_addr* address);
+
+template <typename LinkIndex>
+NlPtr<rtnl_route> EncodeRoute(const Route& route, LinkIndex link_index) {
+  NlPtr<rtnl_route> out = EncodeRouteHead(route);
+  for (const NextHop& hop : route.next_hops) {
+    out = AddNextHop(std::move(out), hop, hop.device.empty() ? 0 : link_index(hop.device));
+  }
+  return out;
+}
+
+template <typename LinkName>
+Route DecodeRoute(rtnl_route* route, LinkName link_name) {
+  Route out = DecodeRouteHead(route);
+  for (int i = 0; i < rtnl_route_get_nnexthops(route); ++i) {
+    rtnl_nexthop* const hop = rtnl_route_nexthop_n(route, i);
+    const int index = rtnl_route_nh_get_ifindex(hop);
+    out.next_hops.push_back({.device = index == 0 ? std::string() : link_name(index),
+                             .gateway = DecodeIp(rtnl_route_nh_get_gateway(hop))});
+  }
+  return out;
+}
+
+}  // namespace sluice::netns

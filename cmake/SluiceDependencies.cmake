@@ -23,3 +23,8 @@ target_include_directories(sluice_libnl SYSTEM INTERFACE ${LIBNL_INCLUDE_DIRS})
 find_library(LIBNL_ROUTE_ARCHIVE libnl-route-3.a REQUIRED)
 find_library(LIBNL_ARCHIVE libnl-3.a REQUIRED)
 target_link_libraries(sluice_libnl INTERFACE ${LIBNL_ROUTE_ARCHIVE} ${LIBNL_ARCHIVE} m Threads::Threads)
+
+# spdlog and fmt compiled in: a shared fmt would cost sluice-init a tenth of its start.
+add_library(sluice_log INTERFACE)
+target_compile_definitions(sluice_log INTERFACE SPDLOG_FMT_EXTERNAL)
+target_link_libraries(sluice_log INTERFACE fmt::fmt-header-only)

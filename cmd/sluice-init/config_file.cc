@@ -1,0 +1,77 @@
+#include "cmd/sluice-init/config_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+#include <boost/json.hpp>
+
+#include "base/error.h"
+#include "cmd/sluice-init/option_table.h"
+
+namespace sluice::init {
+namespace {
+
+namespace json = boost::json;
+
+// A configuration is a page of text; what is larger is a mistake (a wrong path, a device).
+constexpr std::streamsize kMaxBytes = 4 << 20;
+
+[[noreturn]] void Refuse(const std::string& path, std::string why, std::string help = {}) {
+  throw Error(ErrorKind::kUsage, {.doing = "read the configuration file",
+                                  .target = path,
+                                  .why = std::move(why),
+                                  .help = std::move(help)});
+}
+
+std::string Scalar(const json::value& value, const std::string& key, const std::string& path) {
+  if (value.is_string()) return std::string(value.as_string());
+  if (value.is_int64() || value.is_uint64()) return json::serialize(value);
+  Refuse(path, "the value of \"" + key + "\" is " + json::serialize(value),
+         "expected a string, a whole number, true or false, or a list of strings and numbers");
+}
+
+std::string Text(const json::value& value, const std::string& key, const std::string& path) {
+  if (value.is_bool()) return value.as_bool() ? "true" : "false";
+  if (!value.is_array()) return Scalar(value, key, path);
+  std::string out;
+  for (const json::value& item : value.as_array()) {
+    if (!out.empty()) out += ",";
+    out += Scalar(item, key, path);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::map<std::string, Setting> ParseConfig(std::string_view text, const std::string& path) {
+  json::error_code code;
+  // A bound on nesting, so that no file can exhaust the stack.
+  const json::value parsed = json::parse(text, code, {}, {.max_depth = 4});
+  if (code) Refuse(path, "not JSON: " + code.message());
+  if (!parsed.is_object()) Refuse(path, "expected one JSON object with flag names as keys");
+  std::map<std::string, Setting> out;
+  for (const auto& [key, value] : parsed.as_object()) {
+    const std::string name(key);
+    const OptionSpec* option = FindOption(name);
+    if (option == nullptr) Refuse(path, "there is no flag \"" + name + "\"", "see --help");
+    if (name == "config") Refuse(path, "a configuration file cannot name another one");
+    out[name] = {Text(value, name, path), "\"" + name + "\" in " + path, false};
+  }
+  return out;
+}
+
+std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) Refuse(path, std::strerror(errno));
+  std::string text(static_cast<std::size_t>(kMaxBytes) + 1, '\0');
+  file.read(text.data(), kMaxBytes + 1);
+  if (file.bad()) Refuse(path, "it cannot be read");
+  if (file.gcount() > kMaxBytes) Refuse(path, "it is larger than 4 MiB");
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return ParseConfig(text, path);
+}
+
+}  // namespace sluice::init

@@ -1,0 +1,119 @@
+#include "cmd/sluice-init/network_steps.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace sluice::init {
+namespace {
+
+using netns::InterfaceAddress;
+
+InterfaceAddress PassthroughAddress() {
+  return InterfaceAddress::Host(iptables::PassthroughSource(Family::kIpv6));
+}
+
+template <typename T>
+bool Contains(const std::vector<T>& values, const T& value) {
+  return std::ranges::find(values, value) != values.end();
+}
+
+}  // namespace
+
+bool PassthroughAddressStep::Differs() {
+  const auto addresses = socket_.Addresses(Family::kIpv6);
+  const bool there = std::ranges::any_of(addresses, [](const netns::AddressEntry& entry) {
+    return entry.link == "lo" && entry.address == PassthroughAddress();
+  });
+  return there != wanted_;
+}
+
+void PassthroughAddressStep::Set(bool there) {
+  if (!there) {
+    socket_.RemoveAddress("lo", PassthroughAddress());
+    return;
+  }
+  try {
+    socket_.AddAddress("lo", PassthroughAddress());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
+    // Failing closed: whether to go on without IPv6 is the user's decision (trap 13).
+    ErrorText text = error.text();
+    text.help = "set net.ipv6.conf.lo.disable_ipv6=0, or pass --ipv6 off to leave IPv6 uncaptured";
+    throw Error(ErrorKind::kKernelFeature, std::move(text));
+  }
+}
+
+std::string PolicyRoutingStep::Name() const {
+  return "policy routing (" + std::string(sluice::Name(family_)) + ")";
+}
+
+std::string PolicyRoutingStep::Summary() const {
+  return wanted_ ? "1 rule, 1 route" : "nothing of ours";
+}
+
+netns::Route PolicyRoutingStep::LocalDefault(std::uint32_t table) const {
+  const IpAddress any = family_ == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
+  return {.destination = Cidr(any, 0),
+          .type = netns::RouteType::kLocal,
+          .table = table,
+          .next_hops = {{.device = "lo", .gateway = {}}}};
+}
+
+PolicyRoutingStep::State PolicyRoutingStep::Wanted() const {
+  if (!wanted_) return {};
+  return {.rules = {{.family = family_,
+                     .priority = kPolicyRulePriority,
+                     .mark = wanted_->mark.value,
+                     .mask = wanted_->mark.mask,
+                     .table = wanted_->route_table}},
+          .routes = {LocalDefault(wanted_->route_table)}};
+}
+
+PolicyRoutingStep::State PolicyRoutingStep::Read() const {
+  State state;
+  std::vector<std::uint32_t> tables;
+  for (const netns::PolicyRule& rule : socket_.Rules(family_)) {
+    if (rule.priority != kPolicyRulePriority || rule.mask == 0 || rule.has_more) continue;
+    state.rules.push_back(rule);
+    if (!Contains(tables, rule.table)) tables.push_back(rule.table);
+  }
+  for (const std::uint32_t table : tables) {
+    const netns::Route ours = LocalDefault(table);
+    for (const netns::Route& route : socket_.Routes(family_, table)) {
+      if (Satisfies(route, ours)) state.routes.push_back(ours);
+    }
+  }
+  return state;
+}
+
+bool PolicyRoutingStep::Differs() { return Read() != Wanted(); }
+
+void PolicyRoutingStep::Change(const State& from, const State& to) {
+  for (const netns::PolicyRule& rule : to.rules) {
+    if (!Contains(from.rules, rule)) socket_.AddRule(rule);
+  }
+  for (const netns::Route& route : to.routes) {
+    if (!Contains(from.routes, route)) socket_.AddRoute(route);
+  }
+  for (const netns::Route& route : from.routes) {
+    if (!Contains(to.routes, route)) socket_.RemoveRoute(route);
+  }
+  for (const netns::PolicyRule& rule : from.rules) {
+    if (!Contains(to.rules, rule)) socket_.RemoveRule(rule);
+  }
+}
+
+void PolicyRoutingStep::Apply() {
+  before_ = Read();
+  try {
+    Change(before_, Wanted());
+  } catch (const Error&) {
+    Change(Read(), before_);
+    throw;
+  }
+}
+
+void PolicyRoutingStep::Undo() { Change(Read(), before_); }
+
+}  // namespace sluice::init

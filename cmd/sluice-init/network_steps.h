@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "iptables/capture_rules.h"
+#include "iptables/transaction.h"
+#include "netns/route_socket.h"
+
+// What a capture needs beside netfilter rules, as steps of the same transaction. They go by
+// ownership, as the rules do: what is found under our address and our priority is ours.
+namespace sluice::init {
+
+// The priority of our policy rules: before the main table (32766), behind the local one (0), and
+// always the same, so that a rule is never there twice.
+inline constexpr std::uint32_t kPolicyRulePriority = 13370;
+
+// ::6/128 on lo is there, or is not. IPv4 needs nothing: lo holds all of 127.0.0.0/8.
+class PassthroughAddressStep : public iptables::Step {
+ public:
+  PassthroughAddressStep(netns::RouteSocket& socket, bool wanted)
+      : socket_(socket), wanted_(wanted) {}
+
+  std::string Name() const override { return "address ::6/128 on lo"; }
+  bool Differs() override;
+  void Apply() override { Set(wanted_); }
+  void Undo() override { Set(!wanted_); }
+  std::string Summary() const override { return wanted_ ? "there" : "nothing of ours"; }
+
+ private:
+  void Set(bool there);
+
+  netns::RouteSocket& socket_;
+  bool wanted_;
+};
+
+// The policy rule of one family, and the route in its table, are there as wanted, and no other ones
+// of ours. The rule is the first to come and the last to go: as long as there is a route of ours a
+// rule tells its table.
+class PolicyRoutingStep : public iptables::Step {
+ public:
+  PolicyRoutingStep(netns::RouteSocket& socket, Family family,
+                    std::optional<iptables::PolicyRouting> wanted)
+      : socket_(socket), family_(family), wanted_(wanted) {}
+
+  std::string Name() const override;
+  bool Differs() override;
+  void Apply() override;
+  void Undo() override;
+  std::string Summary() const override;
+
+ private:
+  struct State {
+    std::vector<netns::PolicyRule> rules;
+    std::vector<netns::Route> routes;
+    friend bool operator==(const State&, const State&) = default;
+  };
+
+  State Read() const;
+  State Wanted() const;
+  void Change(const State& from, const State& to);
+  netns::Route LocalDefault(std::uint32_t table) const;
+
+  netns::RouteSocket& socket_;
+  Family family_;
+  std::optional<iptables::PolicyRouting> wanted_;
+  State before_;
+};
+
+}  // namespace sluice::init

@@ -1,0 +1,73 @@
+#include "cmd/sluice-init/report.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <boost/json.hpp>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace sluice::init {
+namespace {
+
+namespace json = boost::json;
+
+double Milliseconds(std::chrono::microseconds duration) {
+  return static_cast<double>(duration.count()) / 1000;
+}
+
+void PrintText(const Report& report) {
+  spdlog::logger log("sluice-init", std::make_shared<spdlog::sinks::stderr_sink_st>());
+  log.set_pattern("%n: %l: %v");
+  for (const std::string& warning : report.warnings) log.warn("{}", warning);
+  if (report.error) {
+    log.error("{} (exit code {})", report.error->what(), report.exit_code());
+    return;
+  }
+  for (const iptables::StepResult& step : report.steps) {
+    // What is not ours and is not there is not worth a line.
+    if (!step.changed && step.summary == "nothing of ours") continue;
+    log.info("{}: {}: {}", step.name, step.changed ? "changed" : "already in place", step.summary);
+  }
+  log.info("{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
+           report.changed() ? "done" : "already in place, nothing written",
+           Milliseconds(report.duration));
+}
+
+}  // namespace
+
+bool Report::changed() const { return std::ranges::any_of(steps, &iptables::StepResult::changed); }
+
+std::string ToJson(const Report& report) {
+  json::object out;
+  out["action"] = report.action;
+  out["result"] = report.error ? "error" : "ok";
+  out["exit_code"] = report.exit_code();
+  out["changed"] = !report.error && report.changed();
+  out["network_namespace"] = report.network_namespace;
+  json::array& steps = out["steps"].emplace_array();
+  for (const iptables::StepResult& step : report.steps) {
+    steps.push_back({{"name", step.name}, {"changed", step.changed}, {"summary", step.summary}});
+  }
+  out["warnings"] = json::value_from(report.warnings);
+  if (report.error) {
+    const ErrorText& text = report.error->text();
+    out["error"] = {{"kind", Name(report.error->kind())},
+                    {"doing", text.doing},
+                    {"target", text.target},
+                    {"why", text.why},
+                    {"help", text.help}};
+  }
+  out["duration_ms"] = Milliseconds(report.duration);
+  return json::serialize(out);
+}
+
+void Print(const Report& report, LogFormat format) {
+  if (format == LogFormat::kText) {
+    PrintText(report);
+  } else {
+    std::fprintf(stderr, "%s\n", ToJson(report).c_str());
+  }
+}
+
+}  // namespace sluice::init

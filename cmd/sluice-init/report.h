@@ -1,0 +1,33 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cmd/sluice-init/init_config.h"
+#include "iptables/transaction.h"
+
+namespace sluice::init {
+
+// What a run came to, for people and for machines.
+struct Report {
+  std::string action;             // "apply", "clean-up", "dry run", ...
+  std::string network_namespace;  // "net:[4026531840]"
+  std::vector<iptables::StepResult> steps;
+  std::vector<std::string> warnings;
+  std::optional<Error> error;
+  std::chrono::microseconds duration{0};
+
+  bool changed() const;
+  int exit_code() const { return error ? error->exit_code() : 0; }
+};
+
+// Writes it to stderr: lines for people, or one JSON object.
+void Print(const Report& report, LogFormat format);
+
+// The JSON object, on one line.
+std::string ToJson(const Report& report);
+
+}  // namespace sluice::init

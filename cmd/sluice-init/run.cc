@@ -1,0 +1,87 @@
+#include "cmd/sluice-init/run.h"
+
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <optional>
+
+#include "base/error.h"
+#include "cmd/sluice-init/host.h"
+#include "cmd/sluice-init/init_config.h"
+#include "cmd/sluice-init/plan.h"
+#include "cmd/sluice-init/report.h"
+#include "cmd/version.h"
+#include "iptables/capture_rules.h"
+#include "iptables/restore_text.h"
+#include "netns/namespace.h"
+#include "netns/route_socket.h"
+
+namespace sluice::init {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+void DryRun(InitConfig& config, Report& report) {
+  report.action = "dry run";
+  FillFromHost(config);
+  Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
+}
+
+void Apply(InitConfig& config, Report& report) {
+  report.action = config.cleanup_only ? "clean-up" : "apply";
+  if (!config.cleanup_only) FillFromHost(config);
+  netns::RouteSocket socket;
+  std::vector<std::string> warnings;
+  const auto steps = PlanSteps(config, socket, warnings);
+  report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
+  config.warnings.insert(config.warnings.end(), warnings.begin(), warnings.end());
+}
+
+void Execute(InitConfig& config, Report& report) {
+  if (!config.network_namespace.empty()) {
+    netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
+  }
+  report.network_namespace = netns::Namespace::Current().Identity().ToString();
+  if (config.dry_run) {
+    DryRun(config, report);
+  } else {
+    Apply(config, report);
+  }
+}
+
+}  // namespace
+
+int Run(const std::vector<std::string>& arguments, const Environment& environment) {
+  const auto start = Clock::now();
+  Report report;
+  report.action = "read the configuration";
+  LogFormat format = LogFormat::kText;
+  std::vector<std::string> warnings;
+  try {
+    const Settings settings = ParseCommandLine(arguments, environment);
+    if (settings.command == Command::kHelp) return Write(HelpText()), 0;
+    if (settings.command == Command::kVersion) return Write("sluice-init " SLUICE_VERSION "\n"), 0;
+    // Known before anything else can fail, so that a machine can read of that, too.
+    if (settings.Text("log-format") == "json") format = LogFormat::kJson;
+    if (settings.Bool("print-config")) return Write(DescribeSettings(settings)), 0;
+    InitConfig config = ToInitConfig(settings);
+    try {
+      Execute(config, report);
+    } catch (const Error& error) {
+      report.error = error;
+    }
+    report.warnings = config.warnings;
+  } catch (const Error& error) {
+    report.error = error;
+  } catch (const std::exception& error) {
+    report.error = Error(ErrorKind::kFailed,
+                         {.doing = report.action, .target = {}, .why = error.what(), .help = {}});
+  }
+  report.duration = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+  Print(report, format);
+  return report.exit_code();
+}
+
+}  // namespace sluice::init

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cmd/sluice-init/settings.h"
+
+namespace sluice::init {
+
+// The program: does what the command line says, prints, and returns the exit code. `arguments` are
+// without the program's name.
+int Run(const std::vector<std::string>& arguments, const Environment& environment);
+
+}  // namespace sluice::init

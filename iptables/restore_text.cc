@@ -1,0 +1,102 @@
+#include "iptables/restore_text.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "iptables/rule_text.h"
+
+namespace sluice::iptables {
+namespace {
+
+// The rules of one chain of one family, as "-A CHAIN ..." lines.
+struct ChainText {
+  std::string name;
+  std::vector<std::string> lines;
+};
+
+std::vector<ChainText> ChainTexts(const TableRules& rules) {
+  std::vector<ChainText> out;
+  const auto line = [](std::string_view chain, const Rule& rule) {
+    return "-A " + std::string(chain) + " " + ToText(rule);
+  };
+  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+    ChainText text{.name = std::string(Name(hook)), .lines = {}};
+    for (const EntryJump& jump : rules.jumps) {
+      if (jump.hook == hook) text.lines.push_back(line(text.name, jump.rule));
+    }
+    if (!text.lines.empty()) out.push_back(std::move(text));
+  }
+  for (const Chain& chain : rules.chains) {
+    ChainText text{.name = chain.name, .lines = {}};
+    for (const Rule& rule : chain.rules) text.lines.push_back(line(chain.name, rule));
+    out.push_back(std::move(text));
+  }
+  return out;
+}
+
+std::string Section(Table table, const std::vector<std::string>& chains, const std::string& lines) {
+  std::string out = "*" + std::string(Name(table)) + "\n";
+  for (const std::string& chain : chains) out += ":" + chain + " - [0:0]\n";
+  return out + lines + "COMMIT\n";
+}
+
+std::vector<std::string> ChainNames(const TableRules& rules) {
+  std::vector<std::string> names;
+  for (const Chain& chain : rules.chains) names.push_back(chain.name);
+  return names;
+}
+
+void Append(std::string& out, const std::vector<std::string>& lines, std::string_view prefix = "") {
+  for (const std::string& line : lines) {
+    out += prefix;
+    out += line;
+    out += '\n';
+  }
+}
+
+// Each chain in the order of `v4`, then what only `v6` has. A chain that is the same in both is
+// written once; of any other one, each family's lines are marked.
+std::string MergedSection(const TableRules& v4, const TableRules& v6) {
+  std::vector<std::string> names = ChainNames(v4);
+  for (const std::string& name : ChainNames(v6)) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  std::string lines;
+  std::vector<ChainText> left = ChainTexts(v6);
+  for (const ChainText& chain : ChainTexts(v4)) {
+    const auto twin = std::ranges::find(left, chain.name, &ChainText::name);
+    const bool same = twin != left.end() && twin->lines == chain.lines;
+    Append(lines, chain.lines, same ? "" : "-4 ");
+    if (twin == left.end()) continue;
+    if (!same) Append(lines, twin->lines, "-6 ");
+    left.erase(twin);
+  }
+  for (const ChainText& chain : left) Append(lines, chain.lines, "-6 ");
+  return Section(v4.table, names, lines);
+}
+
+}  // namespace
+
+std::string RestoreText(const FamilyRules& rules) {
+  std::string out;
+  for (const TableRules& table : rules.tables) {
+    if (table.empty()) continue;
+    std::string lines;
+    for (const ChainText& chain : ChainTexts(table)) Append(lines, chain.lines);
+    out += Section(table.table, ChainNames(table), lines);
+  }
+  return out;
+}
+
+std::string RestoreText(const RuleSet& rules) {
+  if (rules.v6.empty()) return RestoreText(rules.v4);
+  std::string out;
+  for (const Table table : kTables) {
+    const TableRules& v4 = rules.v4.table(table);
+    const TableRules& v6 = rules.v6.table(table);
+    if (!v4.empty() || !v6.empty()) out += MergedSection(v4, v6);
+  }
+  return out;
+}
+
+}  // namespace sluice::iptables

@@ -1,0 +1,18 @@
+#include "iptables/table_step.h"
+
+namespace sluice::iptables {
+
+bool TableStep::Differs() { return force_ || !Equal(ReadTable(family_, wanted_.table), wanted_); }
+
+void TableStep::Apply() { before_ = ReplaceTable(family_, wanted_); }
+
+void TableStep::Undo() { RestoreTable(family_, wanted_.table, before_); }
+
+std::string TableStep::Summary() const {
+  if (wanted_.empty()) return "nothing of ours";
+  std::size_t rules = wanted_.jumps.size();
+  for (const Chain& chain : wanted_.chains) rules += chain.rules.size();
+  return std::to_string(wanted_.chains.size()) + " chains, " + std::to_string(rules) + " rules";
+}
+
+}  // namespace sluice::iptables

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "iptables/rule.h"
+#include "iptables/transaction.h"
+#include "iptables/xtables.h"
+
+namespace sluice::iptables {
+
+// One table of one family as a step of a transaction: what is ours there becomes `wanted`. An empty
+// `wanted` removes all that is ours; a table that the kernel has not made is not made for that.
+class TableStep : public Step {
+ public:
+  // With `force` the table is written even when nothing differs.
+  TableStep(Family family, TableRules wanted, bool force = false)
+      : family_(family), wanted_(std::move(wanted)), force_(force) {}
+
+  std::string Name() const override { return Describe(family_, wanted_.table); }
+  bool Differs() override;
+  void Apply() override;
+  void Undo() override;
+  std::string Summary() const override;
+
+  Family family() const { return family_; }
+
+ private:
+  Family family_;
+  TableRules wanted_;
+  bool force_;
+  TableState before_;
+};
+
+}  // namespace sluice::iptables

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace sluice::iptables {
+
+// Something that is to become so, and can be put back: the rules of a table, an address, a route.
+// Functions throw sluice::Error.
+class Step {
+ public:
+  virtual ~Step() = default;
+
+  // What it is about: "nat table (IPv4)".
+  virtual std::string Name() const = 0;
+
+  // Whether the kernel has something else than what is wanted. Changes nothing.
+  virtual bool Differs() = 0;
+
+  // Makes it so: all of it, or nothing and an exception. Remembers what was there.
+  virtual void Apply() = 0;
+
+  // After Apply: puts back what was there.
+  virtual void Undo() = 0;
+
+  // After Apply: false when it turned out that there was nothing it could do.
+  virtual bool Changed() const { return true; }
+
+  // After Apply, what was done: "4 chains, 17 rules". Otherwise what is there.
+  virtual std::string Summary() const = 0;
+};
+
+// What became of one step.
+struct StepResult {
+  std::string name;
+  bool changed = false;
+  std::string summary;
+};
+
+struct TransactionResult {
+  std::vector<StepResult> steps;
+
+  bool changed() const;
+};
+
+// Brings about all of `steps`, in their order, or none.
+//
+// Where nothing differs nothing is written, and no lock is taken. Otherwise: takes the lock,
+// waiting up to `lock_wait`; looks again, because whoever held it may have done the work; applies
+// what differs. When a step fails the ones before it are undone, last first, and its Error goes on;
+// when one of them cannot be undone the Error says so.
+TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps,
+                                 std::chrono::milliseconds lock_wait);
+
+}  // namespace sluice::iptables

@@ -1,0 +1,389 @@
+#include "iptables/xtables.h"
+
+// The only file that knows libiptc.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include <libiptc/libip6tc.h>
+#include <libiptc/libiptc.h>
+
+#include "base/unique_fd.h"
+#include "iptables/xt_entry.h"
+#include "iptables/xtables_errors.h"
+
+namespace sluice::iptables {
+namespace {
+
+// The two halves of libiptc have the same functions under two names.
+struct V4 {
+  using Entry = ipt_entry;
+  static constexpr Family kFamily = Family::kIpv4;
+  static constexpr auto* init = iptc_init;
+  static constexpr auto* free = iptc_free;
+  static constexpr auto* first_chain = iptc_first_chain;
+  static constexpr auto* next_chain = iptc_next_chain;
+  static constexpr auto* first_rule = iptc_first_rule;
+  static constexpr auto* next_rule = iptc_next_rule;
+  static constexpr auto* get_target = iptc_get_target;
+  static constexpr auto* builtin = iptc_builtin;
+  static constexpr auto* is_chain = iptc_is_chain;
+  static constexpr auto* create_chain = iptc_create_chain;
+  static constexpr auto* delete_chain = iptc_delete_chain;
+  static constexpr auto* flush_entries = iptc_flush_entries;
+  static constexpr auto* append_entry = iptc_append_entry;
+  static constexpr auto* insert_entry = iptc_insert_entry;
+  static constexpr auto* delete_num_entry = iptc_delete_num_entry;
+  static constexpr auto* commit = iptc_commit;
+};
+struct V6 {
+  using Entry = ip6t_entry;
+  static constexpr Family kFamily = Family::kIpv6;
+  static constexpr auto* init = ip6tc_init;
+  static constexpr auto* free = ip6tc_free;
+  static constexpr auto* first_chain = ip6tc_first_chain;
+  static constexpr auto* next_chain = ip6tc_next_chain;
+  static constexpr auto* first_rule = ip6tc_first_rule;
+  static constexpr auto* next_rule = ip6tc_next_rule;
+  static constexpr auto* get_target = ip6tc_get_target;
+  static constexpr auto* builtin = ip6tc_builtin;
+  static constexpr auto* is_chain = ip6tc_is_chain;
+  static constexpr auto* create_chain = ip6tc_create_chain;
+  static constexpr auto* delete_chain = ip6tc_delete_chain;
+  static constexpr auto* flush_entries = ip6tc_flush_entries;
+  static constexpr auto* append_entry = ip6tc_append_entry;
+  static constexpr auto* insert_entry = ip6tc_insert_entry;
+  static constexpr auto* delete_num_entry = ip6tc_delete_num_entry;
+  static constexpr auto* commit = ip6tc_commit;
+};
+
+// A chain's name in the array that libiptc takes.
+class Label {
+ public:
+  explicit Label(std::string_view name) {
+    std::memcpy(text_.data(), name.data(), std::min(name.size(), text_.size() - 1));
+  }
+  const char* get() const { return text_.data(); }
+
+ private:
+  std::array<char, sizeof(xt_chainlabel)> text_{};
+};
+
+bool Equal(const InstalledChain& installed, const Chain& wanted) {
+  return std::ranges::equal(
+      installed.rules, wanted.rules,
+      [](const InstalledRule& have, const Rule& want) { return have.rule == std::optional(want); });
+}
+
+bool JumpsEqual(const std::vector<InstalledJump>& installed, const std::vector<EntryJump>& wanted) {
+  // Within one built-in chain the order counts; between them there is none.
+  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+    std::vector<std::optional<Rule>> have;
+    std::vector<std::optional<Rule>> want;
+    for (const InstalledJump& jump : installed) {
+      if (jump.chain == Name(hook)) have.push_back(jump.rule.rule);
+    }
+    for (const EntryJump& jump : wanted) {
+      if (jump.hook == hook) want.emplace_back(jump.rule);
+    }
+    if (have != want) return false;
+  }
+  return std::ranges::all_of(installed, [](const InstalledJump& jump) {
+    return jump.chain == Name(Hook::kPrerouting) || jump.chain == Name(Hook::kOutput);
+  });
+}
+
+// A snapshot of one table, edited in memory and committed as a whole. The functions throw the
+// errno of libiptc as Failure; who called knows what was being done.
+template <typename Api>
+class Handle {
+ public:
+  struct Failure {
+    int saved_errno;
+  };
+
+  explicit Handle(Table table) : handle_(Api::init(std::string(Name(table)).c_str())) {
+    if (!handle_) throw InitError(errno, Api::kFamily, table);
+  }
+
+  TableState Read() const {
+    TableState state;
+    state.exists = true;
+    for (const char* chain = Api::first_chain(get()); chain != nullptr;
+         chain = Api::next_chain(get())) {
+      ReadChain(chain, state);
+    }
+    return state;
+  }
+
+  void Flush(std::string_view chain) { Check(Api::flush_entries(Label(chain).get(), get())); }
+  void Delete(std::string_view chain) { Check(Api::delete_chain(Label(chain).get(), get())); }
+  void Create(std::string_view chain) {
+    if (Api::is_chain(Label(chain).get(), get()) == 0) {
+      Check(Api::create_chain(Label(chain).get(), get()));
+    }
+  }
+  void Append(std::string_view chain, std::span<const std::byte> entry) {
+    Check(Api::append_entry(Label(chain).get(), Entry(entry), get()));
+  }
+  void Insert(std::string_view chain, std::span<const std::byte> entry, unsigned int position) {
+    Check(Api::insert_entry(Label(chain).get(), Entry(entry), position, get()));
+  }
+  void DeleteRule(std::string_view chain, unsigned int position) {
+    Check(Api::delete_num_entry(Label(chain).get(), position, get()));
+  }
+  unsigned int RuleCount(std::string_view chain) const {
+    unsigned int count = 0;
+    const Label label(chain);
+    for (auto* entry = Api::first_rule(label.get(), get()); entry != nullptr;
+         entry = Api::next_rule(entry, get())) {
+      ++count;
+    }
+    return count;
+  }
+
+  // False when the table has changed since it was read.
+  bool Commit() {
+    if (Api::commit(get()) != 0) return true;
+    if (errno == EAGAIN) return false;
+    throw Failure{errno};
+  }
+
+ private:
+  struct Free {
+    void operator()(xtc_handle* handle) const { Api::free(handle); }
+  };
+
+  xtc_handle* get() const { return handle_.get(); }
+
+  static void Check(int succeeded) {
+    if (succeeded == 0) throw Failure{errno};
+  }
+
+  static const typename Api::Entry* Entry(std::span<const std::byte> entry) {
+    return reinterpret_cast<const typename Api::Entry*>(entry.data());
+  }
+
+  InstalledRule ReadRule(const typename Api::Entry* entry) const {
+    const auto* bytes = reinterpret_cast<const std::byte*>(entry);
+    InstalledRule rule{.rule = {},
+                       .target = Api::get_target(entry, get()),
+                       .counters = {entry->counters.pcnt, entry->counters.bcnt},
+                       .entry = {bytes, bytes + entry->next_offset}};
+    rule.rule = DecodeEntry(rule.entry, rule.target, Api::kFamily);
+    return rule;
+  }
+
+  void ReadChain(const std::string& name, TableState& state) const {
+    const bool owned = IsOwnedChain(name);
+    const bool builtin = Api::builtin(name.c_str(), get()) != 0;
+    InstalledChain chain{.name = name, .rules = {}};
+    unsigned int position = 0;
+    for (auto* entry = Api::first_rule(name.c_str(), get()); entry != nullptr;
+         entry = Api::next_rule(entry, get()), ++position) {
+      if (owned) {
+        chain.rules.push_back(ReadRule(entry));
+      } else if (const std::string target = Api::get_target(entry, get()); IsOwnedChain(target)) {
+        if (builtin) {
+          state.jumps.push_back({name, position, ReadRule(entry)});
+        } else {
+          state.foreign_references.push_back("chain " + name + ", rule " +
+                                             std::to_string(position + 1) + ", leads to " + target);
+        }
+      }
+    }
+    if (owned) state.chains.push_back(std::move(chain));
+  }
+
+  std::unique_ptr<xtc_handle, Free> handle_;
+};
+
+// libiptc finds a standard target by its name, which an entry from the kernel does not carry.
+std::vector<std::byte> WithTargetName(const InstalledRule& rule, std::size_t target_offset) {
+  std::vector<std::byte> entry = rule.entry;
+  xt_entry_target header;
+  std::memcpy(&header, entry.data() + target_offset, sizeof(header));
+  if (header.u.user.name[0] != '\0') return entry;
+  std::memcpy(header.u.user.name, rule.target.data(),
+              std::min(rule.target.size(), sizeof(header.u.user.name) - 1));
+  std::memcpy(entry.data() + target_offset, &header, sizeof(header));
+  return entry;
+}
+
+template <typename Api>
+std::vector<std::byte> ToEntry(const InstalledRule& rule) {
+  typename Api::Entry entry;
+  std::memcpy(&entry, rule.entry.data(), sizeof(entry));
+  return WithTargetName(rule, entry.target_offset);
+}
+
+// Jumps last to first, so that positions stay good.
+template <typename Api>
+void DeleteJumps(Handle<Api>& handle, const std::vector<InstalledJump>& jumps) {
+  for (auto jump = jumps.rbegin(); jump != jumps.rend(); ++jump) {
+    handle.DeleteRule(jump->chain, jump->position);
+  }
+}
+
+// New jumps stand where the first old one of that built-in chain stood, or at the end: foreign
+// rules keep their order, and rules before us stay before us.
+template <typename Api>
+void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
+                  const std::vector<EntryJump>& want) {
+  DeleteJumps(handle, have);
+  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+    const auto first = std::ranges::find(have, Name(hook), &InstalledJump::chain);
+    bool append = first == have.end();
+    unsigned int position = append ? 0 : first->position;
+    for (const EntryJump& jump : want) {
+      if (jump.hook != hook) continue;
+      const auto entry = EncodeEntry(jump.rule, Api::kFamily);
+      if (append) {
+        handle.Append(Name(hook), entry);
+      } else {
+        handle.Insert(Name(hook), entry, position++);
+      }
+    }
+  }
+}
+
+template <typename Api>
+void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want) {
+  std::vector<const Chain*> to_fill;
+  std::vector<std::string> to_delete;
+  for (const Chain& chain : want.chains) {
+    const auto old = std::ranges::find(have.chains, chain.name, &InstalledChain::name);
+    if (old == have.chains.end() || !Equal(*old, chain)) to_fill.push_back(&chain);
+  }
+  for (const InstalledChain& chain : have.chains) {
+    const auto wanted = std::ranges::find(want.chains, chain.name, &Chain::name);
+    const bool keep = wanted != want.chains.end();
+    if (!keep) to_delete.push_back(chain.name);
+    // Emptied before anything is deleted: a chain that is jumped to cannot be.
+    if (!keep || !Equal(chain, *wanted)) handle.Flush(chain.name);
+  }
+  for (const Chain* chain : to_fill) handle.Create(chain->name);
+  for (const Chain* chain : to_fill) {
+    for (const Rule& rule : chain->rules) {
+      handle.Append(chain->name, EncodeEntry(rule, Api::kFamily));
+    }
+  }
+  if (!JumpsEqual(have.jumps, want.jumps)) ReplaceJumps(handle, have.jumps, want.jumps);
+  for (const std::string& chain : to_delete) handle.Delete(chain);
+}
+
+Error ForeignReference(Family family, Table table, const TableState& state) {
+  return Error(ErrorKind::kFailed,
+               {.doing = "remove our chains from the " + Describe(family, table),
+                .target = {},
+                .why = "another chain leads to one of them: " + state.foreign_references.front(),
+                .help = "remove that rule, or the chain that holds it"});
+}
+
+template <typename Api>
+TableState Replace(const TableRules& wanted) {
+  for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
+    Handle<Api> handle(wanted.table);
+    TableState before = handle.Read();
+    try {
+      Edit(handle, before, wanted);
+      if (handle.Commit()) return before;
+    } catch (const typename Handle<Api>::Failure& failure) {
+      // EMLINK is libiptc's word for "still referenced".
+      if (failure.saved_errno == EMLINK && !before.foreign_references.empty()) {
+        throw ForeignReference(Api::kFamily, wanted.table, before);
+      }
+      throw CommitError(failure.saved_errno, Api::kFamily, wanted);
+    }
+  }
+  throw CommitError(EAGAIN, Api::kFamily, wanted);
+}
+
+template <typename Api>
+bool TryRestore(Table table, const TableState& before) {
+  Handle<Api> handle(table);
+  const TableState now = handle.Read();
+  DeleteJumps(handle, now.jumps);
+  for (const InstalledChain& chain : now.chains) handle.Flush(chain.name);
+  for (const InstalledChain& chain : before.chains) handle.Create(chain.name);
+  for (const InstalledChain& chain : before.chains) {
+    for (const InstalledRule& rule : chain.rules) handle.Append(chain.name, ToEntry<Api>(rule));
+  }
+  for (const InstalledJump& jump : before.jumps) {
+    handle.Insert(jump.chain, ToEntry<Api>(jump.rule),
+                  std::min(jump.position, handle.RuleCount(jump.chain)));
+  }
+  for (const InstalledChain& chain : now.chains) {
+    const auto kept = std::ranges::find(before.chains, chain.name, &InstalledChain::name);
+    if (kept == before.chains.end()) handle.Delete(chain.name);
+  }
+  return handle.Commit();
+}
+
+template <typename Api>
+void Restore(Table table, const TableState& before) {
+  try {
+    for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
+      if (TryRestore<Api>(table, before)) return;
+    }
+  } catch (const typename Handle<Api>::Failure& failure) {
+    throw CommitError(failure.saved_errno, Api::kFamily, {.table = table});
+  }
+  throw CommitError(EAGAIN, Api::kFamily, {.table = table});
+}
+
+}  // namespace
+
+bool Equal(const TableState& installed, const TableRules& wanted) {
+  return installed.chains.size() == wanted.chains.size() &&
+         std::ranges::all_of(wanted.chains,
+                             [&installed](const Chain& chain) {
+                               const auto old = std::ranges::find(installed.chains, chain.name,
+                                                                  &InstalledChain::name);
+                               return old != installed.chains.end() && Equal(*old, chain);
+                             }) &&
+         JumpsEqual(installed.jumps, wanted.jumps);
+}
+
+std::string Describe(Family family, Table table) {
+  return std::string(Name(table)) + " table (" + std::string(Name(family)) + ")";
+}
+
+bool TableExists(Family family, Table table) {
+  // Of the thread, not of the process: it may have entered a namespace by itself.
+  const char* const path = family == Family::kIpv4 ? "/proc/thread-self/net/ip_tables_names"
+                                                   : "/proc/thread-self/net/ip6_tables_names";
+  const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
+  if (!file) return errno != ENOENT;
+  // The kernel has five tables of at most eight letters.
+  std::array<char, 256> text;
+  const ssize_t size = read(file.get(), text.data(), text.size());
+  if (size < 0) return true;
+  const std::string lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
+  return lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
+}
+
+TableState ReadTable(Family family, Table table) {
+  if (!TableExists(family, table)) return {};
+  return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
+}
+
+TableState ReplaceTable(Family family, const TableRules& wanted) {
+  return family == Family::kIpv4 ? Replace<V4>(wanted) : Replace<V6>(wanted);
+}
+
+void RestoreTable(Family family, Table table, const TableState& before) {
+  if (family == Family::kIpv4) {
+    Restore<V4>(table, before);
+  } else {
+    Restore<V6>(table, before);
+  }
+}
+
+}  // namespace sluice::iptables

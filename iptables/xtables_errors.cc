@@ -1,0 +1,147 @@
+#include "iptables/xtables_errors.h"
+
+#include <linux/capability.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "iptables/xt_entry.h"
+#include "iptables/xt_layout.h"
+#include "iptables/xtables.h"
+
+namespace sluice::iptables {
+namespace {
+
+// "CAP_NET_ADMIN and CAP_NET_RAW", or what of them the calling thread lacks; "" for nothing.
+std::string MissingCapabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return {};
+  const auto has = [&data](int capability) {
+    return (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
+  };
+  std::string missing;
+  if (!has(CAP_NET_ADMIN)) missing = "CAP_NET_ADMIN";
+  // libiptc talks to the kernel through a SOCK_RAW socket.
+  if (!has(CAP_NET_RAW)) missing += missing.empty() ? "CAP_NET_RAW" : " and CAP_NET_RAW";
+  return missing;
+}
+
+std::string Module(Family family, Table table) {
+  return (family == Family::kIpv4 ? "iptable_" : "ip6table_") + std::string(Name(table));
+}
+
+Error PermissionError(int saved_errno, std::string doing) {
+  const std::string missing = MissingCapabilities();
+  if (missing.empty()) {
+    return Error(ErrorKind::kPrivilege,
+                 {.doing = std::move(doing),
+                  .target = {},
+                  .why = std::strerror(saved_errno),
+                  .help = "the network namespace belongs to another user namespace; run in the one "
+                          "that owns it"});
+  }
+  return Error(ErrorKind::kPrivilege,
+               {.doing = std::move(doing),
+                .target = {},
+                .why = "missing " + missing,
+                .help = "grant it: securityContext.capabilities.add: [NET_ADMIN, NET_RAW]"});
+}
+
+// Whether the kernel has the extension in that revision; asking loads its module where it can.
+bool KernelHas(int socket, Family family, const Extension& extension) {
+  xt_get_revision query{};
+  std::strncpy(query.name, extension.name.c_str(), sizeof(query.name) - 1);
+  query.revision = static_cast<__u8>(extension.revision);
+  socklen_t size = sizeof(query);
+  const bool v4 = family == Family::kIpv4;
+  const int option =
+      v4 ? (extension.is_target ? IPT_SO_GET_REVISION_TARGET : IPT_SO_GET_REVISION_MATCH)
+         : (extension.is_target ? IP6T_SO_GET_REVISION_TARGET : IP6T_SO_GET_REVISION_MATCH);
+  return getsockopt(socket, v4 ? IPPROTO_IP : IPPROTO_IPV6, option, &query, &size) == 0;
+}
+
+std::vector<Extension> MissingExtensions(Family family, const TableRules& wanted) {
+  std::vector<Extension> missing;
+  const UniqueFd socket(
+      ::socket(family == Family::kIpv4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+  if (!socket) return missing;
+  for (const Extension& extension : ExtensionsOf(wanted)) {
+    if (!KernelHas(socket.get(), family, extension)) missing.push_back(extension);
+  }
+  return missing;
+}
+
+}  // namespace
+
+Error InitError(int saved_errno, Family family, Table table) {
+  const std::string doing = "read the " + Describe(family, table);
+  switch (saved_errno) {
+    case EPERM:
+    case EACCES:
+      return PermissionError(saved_errno, doing);
+    case ENOENT:
+    case ENOPROTOOPT: {
+      const std::string core = family == Family::kIpv4 ? "ip_tables" : "ip6_tables";
+      return Error(
+          ErrorKind::kKernelFeature,
+          {.doing = doing,
+           .target = {},
+           .why = "the kernel has no legacy x_tables " + std::string(Name(table)) + " table",
+           .help = "load the modules on the node: modprobe " + core + " " + Module(family, table)});
+    }
+    case EAFNOSUPPORT:
+    case ESOCKTNOSUPPORT:
+    case EPROTONOSUPPORT:
+      return Error(ErrorKind::kKernelFeature,
+                   {.doing = doing,
+                    .target = {},
+                    .why = "the kernel has no " + std::string(Name(family)),
+                    .help = "pass --ipv6 off to leave it uncaptured"});
+    default:
+      return SystemError(saved_errno, doing);
+  }
+}
+
+Error CommitError(int saved_errno, Family family, const TableRules& wanted) {
+  const std::string doing = "commit the " + Describe(family, wanted.table);
+  if (saved_errno == EPERM || saved_errno == EACCES) return PermissionError(saved_errno, doing);
+  if (saved_errno == EAGAIN) {
+    return Error(ErrorKind::kFailed,
+                 {.doing = doing,
+                  .target = {},
+                  .why = "somebody else changed the table each of " +
+                         std::to_string(kCommitAttempts) + " times",
+                  .help = "find what keeps writing rules in this network namespace"});
+  }
+  const std::vector<Extension> missing = MissingExtensions(family, wanted);
+  if (!missing.empty()) {
+    std::string what;
+    std::string modules;
+    for (const Extension& extension : missing) {
+      what += (what.empty() ? "" : ", ") + extension.name;
+      what += extension.is_target ? " target" : " match";
+      modules += " " + extension.module;
+    }
+    return Error(ErrorKind::kKernelFeature, {.doing = doing,
+                                             .target = {},
+                                             .why = "the kernel lacks the " + what,
+                                             .help = "load on the node: modprobe" + modules});
+  }
+  if (saved_errno == EINVAL) {
+    return Error(ErrorKind::kFailed,
+                 {.doing = doing,
+                  .target = {},
+                  .why = "the kernel refused a rule (Invalid argument)",
+                  .help = "the owner match takes only ids that are mapped in this user namespace, "
+                          "which must own the network namespace; see dmesg for other reasons"});
+  }
+  return SystemError(saved_errno, doing);
+}
+
+}  // namespace sluice::iptables

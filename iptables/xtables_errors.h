@@ -1,0 +1,18 @@
+#pragma once
+
+// Internal to the xtables backend: the one translator of libiptc's errors.
+
+#include <string>
+
+#include "base/error.h"
+#include "iptables/rule.h"
+
+namespace sluice::iptables {
+
+// iptc_init left `saved_errno`.
+Error InitError(int saved_errno, Family family, Table table);
+
+// An edit or a commit of `wanted` left `saved_errno`. Asks the kernel which extension it lacks.
+Error CommitError(int saved_errno, Family family, const TableRules& wanted);
+
+}  // namespace sluice::iptables

@@ -76,8 +76,8 @@ enum class RouteType : std::uint8_t {
 
 // One way out of a route: through a device, to a gateway, or both.
 struct NextHop {
-  std::string device;  // empty: found through the gateway
-  std::optional<IpAddress> gateway;
+  std::string device = {};  // empty: found through the gateway
+  std::optional<IpAddress> gateway = {};
 
   friend auto operator<=>(const NextHop&, const NextHop&) = default;
 };
@@ -85,10 +85,10 @@ struct NextHop {
 // A route. The family is that of `destination`; the default route is 0.0.0.0/0 or ::/0. Several
 // next hops are a multipath route, each with the same weight.
 struct Route {
-  Cidr destination;
+  Cidr destination = {};
   RouteType type = RouteType::kUnicast;
   std::uint32_t table = kMainTable;
-  std::vector<NextHop> next_hops;
+  std::vector<NextHop> next_hops = {};
   std::uint32_t metric = 0;  // 0: the kernel's default, which is listed as 1024 for IPv6
 
   std::string ToString() const;

@@ -19,7 +19,8 @@ namespace sluice::netns {
 struct Link {
   std::string name;
   int index = 0;
-  bool up = false;  // IFF_UP: what was asked for, not whether a carrier is there
+  bool up = false;       // IFF_UP: what was asked for
+  bool running = false;  // IFF_RUNNING: up, and with a carrier
   bool loopback = false;
   std::uint32_t mtu_bytes = 0;
 

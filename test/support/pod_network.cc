@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <thread>
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "netns/sysctl.h"
 
 namespace sluice::testing_support {
@@ -28,6 +31,22 @@ void AddAddresses(const Namespace& where, std::string_view device,
                   const std::vector<InterfaceAddress>& addresses) {
   RouteSocket routes(where);
   for (const InterfaceAddress& address : addresses) routes.AddAddress(device, address);
+}
+
+// The kernel notices that both ends are up in its own time, and until then it leaves an IPv6
+// address without the multicast group that neighbours are asked in (net/core/link_watch.c).
+void WaitForCarrier(const Namespace& where, std::string_view device) {
+  RouteSocket routes(where);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!routes.FindLink(device).value().running) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      throw Error(ErrorKind::kFailed, {.doing = "set up a cable",
+                                       .target = std::string(device),
+                                       .why = "it has no carrier after 5 s",
+                                       .help = ""});
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 }  // namespace
@@ -63,9 +82,11 @@ const Namespace& Namespaces::Add(std::string label) {
 void AddCable(const CableEnd& one, const CableEnd& other) {
   RouteSocket(one.where).AddVeth({.name = one.device},
                                  {.name = other.device, .name_space = &other.where});
+  RouteSocket(one.where).SetUp(one.device, true);
+  RouteSocket(other.where).SetUp(other.device, true);
   for (const CableEnd* end : {&one, &other}) {
+    WaitForCarrier(end->where, end->device);
     AddAddresses(end->where, end->device, end->addresses);
-    RouteSocket(end->where).SetUp(end->device, true);
   }
 }
 

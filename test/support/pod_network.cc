@@ -2,24 +2,22 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
-#include <thread>
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
-#include "netns/sysctl.h"
+#include "netns/cable.h"
+#include "netns/route_socket.h"
 
 namespace sluice::testing_support {
 namespace {
 
+using netns::CableEnd;
 using netns::InterfaceAddress;
 using netns::Namespace;
 using netns::RouteSocket;
-using netns::ScopedNamespace;
 
 std::vector<InterfaceAddress> Parse(std::initializer_list<std::string_view> texts) {
   std::vector<InterfaceAddress> out;
@@ -31,22 +29,6 @@ void AddAddresses(const Namespace& where, std::string_view device,
                   const std::vector<InterfaceAddress>& addresses) {
   RouteSocket routes(where);
   for (const InterfaceAddress& address : addresses) routes.AddAddress(device, address);
-}
-
-// The kernel notices that both ends are up in its own time, and until then it leaves an IPv6
-// address without the multicast group that neighbours are asked in (net/core/link_watch.c).
-void WaitForCarrier(const Namespace& where, std::string_view device) {
-  RouteSocket routes(where);
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  while (!routes.FindLink(device).value().running) {
-    if (std::chrono::steady_clock::now() > deadline) {
-      throw Error(ErrorKind::kFailed, {.doing = "set up a cable",
-                                       .target = std::string(device),
-                                       .why = "it has no carrier after 5 s",
-                                       .help = ""});
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
 }
 
 }  // namespace
@@ -68,32 +50,8 @@ Namespaces::~Namespaces() {
 
 const Namespace& Namespaces::Add(std::string label) {
   auto made = std::make_unique<Namespace>(Namespace::CreateAnonymous());
-  {
-    const ScopedNamespace inside(*made);
-    // Duplicate address detection would keep an address from being used for a second.
-    for (const std::string which : {"all", "default"}) {
-      netns::WriteSysctl("ipv6/conf/" + which + "/accept_dad", "0");
-    }
-    RouteSocket().SetUp("lo", true);
-  }
+  netns::PrepareNamespace(*made);
   return *namespaces_.emplace_back(std::move(label), std::move(made)).second;
-}
-
-void AddCable(const CableEnd& one, const CableEnd& other) {
-  RouteSocket(one.where).AddVeth({.name = one.device},
-                                 {.name = other.device, .name_space = &other.where});
-  RouteSocket(one.where).SetUp(one.device, true);
-  RouteSocket(other.where).SetUp(other.device, true);
-  for (const CableEnd* end : {&one, &other}) {
-    WaitForCarrier(end->where, end->device);
-    AddAddresses(end->where, end->device, end->addresses);
-  }
-}
-
-void AddDefaultRoute(const Namespace& where, std::string_view gateway) {
-  const IpAddress ip = IpAddress::Parse(gateway);
-  const Cidr all = Cidr::Parse(ip.is_v4() ? "0.0.0.0/0" : "::/0");
-  RouteSocket(where).AddRoute({.destination = all, .next_hops = {{.device = {}, .gateway = ip}}});
 }
 
 PodNetwork::PodNetwork(Ipv6 ipv6)
@@ -103,19 +61,19 @@ PodNetwork::PodNetwork(Ipv6 ipv6)
     const std::string device = "eth" + std::to_string(i);
     const std::string v4_net = "192.0." + std::to_string(2 + i) + ".";
     const std::string v6_net = "fd00:" + std::to_string(2 + i) + "::";
-    CableEnd inside = {pod_, device, Parse({v4_net + "2/24"})};
-    CableEnd outside = {outside_, device, Parse({v4_net + "1/24"})};
+    CableEnd inside = {&pod_, device, Parse({v4_net + "2/24"})};
+    CableEnd outside = {&outside_, device, Parse({v4_net + "1/24"})};
     if (v6) {
       inside.addresses.push_back(InterfaceAddress::Parse(v6_net + "2/64"));
       outside.addresses.push_back(InterfaceAddress::Parse(v6_net + "1/64"));
     }
-    AddCable(inside, outside);
+    netns::AddCable(inside, outside);
   }
   AddAddresses(outside_, "lo", Parse({"198.51.100.1", "203.0.113.9", "10.96.0.10"}));
-  AddDefaultRoute(pod_, "192.0.2.1");
+  netns::AddDefaultRoute(pod_, IpAddress::Parse("192.0.2.1"));
   if (!v6) return;
   AddAddresses(outside_, "lo", Parse({"2001:db8::1", "2001:db8:ffff::1"}));
-  AddDefaultRoute(pod_, "fd00:2::1");
+  netns::AddDefaultRoute(pod_, IpAddress::Parse("fd00:2::1"));
 }
 
 IpAddress Cluster::PodIp(int pod, Family family) {
@@ -129,23 +87,16 @@ IpAddress Cluster::ServiceIp(Family family) {
 }
 
 Cluster::Cluster(int servers) : node_(namespaces_.Add("node")) {
-  {
-    const ScopedNamespace inside(node_);
-    netns::WriteSysctl("ipv4/ip_forward", "1");
-    netns::WriteSysctl("ipv6/conf/all/forwarding", "1");
-    // By address and port (ip-sysctl.rst); by default all connections of a client share a server.
-    netns::WriteSysctl("ipv4/fib_multipath_hash_policy", "1");
-    netns::WriteSysctl("ipv6/fib_multipath_hash_policy", "1");
-  }
+  netns::MakeRouter(node_);
   for (int pod = 0; pod <= servers; ++pod) {
     const std::string number = std::to_string(pod);
     const std::string v4_net = "10.244." + number + ".";
     const std::string v6_net = "fd00:244:" + number + "::";
     pods_.push_back(&namespaces_.Add(pod == 0 ? "client" : "server " + number));
-    AddCable({*pods_.back(), "eth0", Parse({v4_net + "2/24", v6_net + "2/64"})},
-             {node_, "pod" + number, Parse({v4_net + "1/24", v6_net + "1/64"})});
-    AddDefaultRoute(*pods_.back(), v4_net + "1");
-    AddDefaultRoute(*pods_.back(), v6_net + "1");
+    netns::AddCable({pods_.back(), "eth0", Parse({v4_net + "2/24", v6_net + "2/64"})},
+                    {&node_, "pod" + number, Parse({v4_net + "1/24", v6_net + "1/64"})});
+    netns::AddDefaultRoute(*pods_.back(), IpAddress::Parse(v4_net + "1"));
+    netns::AddDefaultRoute(*pods_.back(), IpAddress::Parse(v6_net + "1"));
   }
   if (servers == 0) return;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {

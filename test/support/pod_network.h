@@ -8,7 +8,6 @@
 
 #include "base/ip_address.h"
 #include "netns/namespace.h"
-#include "netns/route_socket.h"
 
 namespace sluice::testing_support {
 
@@ -29,19 +28,6 @@ class Namespaces {
   // No vector: it would move them.
   std::vector<std::pair<std::string, std::unique_ptr<netns::Namespace>>> namespaces_;
 };
-
-// One end of a cable: the device's name there and its addresses.
-struct CableEnd {
-  const netns::Namespace& where;
-  std::string device;
-  std::vector<netns::InterfaceAddress> addresses;
-};
-
-// A veth pair, both ends up and with their addresses.
-void AddCable(const CableEnd& one, const CableEnd& other);
-
-// The default route of the gateway's family.
-void AddDefaultRoute(const netns::Namespace& where, std::string_view gateway);
 
 // A pod and the world outside, with the topology of the conformance probe (probe.py):
 //   pod      eth0 192.0.2.2/24 fd00:2::2/64    eth1 192.0.3.2/24 fd00:3::2/64    default via

@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,10 +10,12 @@
 #include <cstdlib>
 #include <iostream>
 #include <limits>
+#include <sstream>
 #include <stdexcept>
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/unique_fd.h"
 #include "netns/cable.h"
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
@@ -166,9 +169,28 @@ ExecOptions ParseExec(Arguments words) {
   return out;
 }
 
+// The program as execvp(3) would find it, opened, or none.
+UniqueFd OpenProgram(const std::string& name) {
+  const char* const path = std::getenv("PATH");
+  if (name.find('/') != std::string::npos || path == nullptr) {
+    return UniqueFd(open(name.c_str(), O_PATH | O_CLOEXEC));
+  }
+  std::istringstream directories(path);
+  for (std::string directory; std::getline(directories, directory, ':');) {
+    const std::string candidate = directory + "/" + name;
+    if (access(candidate.c_str(), X_OK) == 0) {
+      return UniqueFd(open(candidate.c_str(), O_PATH | O_CLOEXEC));
+    }
+  }
+  return {};
+}
+
 int Exec(Arguments arguments) {
   const ExecOptions options = ParseExec(arguments.subspan(1));
   const pid_t caller = getppid();
+  // Before the change of user, who may not be allowed to pass through the directories above it: a
+  // build below /root, for example.
+  const UniqueFd program = OpenProgram(options.program[0]);
   EnterForGood(Namespace::Open(arguments[0]));
   if (options.uid != 0) BecomeUser(options.uid);
   if (options.die_with_caller) {
@@ -177,11 +199,11 @@ int Exec(Arguments arguments) {
     if (getppid() != caller) return EXIT_FAILURE;
   }
   std::vector<char*> argv;
-  for (const std::string& text : options.program) {
-    argv.push_back(const_cast<char*>(text.c_str()));
-  }
+  for (const std::string& text : options.program) argv.push_back(const_cast<char*>(text.c_str()));
   argv.push_back(nullptr);
   execvp(argv[0], argv.data());
+  if (errno == EACCES)
+    syscall(SYS_execveat, program.get(), "", argv.data(), environ, AT_EMPTY_PATH);
   throw SystemError(errno, "run a program", argv[0]);
 }
 

@@ -24,7 +24,8 @@ function(sluice_library name)
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])
-# A GoogleTest binary; every test of it is one of CTest's, in a process of its own.
+# A GoogleTest binary; every test of it is one of CTest's, in a process of its own. The target
+# tests_LABEL builds all binaries of a label.
 function(sluice_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK")
   if(NOT arg_TIMEOUT)
@@ -34,4 +35,8 @@ function(sluice_test name)
   target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
+  if(NOT TARGET tests_${arg_LABEL})
+    add_custom_target(tests_${arg_LABEL})
+  endif()
+  add_dependencies(tests_${arg_LABEL} ${name})
 endfunction()

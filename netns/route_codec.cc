@@ -65,6 +65,7 @@ Link DecodeLink(rtnl_link* link) {
   return {.name = rtnl_link_get_name(link),
           .index = rtnl_link_get_ifindex(link),
           .up = (flags & IFF_UP) != 0,
+          .running = (flags & IFF_RUNNING) != 0,
           .loopback = (flags & IFF_LOOPBACK) != 0,
           .mtu_bytes = rtnl_link_get_mtu(link)};
 }

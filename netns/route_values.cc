@@ -61,7 +61,8 @@ bool Satisfies(const NextHop& listed, const NextHop& wanted) {
 }  // namespace
 
 std::string Link::ToString() const {
-  return name + (up ? " up" : " down") + " mtu " + std::to_string(mtu_bytes);
+  return name + (up ? " up" : " down") + (running ? "" : " no-carrier") + " mtu " +
+         std::to_string(mtu_bytes);
 }
 
 InterfaceAddress InterfaceAddress::Parse(std::string_view text) {

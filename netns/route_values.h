@@ -19,7 +19,8 @@ namespace sluice::netns {
 struct Link {
   std::string name;
   int index = 0;
-  bool up = false;  // IFF_UP: what was asked for, not whether a carrier is there
+  bool up = false;       // IFF_UP: what was asked for
+  bool running = false;  // IFF_RUNNING: up, and with a carrier
   bool loopback = false;
   std::uint32_t mtu_bytes = 0;
 
@@ -76,8 +77,8 @@ enum class RouteType : std::uint8_t {
 
 // One way out of a route: through a device, to a gateway, or both.
 struct NextHop {
-  std::string device;  // empty: found through the gateway
-  std::optional<IpAddress> gateway;
+  std::string device = {};  // empty: found through the gateway
+  std::optional<IpAddress> gateway = {};
 
   friend auto operator<=>(const NextHop&, const NextHop&) = default;
 };
@@ -85,10 +86,10 @@ struct NextHop {
 // A route. The family is that of `destination`; the default route is 0.0.0.0/0 or ::/0. Several
 // next hops are a multipath route, each with the same weight.
 struct Route {
-  Cidr destination;
+  Cidr destination = {};
   RouteType type = RouteType::kUnicast;
   std::uint32_t table = kMainTable;
-  std::vector<NextHop> next_hops;
+  std::vector<NextHop> next_hops = {};
   std::uint32_t metric = 0;  // 0: the kernel's default, which is listed as 1024 for IPv6
 
   std::string ToString() const;

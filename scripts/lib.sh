@@ -1,0 +1,117 @@
+# Shared by the scripts of this directory; source it. Packages, builds, messages, pods.
+# shellcheck shell=bash
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BIN=$REPO/build/release/bin
+
+say() { printf '== %s\n' "$*" >&2; }
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+require_root() {
+  [[ $EUID -eq 0 ]] || die "network namespaces need root: run it with sudo"
+}
+
+# The names of the packages of the groups given (scripts/packages).
+packages() {
+  local group name wanted
+  while read -r group name _; do
+    for wanted in "$@"; do
+      if [[ $group == "$wanted" ]]; then echo "$name"; fi
+    done
+  done <"$REPO/scripts/packages" | sort -u
+}
+
+# Installs what is missing of the groups given; says what, and is silent when nothing is.
+install_packages() {
+  local name missing=()
+  for name in $(packages "$@"); do
+    # shellcheck disable=SC2016  # a format of dpkg-query, not of the shell
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] ||
+      missing+=("$name")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  [[ $EUID -eq 0 ]] || die "these packages are missing: ${missing[*]}
+run as root: apt-get install --no-install-recommends ${missing[*]}"
+  say "installing ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if ! { apt-get update -qq &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+      -o DPkg::Lock::Timeout=120 "${missing[@]}"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    die "the packages could not be installed"
+  fi
+  rm -f "$log"
+}
+
+# build PRESET [TARGET...]: configures and builds; the compiler's output only when it fails.
+build() {
+  local preset=$1 target args=()
+  shift
+  for target in "$@"; do args+=(--target "$target"); done
+  say "building $preset${*:+ ($*)}"
+  local log
+  log=$(mktemp)
+  # From the root: presets are looked for in the working directory.
+  if ! (cd "$REPO" && cmake --preset "$preset" && cmake --build --preset "$preset" "${args[@]}") \
+    >"$log" 2>&1; then
+    tail -n 100 "$log" >&2
+    rm -f "$log"
+    die "the $preset build failed"
+  fi
+  rm -f "$log"
+}
+
+# The packages and programs that pods by hand need.
+prepare_playground() {
+  require_root
+  install_packages build demo
+  build release sluice-init sluice-proxy sluice-netns
+}
+
+netns() { "$BIN/sluice-netns" "$@"; }
+
+netns_exists() { netns list | grep -qxF -- "$1"; }
+
+# wait_until SECONDS COMMAND...: whether the command succeeded before the time was over.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+# add_node NODE: a namespace that routes between pods.
+add_node() {
+  netns create "$1"
+  netns router "$1"
+}
+
+# add_pod NODE POD NUMBER: a namespace with eth0, 10.244.NUMBER.2 and fd00:244:NUMBER::2, whose
+# default routes go through the node. NUMBER is from 0 to 254.
+add_pod() {
+  local node=$1 pod=$2 number=$3
+  netns create "$pod"
+  netns cable "$pod:eth0" "10.244.$number.2/24,fd00:244:$number::2/64" \
+    "$node:pod$number" "10.244.$number.1/24,fd00:244:$number::1/64"
+  netns route "$pod" 0.0.0.0/0 "10.244.$number.1"
+  netns route "$pod" ::/0 "fd00:244:$number::1"
+}
+
+# The processes that are in the network namespace of that name, one pid a line.
+pids_in() {
+  local inode process
+  inode=$(stat -L -c %i "/run/netns/$1") || return 0
+  for process in /proc/[0-9]*; do
+    if [[ $(stat -L -c %i "$process/ns/net" 2>/dev/null) == "$inode" ]]; then
+      echo "${process#/proc/}"
+    fi
+  done
+}

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "base/unique_fd.h"
+#include "netns/namespace.h"
+#include "test/support/in_namespace.h"
+
+namespace sluice::testing_support {
+
+// A program to run. No shell is involved.
+struct Command {
+  std::vector<std::string> argv;              // argv[0] without '/' is looked for in PATH
+  std::vector<std::string> environment = {};  // "NAME=value"; nothing but PATH is inherited
+  std::string input = {};                     // what it reads from standard input
+  Credentials who = kRoot;
+  // All that it can have, as CAP_NET_ADMIN of <linux/capability.h>; also for a uid other than 0.
+  // Without a value: everything for root, nothing for others.
+  std::optional<std::vector<int>> capabilities = {};
+  // It is killed, with its process group, when it takes longer.
+  std::chrono::milliseconds timeout{30'000};
+  std::optional<std::size_t> open_files = {};  // RLIMIT_NOFILE
+};
+
+struct CommandResult {
+  int exit_status = 0;  // 128 + N when signal N ended it, as in a shell
+  bool timed_out = false;
+  std::string out;
+  std::string err;
+  std::chrono::microseconds wall{};
+  std::chrono::microseconds cpu{};  // user and system
+};
+
+// A program that runs beside the test: killed, with its process group, when this is destroyed and
+// also when the test itself ends for any reason. Start it on a thread that lives as long as it (the
+// test's main thread): the kernel ties the two (PR_SET_PDEATHSIG).
+class Process {
+ public:
+  // Throws sluice::Error when it cannot be started at all; a program that does not exist or must
+  // not be executed ends with 127, and the reason is in err.
+  Process(const netns::Namespace& where, const Command& command);
+  Process(Process&&) noexcept;
+  Process& operator=(Process&&) = delete;
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process();
+
+  pid_t pid() const { return pid_; }
+  bool Running() const;
+  void Signal(int signal) const;
+
+  // What it has written so far.
+  std::string Out() const;
+  std::string Err() const;
+  // Whether `text` appears in standard output or standard error before the time is over.
+  bool WaitForText(std::string_view text, std::chrono::milliseconds limit) const;
+
+  // Waits until it has ended; kills it when that takes longer than `limit`. May be called once.
+  CommandResult Wait(std::chrono::milliseconds limit);
+
+ private:
+  UniqueFd out_;
+  UniqueFd err_;
+  UniqueFd pidfd_;
+  pid_t pid_ = -1;  // -1 once its end was waited for
+  std::chrono::steady_clock::time_point started_;
+};
+
+// Runs a program to its end.
+CommandResult RunCommand(const netns::Namespace& where, const Command& command);
+
+// The path of a program of ours: under $SLUICE_BIN_DIR, or the build's bin directory.
+std::string ProgramPath(std::string_view name);
+
+// What iptables-legacy-save or ip6tables-legacy-save prints, without comments and counters: equal
+// texts are equal rules. Empty when no table was ever used in that namespace.
+std::string SavedRules(const netns::Namespace& where, Family family);
+
+}  // namespace sluice::testing_support

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/socket_address.h"
+#include "test/support/in_namespace.h"
+
+namespace sluice::testing_support {
+
+enum class Transport : std::uint8_t { kTcp, kUdp };
+
+struct ConnectOptions {
+  Credentials who = {};
+  Transport transport = Transport::kTcp;
+  std::optional<IpAddress> source = {};
+  std::chrono::milliseconds timeout{1000};
+};
+
+// Makes one connection (or sends one datagram) from `from`, and returns where it landed: the text
+// that the listener at the end sent, "closed" when it sent none, or "refused", "reset", "timeout"
+// or "error:ERRNO". The words are those of the conformance probe.
+std::string Connect(const netns::Namespace& from, const SocketAddress& to,
+                    const ConnectOptions& options = {});
+
+// A port that answers with a name.
+struct NamedPort {
+  std::uint16_t port = 0;
+  std::string answer = "direct";
+  Transport transport = Transport::kTcp;
+  bool transparent = false;  // IP_TRANSPARENT, as TPROXY needs it
+};
+
+// Listens on ports of a namespace, on all addresses of both families, and sends to every connection
+// or datagram the name of its port. Ready when constructed; stops when destroyed.
+class Listeners {
+ public:
+  // Throws sluice::Error when a port is taken.
+  Listeners(const netns::Namespace& where, const std::vector<NamedPort>& ports);
+  Listeners(Listeners&&) noexcept;
+  Listeners& operator=(Listeners&&) = delete;
+  ~Listeners();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::testing_support

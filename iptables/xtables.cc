@@ -11,8 +11,11 @@
 #include <span>
 #include <utility>
 
-#include <libiptc/libip6tc.h>
 #include <libiptc/libiptc.h>
+// Unlike its twin it does not say that it is C.
+extern "C" {
+#include <libiptc/libip6tc.h>
+}
 
 #include "base/unique_fd.h"
 #include "iptables/xt_entry.h"

@@ -202,9 +202,10 @@ int Exec(Arguments arguments) {
   for (const std::string& text : options.program) argv.push_back(const_cast<char*>(text.c_str()));
   argv.push_back(nullptr);
   execvp(argv[0], argv.data());
-  if (errno == EACCES)
+  if (program && errno == EACCES) {
     syscall(SYS_execveat, program.get(), "", argv.data(), environ, AT_EMPTY_PATH);
-  throw SystemError(errno, "run a program", argv[0]);
+  }
+  throw SystemError(program ? errno : ENOENT, "run a program", argv[0]);
 }
 
 constexpr Subcommand kSubcommands[] = {

@@ -1,0 +1,45 @@
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "base/error.h"
+#include "cmd/sluice-proxy/options.h"
+#include "cmd/sluice-proxy/run.h"
+
+namespace {
+
+const char* Variable(const char* name) { return std::getenv(name); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Standard output belongs to the access log.
+  spdlog::set_default_logger(spdlog::stderr_color_mt("sluice-proxy"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  try {
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    const sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);
+    if (options.help) {
+      std::cout << sluice::proxy::HelpText();
+      return 0;
+    }
+    if (options.version) {
+      std::cout << "sluice-proxy " SLUICE_VERSION "\n";
+      return 0;
+    }
+    spdlog::set_level(spdlog::level::from_str(options.log_level));
+    sluice::proxy::Run(options);
+    return 0;
+  } catch (const sluice::Error& error) {
+    spdlog::critical("{}", error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    spdlog::critical("{}", error.what());
+    return static_cast<int>(sluice::ErrorKind::kFailed);
+  }
+}

@@ -1,0 +1,263 @@
+#include "cmd/sluice-proxy/options.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <functional>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include <boost/program_options.hpp>
+
+#include "base/error.h"
+#include "base/parse.h"
+
+namespace sluice::proxy {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::string_view kEnvironmentPrefix = "SLUICE_PROXY_";
+
+// More threads than this is a typing error.
+constexpr std::uint64_t kMaxConcurrency = 1024;
+// 30 days: longer than any connection is worth, and far from overflowing in milliseconds.
+constexpr std::uint64_t kMaxDurationMs = 30ULL * 24 * 3600 * 1000;
+
+int UsableCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+std::uint16_t Port(std::string_view text) {
+  return static_cast<std::uint16_t>(ParseNumber(text, 1, 65535));
+}
+
+std::uint16_t PortOrOff(std::string_view text) {
+  return static_cast<std::uint16_t>(ParseNumber(text, 0, 65535));
+}
+
+std::chrono::milliseconds Timeout(std::string_view text) {
+  const auto value = ParseDuration(text);
+  if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 10s");
+  return value;
+}
+
+bool Switch(std::string_view text) {
+  if (text == "true" || text == "1" || text.empty()) return true;
+  if (text == "false" || text == "0") return false;
+  throw std::invalid_argument("true or false");
+}
+
+IpAddress Upstream(std::string_view text) {
+  const IpAddress address = IpAddress::Parse(text);
+  if (address.IsUnspecified() || address.IsMulticast()) {
+    throw std::invalid_argument("the address of this host on which the application listens");
+  }
+  return address;
+}
+
+std::string AccessLog(std::string_view text) {
+  if (text.empty()) throw std::invalid_argument("a path, - for standard output, or off");
+  if (text == "off") return {};
+  // What mesh configurations say; opening it as a path fails when root made the pipe.
+  if (text == "/dev/stdout") return "-";
+  return std::string(text);
+}
+
+std::string LogLevel(std::string_view text) {
+  constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info",
+                                                       "warn",  "error", "off"};
+  if (std::ranges::find(kLevels, text) == kLevels.end()) {
+    throw std::invalid_argument("trace, debug, info, warn, error or off");
+  }
+  return std::string(text);
+}
+
+struct Flag {
+  const char* name;
+  const char* value_name;  // nullptr: a switch
+  const char* help;
+  std::function<void(Options&, std::string_view)> set;
+};
+
+const std::vector<Flag>& Flags() {
+  static const std::vector<Flag> flags = {
+      {"outbound-port", "PORT", "where outbound connections are redirected to (15001)",
+       [](Options& o, std::string_view v) { o.config.outbound_port = Port(v); }},
+      {"inbound-port", "PORT", "where inbound connections are redirected to (15006)",
+       [](Options& o, std::string_view v) { o.config.inbound_port = Port(v); }},
+      {"concurrency", "N", "worker threads (as many as there are usable CPUs)",
+       [](Options& o, std::string_view v) {
+         o.config.concurrency = static_cast<int>(ParseNumber(v, 1, kMaxConcurrency));
+       }},
+      {"inbound-upstream", "ADDRESS",
+       "connect inbound connections to this address, for applications that listen on 127.0.0.1 "
+       "only (their original destination)",
+       [](Options& o, std::string_view v) { o.config.inbound_upstream = Upstream(v); }},
+      {"connect-timeout", "DURATION", "give up connecting to a destination after this (10s)",
+       [](Options& o, std::string_view v) { o.config.connect_timeout = Timeout(v); }},
+      {"idle-timeout", "DURATION", "reset a connection that is silent for this long (1h)",
+       [](Options& o, std::string_view v) { o.config.idle_timeout = Timeout(v); }},
+      {"drain-duration", "DURATION",
+       "after SIGTERM, let connections finish for this long (45s); 0 resets them at once",
+       [](Options& o, std::string_view v) { o.drain_duration = ParseDuration(v); }},
+      {"max-connections", "N", "refuse more at once (as many as the descriptor limit allows)",
+       [](Options& o, std::string_view v) {
+         o.config.max_connections = static_cast<std::uint32_t>(ParseNumber(v, 1, 100'000'000));
+       }},
+      {"access-log", "PATH", "one JSON line per connection; - is standard output, off is none (-)",
+       [](Options& o, std::string_view v) { o.config.access_log = AccessLog(v); }},
+      {"status-port", "PORT", "serves /healthz/ready (15020); 0 switches it off",
+       [](Options& o, std::string_view v) { o.config.status_port = PortOrOff(v); }},
+      {"metrics-port", "PORT", "serves /stats/prometheus (15090); 0 switches it off",
+       [](Options& o, std::string_view v) { o.config.metrics_port = PortOrOff(v); }},
+      {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
+       [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
+      {"log-level", "LEVEL", "trace, debug, info, warn, error or off (info)",
+       [](Options& o, std::string_view v) { o.log_level = LogLevel(v); }},
+  };
+  return flags;
+}
+
+Error Usage(std::string doing, std::string target, std::string why, std::string help = {}) {
+  return Error(ErrorKind::kUsage, {.doing = std::move(doing),
+                                   .target = std::move(target),
+                                   .why = std::move(why),
+                                   .help = std::move(help)});
+}
+
+std::string VariableOf(std::string_view flag) {
+  std::string out(kEnvironmentPrefix);
+  for (const char c : flag) {
+    out += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return out;
+}
+
+void Apply(const Flag& flag, Options& options, const std::string& source,
+           const std::string& value) {
+  try {
+    flag.set(options, value);
+  } catch (const std::invalid_argument& error) {
+    throw Usage("read " + source, "value \"" + value + "\"",
+                "expected " + std::string(error.what()));
+  }
+}
+
+po::options_description Description() {
+  po::options_description description("Options", 100);
+  auto add = description.add_options();
+  for (const Flag& flag : Flags()) {
+    if (flag.value_name == nullptr) {
+      add(flag.name, po::value<std::string>()->value_name("[true|false]")->implicit_value("true"),
+          flag.help);
+    } else {
+      add(flag.name, po::value<std::string>()->value_name(flag.value_name), flag.help);
+    }
+  }
+  add("help,h", "print this");
+  add("version", "print the version");
+  return description;
+}
+
+po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
+  po::variables_map values;
+  try {
+    namespace style = po::command_line_style;
+    po::store(po::command_line_parser(arguments)
+                  .options(Description())
+                  .positional({})
+                  .style(style::unix_style & ~style::allow_guessing)
+                  .run(),
+              values);
+  } catch (const po::too_many_positional_options_error&) {
+    throw Usage("read the command line", "", "it takes flags only",
+                "a value belongs to its flag: --flag=value");
+  } catch (const po::error& error) {
+    throw Usage("read the command line", "", error.what(), "see --help");
+  }
+  return values;
+}
+
+// Two servers cannot share a port.
+void CheckPorts(const ProxyConfig& config) {
+  const std::pair<const char*, std::uint16_t> ports[] = {{"--outbound-port", config.outbound_port},
+                                                         {"--inbound-port", config.inbound_port},
+                                                         {"--status-port", config.status_port},
+                                                         {"--metrics-port", config.metrics_port}};
+  for (const auto& [name, port] : ports) {
+    for (const auto& [other_name, other] : ports) {
+      if (name != other_name && port != 0 && port == other) {
+        throw Usage("listen", std::string("port ") + std::to_string(port),
+                    std::string(name) + " and " + other_name + " are the same",
+                    "give each a port of its own");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::chrono::milliseconds ParseDuration(std::string_view text) {
+  constexpr std::pair<std::string_view, std::uint64_t> kUnits[] = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"", 1000}};
+  for (const auto& [suffix, factor] : kUnits) {
+    if (!text.ends_with(suffix)) continue;
+    try {
+      const auto number =
+          ParseNumber(text.substr(0, text.size() - suffix.size()), 0, kMaxDurationMs / factor);
+      return std::chrono::milliseconds(number * factor);
+    } catch (const std::invalid_argument&) {
+      break;
+    }
+  }
+  throw std::invalid_argument(
+      "a whole number with a unit, such as 500ms, 10s, 5m or 1h (seconds without a unit), at most "
+      "720h");
+}
+
+Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
+  const po::variables_map values = ParseCommandLine(arguments);
+  Options options;
+  options.config.concurrency = UsableCpus();
+  options.help = values.count("help") > 0;
+  options.version = values.count("version") > 0;
+  if (options.help || options.version) return options;
+  for (const Flag& flag : Flags()) {
+    if (values.count(flag.name) > 0) {
+      Apply(flag, options, "--" + std::string(flag.name), values[flag.name].as<std::string>());
+      continue;
+    }
+    const std::string variable = VariableOf(flag.name);
+    // An empty variable is one that a manifest left unset.
+    const char* const value = environment(variable.c_str());
+    if (value != nullptr && *value != '\0') Apply(flag, options, variable, value);
+  }
+  CheckPorts(options.config);
+  return options;
+}
+
+std::string HelpText() {
+  std::ostringstream out;
+  out << "Usage: sluice-proxy [options]\n\n"
+         "Relays the connections that sluice-init redirects to it.\n\n"
+      << Description()
+      << "\nEach flag can be given as an environment variable: SLUICE_PROXY_ and its name in "
+         "upper\n"
+         "case with underscores, such as SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag wins.\n\n"
+         "Signals: SIGTERM or SIGINT drains, a second one ends at once; SIGHUP opens the access\n"
+         "log again.\n\n"
+         "Exit status: 0 ended as asked, 1 failed, 2 usage, 3 privilege (such as running as "
+         "root),\n"
+         "4 kernel feature missing.\n";
+  return out.str();
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/config.h"
+
+namespace sluice::proxy {
+
+// The command line and environment of sluice-proxy, validated.
+struct Options {
+  ProxyConfig config;
+  std::chrono::milliseconds drain_duration = std::chrono::seconds(45);
+  bool allow_root = false;
+  std::string log_level = "info";
+  bool help = false;
+  bool version = false;
+};
+
+// A variable's value by name; nullptr when it is not set.
+using Environment = const char* (*)(const char* name);
+
+// `arguments` without the program's name. A flag wins over its variable: SLUICE_PROXY_ and the
+// flag's name in upper case with underscores. Throws sluice::Error of kind kUsage that names the
+// flag, the value and what would be right.
+Options ParseOptions(const std::vector<std::string>& arguments, Environment environment);
+
+// What --help prints.
+std::string HelpText();
+
+// "500ms", "10s", "5m", "1h", or seconds without a unit. Throws std::invalid_argument saying what
+// would be right.
+std::chrono::milliseconds ParseDuration(std::string_view text);
+
+}  // namespace sluice::proxy

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/socket_address.h"
+#include "proxy/config.h"
+
+namespace sluice::proxy {
+
+// What is known of a connection when it is over; the views are only read by AppendAccessLogLine.
+// Text that is empty, and an address with port 0, are written as "-".
+struct AccessRecord {
+  Direction direction = Direction::kOutbound;
+  // Accepted at, in milliseconds since 1970 UTC.
+  std::int64_t start_unix_ms = 0;
+  std::chrono::milliseconds duration{0};
+  std::uint64_t bytes_received = 0;      // from the client
+  std::uint64_t bytes_sent = 0;          // to the client
+  SocketAddress downstream_remote = {};  // the client
+  SocketAddress downstream_local = {};   // where the client was going
+  SocketAddress upstream_host = {};      // where we connected to
+  SocketAddress upstream_local = {};     // from where
+  bool refused = false;                  // never meant to be connected: upstream_cluster says so
+  std::string_view response_flags = {};  // "UF,URX", "UO", "NR", "DT"
+  std::string_view termination_details = {};
+  std::string_view transport_failure = {};
+  // What was recognised in the first bytes.
+  std::string_view requested_server_name = {};
+  std::string_view method = {};
+  std::string_view path = {};
+  std::string_view protocol = {};
+  std::string_view authority = {};
+  std::string_view user_agent = {};
+  int response_code = 0;
+};
+
+// Appends one JSON object and a newline, in the field names of Envoy as Istio configures it. Bytes
+// that came from the network are escaped; invalid UTF-8 becomes U+FFFD.
+void AppendAccessLogLine(const AccessRecord& record, std::string& out);
+
+}  // namespace sluice::proxy

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ip_address.h"
+
+namespace sluice::proxy {
+
+// Which way a captured connection goes, seen from the application.
+enum class Direction : std::uint8_t { kOutbound, kInbound };
+
+// "outbound" or "inbound".
+constexpr std::string_view Name(Direction direction) {
+  return direction == Direction::kOutbound ? "outbound" : "inbound";
+}
+
+// What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.
+struct ProxyConfig {
+  std::uint16_t outbound_port = 15001;
+  std::uint16_t inbound_port = 15006;
+  // Worker threads, at least 1.
+  int concurrency = 1;
+  // Where inbound connections go instead of to their original address; the port is kept.
+  std::optional<IpAddress> inbound_upstream;
+  std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
+  // Without a byte in either direction for this long, a connection is closed.
+  std::chrono::milliseconds idle_timeout = std::chrono::hours(1);
+  // 0: as many as the descriptor limit allows.
+  std::uint32_t max_connections = 0;
+  // "-" is standard output, empty is none.
+  std::string access_log = "-";
+  // Ports of the control path; 0 switches the server off.
+  std::uint16_t status_port = 15020;
+  std::uint16_t metrics_port = 15090;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace sluice::proxy {
+
+struct HttpRequest {
+  std::string method;  // "GET"
+  std::string path;    // without the query
+  std::string query;   // behind the '?', not decoded
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+};
+
+using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
+
+// The control path: small HTTP/1.1 servers on one thread of their own, so that neither a scrape nor
+// a slow client of theirs delays a byte that is relayed. Bounded: request size, time per request,
+// and number of connections.
+class HttpServers {
+ public:
+  HttpServers();
+  // Ends the thread and closes all connections.
+  ~HttpServers();
+  HttpServers(const HttpServers&) = delete;
+  HttpServers& operator=(const HttpServers&) = delete;
+
+  // Serves `handler`, called on the servers' thread, on `port`: on all addresses of both families,
+  // or on the loopback ones. Before Start. Throws sluice::Error.
+  void Listen(std::uint16_t port, bool loopback_only, HttpHandler handler);
+  void Start();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace sluice::proxy {
+
+// Writes the access log on a thread of its own, so that a slow disk or a stopped reader never holds
+// up a byte that is relayed. Each worker appends to a batch of its own; the thread collects them.
+// What does not fit into a batch, because the reader is too slow, is dropped and counted.
+class LogWriter {
+ public:
+  // `path` is "-" for standard output; a file is made when missing and appended to. Throws
+  // sluice::Error.
+  LogWriter(const std::string& path, int workers);
+  // Writes what is there, for at most a second when the reader has stopped.
+  ~LogWriter();
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+
+  // Appends one whole line. Only the thread of worker `index` may call it.
+  void Append(int index, std::string_view line);
+  // After the lines of one turn: wakes the writer when it sleeps. Thread-safe.
+  void Publish();
+
+  // Opens the path again, for log rotation; standard output stays. Thread-safe; takes effect soon.
+  void Reopen();
+
+  // Lines that were dropped. Thread-safe.
+  std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  struct alignas(64) Batch {
+    std::mutex mutex;
+    std::string lines;
+  };
+
+  void Run();
+  // Returns false when there was nothing to write.
+  bool CollectOnce();
+  void Write(std::string_view lines);
+  bool WaitWritable();
+  void ReopenNow();
+  void Wake();
+
+  const std::string path_;
+  UniqueFd file_;
+  bool regular_ = false;
+  UniqueFd wake_;
+  std::size_t worker_count_;
+  std::unique_ptr<Batch[]> batches_;
+  std::string collected_;
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> reopen_{false};
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> dropped_{0};
+  std::thread thread_;
+};
+
+}  // namespace sluice::proxy

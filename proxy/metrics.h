@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "proxy/stats.h"
+
+namespace sluice::proxy {
+
+// All counters in the Prometheus text format, in Istio's names where Istio has one
+// (reporter="source" is the outbound side, "destination" the inbound one), otherwise `sluice_*`.
+// Thread-safe.
+std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped);
+
+}  // namespace sluice::proxy

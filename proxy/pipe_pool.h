@@ -1,0 +1,46 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/unique_fd.h"
+
+namespace sluice::proxy {
+
+// A pipe through which splice(2) moves bytes from one socket to another.
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+  std::uint32_t capacity_bytes = 0;
+  bool lent = false;
+};
+
+// The pipes of one worker. The kernel counts the pages of all pipes of a user id, over all
+// containers of a node, against one quota (fs.pipe-user-pages-soft, 16,384), and every sidecar runs
+// as the same user: so there are few, made when first needed, lent only while bytes are in them,
+// and one that came out small, because the quota is spent, is not used at all. Not thread-safe.
+class PipePool {
+ public:
+  // None when all are lent, or when the kernel gives no pipe of a useful size: copy instead.
+  // The pool keeps ownership.
+  Pipe* Acquire();
+
+  // Takes back a pipe. One that is not empty (its connection died) is closed.
+  void Release(Pipe& pipe, bool empty);
+
+  // Closes the pipes that are not lent; for a worker that has gone quiet.
+  void Trim();
+
+ private:
+  // A pipe is held while its receiver is slow; when more streams than this stall at once, the
+  // others are copied.
+  static constexpr std::size_t kMaxPipes = 16;
+
+  bool Open(Pipe& pipe);
+
+  std::array<Pipe, kMaxPipes> pipes_;
+  // How many more requests are answered with none before the kernel is asked again.
+  std::uint32_t backoff_ = 0;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,151 @@
+#include "proxy/proxy.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "proxy/metrics.h"
+
+namespace sluice::proxy {
+namespace {
+
+// Descriptors that are not a connection's: listeners, epoll, pipes (two each), log, control path
+// (64 connections), and what the C library opens for a moment.
+constexpr std::uint64_t kReservedDescriptors = 128;
+constexpr std::uint64_t kDescriptorsPerWorker = 48;
+
+// All signals go to the thread that calls Proxy's functions; the new threads inherit the mask.
+class BlockSignals {
+ public:
+  BlockSignals() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockSignals(const BlockSignals&) = delete;
+  BlockSignals& operator=(const BlockSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+// Raises the descriptor limit as far as is allowed. Returns what it is then.
+std::uint64_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  if (limit.rlim_cur < limit.rlim_max) {
+    const rlimit raised{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  return limit.rlim_cur;
+}
+
+std::uint64_t MaxConnections(const ProxyConfig& config) {
+  const std::uint64_t descriptors = RaiseDescriptorLimit();
+  const std::uint64_t reserved =
+      kReservedDescriptors + kDescriptorsPerWorker * static_cast<std::uint64_t>(config.concurrency);
+  // Both ends of a connection.
+  const std::uint64_t possible = descriptors > reserved + 2 ? (descriptors - reserved) / 2 : 1;
+  return config.max_connections == 0 ? possible
+                                     : std::min<std::uint64_t>(possible, config.max_connections);
+}
+
+HttpResponse NotFound() { return {.status = 404, .body = "not found\n"}; }
+
+bool IsGet(const HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
+}  // namespace
+
+Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.concurrency) {
+  // splice(2) has no MSG_NOSIGNAL.
+  std::signal(SIGPIPE, SIG_IGN);
+  const BlockSignals blocked;
+  if (!config_.access_log.empty()) {
+    log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
+  }
+  shared_ = std::make_unique<WorkerShared>(
+      WorkerShared{.config = config_,
+                   .stats = stats_,
+                   .log = log_.get(),
+                   .own_ports = {config_.outbound_port, config_.inbound_port},
+                   .max_connections = MaxConnections(config_)});
+  for (int i = 0; i < config_.concurrency; ++i) {
+    workers_.push_back(std::make_unique<Worker>(*shared_, i));
+    has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();
+  }
+  http_ = std::make_unique<HttpServers>();
+  if (config_.status_port != 0) {
+    http_->Listen(config_.status_port, false,
+                  [this](const HttpRequest& request) { return ServeStatus(request); });
+  }
+  if (config_.metrics_port != 0) {
+    http_->Listen(config_.metrics_port, false,
+                  [this](const HttpRequest& request) { return ServeMetrics(request); });
+  }
+}
+
+Proxy::~Proxy() {
+  // The servers' handlers look at the workers.
+  http_.reset();
+  for (const auto& worker : workers_) worker->Stop();
+  workers_.clear();
+}
+
+void Proxy::Start() {
+  const BlockSignals blocked;
+  for (const auto& worker : workers_) worker->Start();
+  phase_ = Phase::kServing;
+  http_->Start();
+}
+
+void Proxy::Drain() {
+  Phase expected = Phase::kServing;
+  if (!phase_.compare_exchange_strong(expected, Phase::kDraining)) return;
+  for (const auto& worker : workers_) worker->CloseListeners(Direction::kInbound);
+}
+
+bool Proxy::Drained() {
+  const Phase phase = phase_;
+  if (phase == Phase::kDraining && Listening(Direction::kInbound) == 0 && active() == 0) {
+    phase_ = Phase::kClosingOutbound;
+    for (const auto& worker : workers_) worker->CloseListeners(Direction::kOutbound);
+  }
+  return phase == Phase::kClosingOutbound && Listening(Direction::kOutbound) == 0 && active() == 0;
+}
+
+void Proxy::ReopenLog() {
+  if (log_) log_->Reopen();
+}
+
+int Proxy::Listening(Direction direction) const {
+  int sum = 0;
+  for (const auto& worker : workers_) sum += worker->listening(direction);
+  return sum;
+}
+
+bool Proxy::Ready() const {
+  return phase_ == Phase::kServing && Listening(Direction::kOutbound) > 0 &&
+         Listening(Direction::kInbound) > 0;
+}
+
+HttpResponse Proxy::ServeStatus(const HttpRequest& request) const {
+  if (request.path != "/healthz/ready") return NotFound();
+  if (!IsGet(request)) return {.status = 405, .body = "GET only\n"};
+  if (Ready()) return {.status = 200, .body = "ready\n"};
+  return {.status = 503, .body = phase_ == Phase::kStarting ? "starting\n" : "draining\n"};
+}
+
+HttpResponse Proxy::ServeMetrics(const HttpRequest& request) const {
+  if (request.path != "/stats/prometheus") return NotFound();
+  if (!IsGet(request)) return {.status = 405, .body = "GET only\n"};
+  return {.status = 200,
+          .content_type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = PrometheusText(stats_, log_ ? log_->dropped() : 0)};
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/config.h"
+#include "proxy/http_server.h"
+#include "proxy/log_writer.h"
+#include "proxy/stats.h"
+#include "proxy/worker.h"
+
+namespace sluice::proxy {
+
+// The proxy: workers, access log and control path, put together. All threads that it starts have
+// all signals blocked. One per process: it ignores SIGPIPE and raises the descriptor limit.
+class Proxy {
+ public:
+  // Binds every port. Throws sluice::Error; then nothing listens.
+  explicit Proxy(ProxyConfig config);
+  // Resets the connections that are left, writes the log out and ends all threads.
+  ~Proxy();
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+
+  // Accepts connections from here on. Throws sluice::Error.
+  void Start();
+
+  // Begins to drain: not ready any more, no new inbound connections; what is open goes on, and the
+  // application may still open outbound connections, which finishing its work can need.
+  // Thread-safe.
+  void Drain();
+
+  // Whether the drain has come to its end: nothing is open and nothing is accepted any more. To be
+  // asked now and then while draining; it takes the next step when the last one is done. From one
+  // thread only.
+  bool Drained();
+
+  // Opens the access log again, after it was rotated. Thread-safe.
+  void ReopenLog();
+
+  std::uint64_t active() const { return stats_.Active(); }
+  bool has_ipv6() const { return has_ipv6_; }
+  std::uint64_t max_connections() const { return shared_->max_connections; }
+
+ private:
+  enum class Phase : std::uint8_t { kStarting, kServing, kDraining, kClosingOutbound };
+
+  bool Ready() const;
+  int Listening(Direction direction) const;
+  HttpResponse ServeStatus(const HttpRequest& request) const;
+  HttpResponse ServeMetrics(const HttpRequest& request) const;
+
+  const ProxyConfig config_;
+  Stats stats_;
+  std::unique_ptr<LogWriter> log_;
+  std::unique_ptr<WorkerShared> shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<HttpServers> http_;
+  std::atomic<Phase> phase_{Phase::kStarting};
+  bool has_ipv6_ = true;
+};
+
+}  // namespace sluice::proxy

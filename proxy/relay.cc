@@ -1,0 +1,197 @@
+#include "proxy/relay.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+namespace sluice::proxy {
+namespace {
+
+// Steps of one flow before the others have their turn: one megabyte copied, four spliced. Less
+// costs system calls (the wait between the turns), more costs the others' latency.
+constexpr int kBudget = 16;
+
+// A stream that filled the buffer this often in a row is a bulk transfer. Three, because a single
+// large message fills it once or twice, and pays more for the pipe than it saves.
+constexpr std::uint8_t kFullReadsToSplice = 3;
+// Copying is cheaper than two splices and a pipe below about this much at a time...
+constexpr std::uint32_t kShortSpliceBytes = 16 * 1024;
+// ...and a transfer that is merely limited by the network has such a splice now and then.
+constexpr std::uint8_t kShortSplicesToCopy = 4;
+
+}  // namespace
+
+Flow::Step Flow::Fail(int error, bool at_source) {
+  error_ = static_cast<std::uint16_t>(error);
+  error_at_source_ = at_source;
+  return Step::kFailed;
+}
+
+bool Flow::Keep(const char* data, std::size_t size) {
+  kept_.reset(new (std::nothrow) char[size]);
+  if (!kept_) return false;
+  std::memcpy(kept_.get(), data, size);
+  kept_begin_ = 0;
+  kept_end_ = static_cast<std::uint32_t>(size);
+  return true;
+}
+
+bool Flow::Prepend(const char* data, std::size_t size) { return Keep(data, size); }
+
+void Flow::ReturnPipe(RelayResources& resources) {
+  if (pipe_ == nullptr) return;
+  resources.pipes.Release(*pipe_, piped_ == 0);
+  pipe_ = nullptr;
+  piped_ = 0;
+}
+
+void Flow::Drop(RelayResources& resources) {
+  kept_.reset();
+  ReturnPipe(resources);
+}
+
+// The kept bytes first: they are older than anything else.
+Flow::Step Flow::Flush(Endpoint& to, RelayResources& resources) {
+  if (kept_) {
+    const ssize_t sent =
+        ::send(to.fd, kept_.get() + kept_begin_, kept_end_ - kept_begin_, MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno != EAGAIN) return Fail(errno, false);
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    bytes_written_ += static_cast<std::uint64_t>(sent);
+    kept_begin_ += static_cast<std::uint32_t>(sent);
+    if (kept_begin_ < kept_end_) {
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    kept_.reset();
+  }
+  if (piped_ > 0) {
+    const Step step = EmptyPipe(to);
+    if (step != Step::kMoved) return step;
+    ReturnPipe(resources);
+  }
+  return Step::kMoved;
+}
+
+Flow::Step Flow::EmptyPipe(Endpoint& to) {
+  while (piped_ > 0) {
+    const ssize_t moved = ::splice(pipe_->read_end.get(), nullptr, to.fd, nullptr, piped_,
+                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (moved <= 0) {
+      if (moved == 0) return Fail(EPIPE, false);
+      if (errno != EAGAIN) return Fail(errno, false);
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    bytes_written_ += static_cast<std::uint64_t>(moved);
+    piped_ -= static_cast<std::uint32_t>(moved);
+  }
+  return Step::kMoved;
+}
+
+Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources) {
+  char* const buffer = resources.buffer.data();
+  const ssize_t got = ::recv(from.fd, buffer, RelayResources::kBufferBytes, 0);
+  if (got == 0) return Step::kEnded;
+  if (got < 0) {
+    if (errno != EAGAIN) return Fail(errno, true);
+    from.readable = false;
+    return Step::kBlocked;
+  }
+  const auto size = static_cast<std::size_t>(got);
+  bytes_read_ += size;
+  if (size < RelayResources::kBufferBytes) {
+    // A short read has drained the socket, and the next byte makes an event; but the FIN's event
+    // may have come already, and then there is no other.
+    from.readable = from.hangup;
+    full_reads_ = 0;
+  } else if (++full_reads_ >= kFullReadsToSplice) {
+    full_reads_ = 0;
+    short_splices_ = 0;
+    splicing_ = true;
+  }
+  ssize_t sent = ::send(to.fd, buffer, size, MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN) return Fail(errno, false);
+    sent = 0;
+  }
+  const auto done = static_cast<std::size_t>(sent);
+  bytes_written_ += done;
+  if (done == size) return Step::kMoved;
+  to.writable = false;
+  if (!Keep(buffer + done, size - done)) return Fail(ENOMEM, false);
+  return Step::kBlocked;
+}
+
+Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources) {
+  if (pipe_ == nullptr) pipe_ = resources.pipes.Acquire();
+  if (pipe_ == nullptr) {
+    splicing_ = false;
+    return Copy(from, to, resources);
+  }
+  // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
+  const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
+                                 pipe_->capacity_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved == 0) return Step::kEnded;
+  if (moved < 0) {
+    if (errno != EAGAIN) return Fail(errno, true);
+    from.readable = false;
+    return Step::kBlocked;
+  }
+  piped_ = static_cast<std::uint32_t>(moved);
+  bytes_read_ += piped_;
+  if (piped_ >= kShortSpliceBytes) {
+    short_splices_ = 0;
+  } else if (++short_splices_ >= kShortSplicesToCopy) {
+    splicing_ = false;
+  }
+  return EmptyPipe(to);
+}
+
+Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources) {
+  if (finished_) return Progress::kFinished;
+  Progress progress = Progress::kAgain;
+  for (int turn = 0; turn < kBudget && progress == Progress::kAgain; ++turn) {
+    if (!to.writable) {
+      progress = Progress::kWaiting;
+      break;
+    }
+    Step step = kept_ || piped_ > 0 ? Flush(to, resources) : Step::kMoved;
+    if (step == Step::kMoved) {
+      if (ended_) {
+        finished_ = true;
+        progress = Progress::kFinished;
+        break;
+      }
+      if (!from.readable) {
+        progress = Progress::kWaiting;
+        break;
+      }
+      step = splicing_ ? Splice(from, to, resources) : Copy(from, to, resources);
+    }
+    switch (step) {
+      case Step::kMoved:
+        break;
+      case Step::kBlocked:
+        progress = Progress::kWaiting;
+        break;
+      case Step::kEnded:
+        ended_ = true;
+        from.readable = false;
+        break;
+      case Step::kFailed:
+        progress = Progress::kFailed;
+        break;
+    }
+  }
+  if (piped_ == 0) ReturnPipe(resources);
+  return progress;
+}
+
+}  // namespace sluice::proxy

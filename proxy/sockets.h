@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "base/socket_address.h"
+#include "base/unique_fd.h"
+#include "proxy/config.h"
+
+// The system calls on sockets that are not the data path itself. None of them throws but
+// MakeListener and LocalAddresses; all of them may be called from any thread.
+namespace sluice::proxy {
+
+// Where a connection was going before the kernel redirected it (SO_ORIGINAL_DST of conntrack); none
+// when conntrack does not know it or is not there.
+std::optional<SocketAddress> OriginalDestination(int fd, Family family);
+
+// getsockname(2); 0.0.0.0:0 on failure.
+SocketAddress LocalAddress(int fd);
+
+// The pending error of a socket (SO_ERROR), which reading clears. 0 when there is none.
+int PendingError(int fd);
+
+// The next close(2) sends a reset and forgets what was not sent.
+void ResetOnClose(int fd);
+
+// TCP_NODELAY.
+void SendAtOnce(int fd);
+
+// Probes a peer that has been silent for `idle`, so that dead peers are found and NAT entries live.
+void KeepAlive(int fd, std::chrono::seconds idle);
+
+// A connecting, non-blocking socket. `source`, when given, is bound first, its port chosen at
+// connect(2), so that the ports of one source are counted per destination.
+struct Connecting {
+  UniqueFd fd;
+  // Why there is none; 0 while the connection is under way.
+  int error = 0;
+  // The system call that failed.
+  enum class Step : std::uint8_t { kSocket, kBind, kConnect } step = Step::kSocket;
+};
+Connecting StartConnect(const SocketAddress& destination, const std::optional<IpAddress>& source);
+
+// A listening socket on all addresses of a family, with SO_REUSEPORT: one per worker shares a port.
+// Accepted sockets inherit its options. Throws sluice::Error; returns none when the kernel does not
+// have the family.
+std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port);
+
+// Makes a listening socket drop new connection attempts, which the client's kernel repeats after a
+// second, while handshakes that have begun come to their end: what is then accepted until the queue
+// is empty loses nothing at close(2), which would reset what is in the queue.
+void DropNewConnections(int listener_fd);
+
+// All addresses of this network namespace (getifaddrs(3)). Throws sluice::Error.
+std::vector<IpAddress> LocalAddresses();
+
+}  // namespace sluice::proxy

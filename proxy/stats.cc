@@ -1,0 +1,57 @@
+#include "proxy/stats.h"
+
+#include <algorithm>
+
+namespace sluice::proxy {
+
+std::string_view Name(Failure failure) {
+  switch (failure) {
+    case Failure::kNotRedirected:
+      return "not_redirected";
+    case Failure::kLoop:
+      return "loop";
+    case Failure::kConnectionLimit:
+      return "connection_limit";
+    case Failure::kNoDescriptor:
+      return "no_descriptor";
+    case Failure::kNoSourceAddress:
+      return "no_source_address";
+    case Failure::kConnectRefused:
+      return "connect_refused";
+    case Failure::kConnectTimeout:
+      return "connect_timeout";
+    case Failure::kConnectUnreachable:
+      return "connect_unreachable";
+    case Failure::kConnectOther:
+      return "connect_other";
+    case Failure::kClientReset:
+      return "downstream_reset";
+    case Failure::kUpstreamReset:
+      return "upstream_reset";
+    case Failure::kIdleTimeout:
+      return "idle_timeout";
+    case Failure::kDrainTimeout:
+      return "drain_timeout";
+    case Failure::kCount:
+      break;
+  }
+  return "unknown";
+}
+
+void DirectionStats::CountConnect(std::chrono::nanoseconds took) {
+  const auto micros = static_cast<std::uint64_t>(took.count()) / 1000;
+  const auto bound = std::ranges::lower_bound(kConnectTimeBoundsMicros, micros);
+  connect_times[static_cast<std::size_t>(bound - kConnectTimeBoundsMicros.begin())].Add(1);
+  connect_micros_sum.Add(micros);
+}
+
+Stats::Stats(int workers)
+    : count_(static_cast<std::size_t>(workers)), workers_(new WorkerStats[count_]) {}
+
+std::uint64_t Stats::Active() const {
+  std::uint64_t sum = 0;
+  for (const WorkerStats& worker : workers()) sum += worker.sockets_open.Get();
+  return sum;
+}
+
+}  // namespace sluice::proxy

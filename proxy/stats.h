@@ -1,0 +1,98 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "proxy/config.h"
+
+namespace sluice::proxy {
+
+// Why a connection was not relayed, or was not relayed to its end.
+enum class Failure : std::uint8_t {
+  kNotRedirected,
+  kLoop,
+  kConnectionLimit,
+  kNoDescriptor,  // or no memory
+  kNoSourceAddress,
+  kConnectRefused,
+  kConnectTimeout,
+  kConnectUnreachable,
+  kConnectOther,
+  kClientReset,
+  kUpstreamReset,
+  kIdleTimeout,
+  kDrainTimeout,
+  kCount,
+};
+// The value of the label `reason`: "connect_refused".
+std::string_view Name(Failure failure);
+
+// A number that one thread writes and any thread reads. No locked instruction: an increment costs
+// what it costs on a plain integer.
+class Counter {
+ public:
+  void Add(std::uint64_t n) { value_.store(Get() + n, std::memory_order_relaxed); }
+  void Subtract(std::uint64_t n) { value_.store(Get() - n, std::memory_order_relaxed); }
+  std::uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Upper bounds of the connect-time histogram, in microseconds; the last bucket has none. From a
+// loopback connect to the default connect timeout.
+inline constexpr std::array<std::uint64_t, 14> kConnectTimeBoundsMicros = {
+    100,    250,    500,     1'000,   2'500,     5'000,     10'000,
+    25'000, 50'000, 100'000, 250'000, 1'000'000, 3'000'000, 10'000'000};
+
+struct DirectionStats {
+  Counter opened;  // accepted and allowed to connect
+  Counter closed;
+  Counter received_bytes;  // from the client
+  Counter sent_bytes;      // to the client
+  std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
+  std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
+  Counter connect_micros_sum;
+
+  void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
+  void CountConnect(std::chrono::nanoseconds took);
+  std::uint64_t active() const { return opened.Get() - closed.Get(); }
+};
+
+// The counters of one worker, on cache lines of its own.
+struct alignas(64) WorkerStats {
+  std::array<DirectionStats, 2> directions;
+  Counter accept_pauses;
+  Counter sockets_open;  // sessions that hold descriptors, of both directions
+
+  DirectionStats& of(Direction direction) {
+    return directions[static_cast<std::size_t>(direction)];
+  }
+  const DirectionStats& of(Direction direction) const {
+    return directions[static_cast<std::size_t>(direction)];
+  }
+};
+
+// All workers' counters. Reading is thread-safe; a sum is not a snapshot.
+class Stats {
+ public:
+  explicit Stats(int workers);
+  WorkerStats& worker(int index) { return workers_[static_cast<std::size_t>(index)]; }
+
+  // Connections that are being relayed or set up now.
+  std::uint64_t Active() const;
+  std::span<const WorkerStats> workers() const { return {workers_.get(), count_}; }
+
+ private:
+  std::size_t count_;
+  std::unique_ptr<WorkerStats[]> workers_;
+};
+
+}  // namespace sluice::proxy

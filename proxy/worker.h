@@ -1,0 +1,115 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "proxy/config.h"
+#include "proxy/destination.h"
+#include "proxy/log_writer.h"
+#include "proxy/relay.h"
+#include "proxy/session.h"
+#include "proxy/session_pool.h"
+#include "proxy/stats.h"
+#include "proxy/timer_wheel.h"
+
+namespace sluice::proxy {
+
+// What the workers share; all of it outlives them and does not change while they run.
+struct WorkerShared {
+  const ProxyConfig& config;
+  Stats& stats;
+  LogWriter* log;
+  std::vector<std::uint16_t> own_ports;
+  std::uint64_t max_connections;
+};
+
+// One thread with an event loop, its own listening sockets (SO_REUSEPORT spreads the connections)
+// and its own connections. Workers share nothing that is written on the data path.
+class Worker {
+ public:
+  // Binds and listens; throws sluice::Error. Nothing is accepted before Start.
+  Worker(const WorkerShared& shared, int index);
+  // Resets the connections that are left and ends the thread.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void Start();
+
+  // Stops listening on one side without losing a connection that the kernel has already made.
+  // Thread-safe; takes effect within a second.
+  void CloseListeners(Direction direction);
+  // Resets what is left and ends the loop; the destructor joins. Thread-safe.
+  void Stop();
+
+  // Sockets that accept connections for this direction. Thread-safe.
+  int listening(Direction direction) const {
+    return listening_[static_cast<std::size_t>(direction)].load();
+  }
+  // Whether IPv6 connections are taken. Thread-safe.
+  bool has_ipv6() const { return has_ipv6_; }
+
+ private:
+  struct Listener {
+    UniqueFd fd;
+    Family family = Family::kIpv4;
+    Direction direction = Direction::kOutbound;
+    // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
+    // finding the queue empty; doubled while they keep coming.
+    int budget = 1;
+    std::uint64_t last_turn = 0;
+    bool closing = false;
+  };
+
+  void Run();
+  void AddListener(Family family, Direction direction);
+  void Dispatch(std::uint64_t tag, std::uint32_t events);
+  void ObeyCommands();
+  int WaitMillis() const;
+  std::uint64_t NowTicks() const;
+
+  // Accepts up to `limit` connections. Returns how many.
+  int Accept(Listener& listener, int limit);
+  void Admit(const Listener& listener, int fd, const SocketAddress& peer);
+  void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
+              const SocketAddress& original, Failure failure, std::string_view flags);
+  Verdict JudgeArrival(const Arrival& arrival);
+  void PauseAccepting(int error);
+  void ListenFor(std::uint32_t events);
+  void OnListenerTimer();
+  void FinishClosing();
+  void SweepClosed();
+
+  const WorkerShared& shared_;
+  const int index_;
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  // Given up for a moment when descriptors run out, to reset one client instead of letting it hang.
+  UniqueFd spare_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<RelayResources> relay_;
+  const std::chrono::steady_clock::time_point epoch_;
+  TimerWheel timers_;
+  TimerNode listener_timer_;  // resumes accepting, or finishes closing
+  SessionPool sessions_;
+  WorkerContext context_;
+  bool paused_ = false;
+  std::chrono::steady_clock::time_point next_pause_warning_{};
+  std::uint64_t turn_ = 0;
+  std::vector<IpAddress> local_addresses_;
+  std::chrono::steady_clock::time_point local_addresses_read_{};
+  bool has_ipv6_ = true;
+  std::atomic<int> listening_[2] = {0, 0};
+  std::atomic<bool> close_requested_[2] = {false, false};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,130 @@
+#include <map>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cmd/sluice-proxy/options.h"
+
+namespace sluice::proxy {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::map<std::string, std::string>& Variables() {
+  static std::map<std::string, std::string> variables;
+  return variables;
+}
+
+const char* Variable(const char* name) {
+  const auto found = Variables().find(name);
+  return found == Variables().end() ? nullptr : found->second.c_str();
+}
+
+class OptionsTest : public testing::Test {
+ protected:
+  OptionsTest() { Variables().clear(); }
+  static Options Parse(const std::vector<std::string>& arguments) {
+    return ParseOptions(arguments, Variable);
+  }
+  static std::string UsageError(const std::vector<std::string>& arguments) {
+    try {
+      Parse(arguments);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      return error.what();
+    }
+    ADD_FAILURE() << "was accepted";
+    return {};
+  }
+};
+
+TEST_F(OptionsTest, Defaults) {
+  const Options options = Parse({});
+  EXPECT_EQ(options.config.outbound_port, 15001);
+  EXPECT_EQ(options.config.inbound_port, 15006);
+  EXPECT_EQ(options.config.status_port, 15020);
+  EXPECT_EQ(options.config.metrics_port, 15090);
+  EXPECT_GE(options.config.concurrency, 1);
+  EXPECT_EQ(options.config.connect_timeout, std::chrono::seconds(10));
+  EXPECT_EQ(options.config.idle_timeout, std::chrono::hours(1));
+  EXPECT_EQ(options.drain_duration, std::chrono::seconds(45));
+  EXPECT_EQ(options.config.access_log, "-");
+  EXPECT_EQ(options.config.inbound_upstream, std::nullopt);
+  EXPECT_FALSE(options.allow_root);
+}
+
+TEST_F(OptionsTest, TakesEachForm) {
+  const Options options =
+      Parse({"--outbound-port=1", "--inbound-port", "2", "--inbound-upstream=127.0.0.1",
+             "--access-log=off", "--allow-root", "--max-connections=100", "--status-port=0"});
+  EXPECT_EQ(options.config.outbound_port, 1);
+  EXPECT_EQ(options.config.inbound_port, 2);
+  EXPECT_EQ(options.config.inbound_upstream, IpAddress::V4(127, 0, 0, 1));
+  EXPECT_EQ(options.config.access_log, "");
+  EXPECT_TRUE(options.allow_root);
+  EXPECT_EQ(options.config.max_connections, 100U);
+  EXPECT_EQ(options.config.status_port, 0);
+  EXPECT_FALSE(Parse({"--allow-root=false"}).allow_root);
+  EXPECT_EQ(Parse({"--access-log=/dev/stdout"}).config.access_log, "-");
+}
+
+TEST_F(OptionsTest, AFlagWinsOverItsVariable) {
+  Variables()["SLUICE_PROXY_IDLE_TIMEOUT"] = "5m";
+  Variables()["SLUICE_PROXY_CONNECT_TIMEOUT"] = "";
+  EXPECT_EQ(Parse({}).config.idle_timeout, std::chrono::minutes(5));
+  EXPECT_EQ(Parse({}).config.connect_timeout, std::chrono::seconds(10));
+  EXPECT_EQ(Parse({"--idle-timeout=7s"}).config.idle_timeout, std::chrono::seconds(7));
+}
+
+TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
+  EXPECT_THAT(UsageError({"--outbound-port=70000"}),
+              AllOf(HasSubstr("--outbound-port"), HasSubstr("\"70000\""),
+                    HasSubstr("a number from 1 to 65535")));
+  EXPECT_THAT(UsageError({"--idle-timeout=0"}), HasSubstr("longer than 0"));
+  EXPECT_THAT(UsageError({"--connect-timeout=1.5s"}), HasSubstr("500ms"));
+  EXPECT_THAT(UsageError({"--inbound-upstream=localhost"}), HasSubstr("\"localhost\""));
+  EXPECT_THAT(UsageError({"--inbound-upstream=::"}), HasSubstr("listens"));
+  EXPECT_THAT(UsageError({"--access-log="}), HasSubstr("--access-log"));
+  EXPECT_THAT(UsageError({"--log-level=loud"}), HasSubstr("debug"));
+  EXPECT_THAT(UsageError({"--allow-root=maybe"}), HasSubstr("true or false"));
+  EXPECT_THAT(UsageError({"--concurrency=0"}), HasSubstr("from 1"));
+  EXPECT_THAT(UsageError({"15001"}), HasSubstr("flags only"));
+  EXPECT_THAT(UsageError({"--no-such-flag"}), HasSubstr("no-such-flag"));
+  EXPECT_THAT(UsageError({"--outbound"}), HasSubstr("outbound")) << "no guessing";
+  EXPECT_THAT(UsageError({"--inbound-port=15001"}),
+              AllOf(HasSubstr("--outbound-port"), HasSubstr("--inbound-port")));
+  Variables()["SLUICE_PROXY_METRICS_PORT"] = "x";
+  EXPECT_THAT(UsageError({}), HasSubstr("SLUICE_PROXY_METRICS_PORT"));
+}
+
+TEST_F(OptionsTest, HelpNamesEveryFlag) {
+  for (const char* flag :
+       {"--outbound-port", "--inbound-port", "--concurrency", "--inbound-upstream",
+        "--connect-timeout", "--idle-timeout", "--drain-duration", "--max-connections",
+        "--access-log", "--status-port", "--metrics-port", "--allow-root", "--log-level"}) {
+    EXPECT_THAT(HelpText(), HasSubstr(flag));
+  }
+  EXPECT_TRUE(Parse({"--help"}).help);
+  EXPECT_TRUE(Parse({"--version"}).version);
+}
+
+TEST(Duration, Parses) {
+  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
+  EXPECT_EQ(ParseDuration("10s"), milliseconds(10'000));
+  EXPECT_EQ(ParseDuration("5m"), milliseconds(300'000));
+  EXPECT_EQ(ParseDuration("1h"), milliseconds(3'600'000));
+  EXPECT_EQ(ParseDuration("3"), milliseconds(3000));
+  EXPECT_EQ(ParseDuration("0"), milliseconds(0));
+  EXPECT_EQ(ParseDuration("720h"), std::chrono::hours(720));
+  for (const char* bad :
+       {"", "s", "ms", "-1s", "1d", "1 s", "1.5s", "721h", "99999999999999999999h"}) {
+    EXPECT_THROW(ParseDuration(bad), std::invalid_argument) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::proxy

@@ -1,0 +1,48 @@
+#include "proxy/metrics.h"
+
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice::proxy {
+namespace {
+
+using std::chrono::microseconds;
+using testing::HasSubstr;
+
+TEST(Metrics, SumsTheWorkers) {
+  Stats stats(2);
+  stats.worker(0).of(Direction::kOutbound).opened.Add(3);
+  stats.worker(1).of(Direction::kOutbound).opened.Add(4);
+  stats.worker(1).of(Direction::kOutbound).closed.Add(5);
+  stats.worker(0).of(Direction::kInbound).received_bytes.Add(1000);
+  stats.worker(0).of(Direction::kInbound).Count(Failure::kLoop);
+  stats.worker(0).accept_pauses.Add(2);
+  const std::string text = PrometheusText(stats, 9);
+  EXPECT_THAT(text, HasSubstr("istio_tcp_connections_opened_total{reporter=\"source\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total{reporter=\"source\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_active{reporter=\"source\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("istio_tcp_received_bytes_total{reporter=\"destination\"} 1000\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_failed_total{reporter=\"destination\","
+                              "reason=\"loop\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_accept_pauses_total 2\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_access_log_dropped_total 9\n"));
+}
+
+TEST(Metrics, PutsConnectTimesIntoBuckets) {
+  Stats stats(1);
+  auto& outbound = stats.worker(0).of(Direction::kOutbound);
+  outbound.CountConnect(microseconds(100));         // at the bound: inside
+  outbound.CountConnect(microseconds(101));         // just behind it
+  outbound.CountConnect(microseconds(11'000'000));  // beyond the last
+  const std::string text = PrometheusText(stats, 0);
+  const std::string bucket = "sluice_tcp_connect_duration_seconds_bucket{reporter=\"source\",le=";
+  EXPECT_THAT(text, HasSubstr(bucket + "\"0.0001\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"0.00025\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"10\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"+Inf\"} 3\n"));
+}
+
+}  // namespace
+}  // namespace sluice::proxy

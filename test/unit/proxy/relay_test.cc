@@ -1,0 +1,165 @@
+#include "proxy/relay.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "base/unique_fd.h"
+
+namespace sluice::proxy {
+namespace {
+
+// A socket of the relay and the other end of it, where the test plays the peer.
+struct Link {
+  UniqueFd ours;
+  UniqueFd peer;
+  Endpoint endpoint;
+
+  explicit Link(int type = SOCK_STREAM) {
+    int fds[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    ours.reset(fds[0]);
+    peer.reset(fds[1]);
+    endpoint = {.fd = fds[0], .readable = true, .writable = true};
+  }
+
+  void Send(std::string_view text) {
+    EXPECT_EQ(::send(peer.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    endpoint.readable = true;
+  }
+  // All that the peer has got so far.
+  std::string Receive() {
+    std::string out;
+    char buffer[65536];
+    for (ssize_t got = 0; (got = ::recv(peer.get(), buffer, sizeof(buffer), 0)) > 0;) {
+      out.append(buffer, static_cast<std::size_t>(got));
+    }
+    endpoint.writable = true;
+    return out;
+  }
+  void End() {
+    ::shutdown(peer.get(), SHUT_WR);
+    endpoint.readable = endpoint.hangup = true;
+  }
+};
+
+class FlowTest : public testing::Test {
+ protected:
+  Progress Run() { return flow_.Run(from_.endpoint, to_.endpoint, *resources_); }
+  ~FlowTest() override { flow_.Drop(*resources_); }
+
+  std::unique_ptr<RelayResources> resources_ = std::make_unique<RelayResources>();
+  Link from_;
+  Link to_;
+  Flow flow_;
+};
+
+TEST_F(FlowTest, MovesBytesAndKnowsThatTheSourceIsDrained) {
+  from_.Send("hello");
+  EXPECT_EQ(Run(), Progress::kWaiting);
+  EXPECT_EQ(to_.Receive(), "hello");
+  EXPECT_FALSE(from_.endpoint.readable);
+  EXPECT_EQ(flow_.bytes_read(), 5U);
+  EXPECT_EQ(flow_.bytes_written(), 5U);
+}
+
+TEST_F(FlowTest, FinishesAfterTheLastByte) {
+  from_.Send("last");
+  from_.End();
+  EXPECT_EQ(Run(), Progress::kFinished);
+  EXPECT_TRUE(flow_.finished());
+  EXPECT_EQ(to_.Receive(), "last");
+}
+
+TEST_F(FlowTest, ReadsNothingWhileTheReceiverIsFullAndLosesNothing) {
+  std::string sent;
+  std::string got;
+  char next = 'a';
+  // The peer sends for as long as somebody takes it; nobody reads at the other end.
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string chunk(4096, next);
+    const ssize_t n = ::send(from_.peer.get(), chunk.data(), chunk.size(), 0);
+    if (n > 0) {
+      sent += chunk.substr(0, static_cast<std::size_t>(n));
+      next = next == 'z' ? 'a' : static_cast<char>(next + 1);
+    }
+    from_.endpoint.readable = true;
+    const Progress progress = Run();
+    ASSERT_NE(progress, Progress::kFailed);
+    if (n < 0 && progress == Progress::kWaiting) break;
+  }
+  EXPECT_FALSE(to_.endpoint.writable);
+  EXPECT_LE(flow_.bytes_read() - flow_.bytes_written(), std::uint64_t{256 * 1024})
+      << "no more than one buffer or one pipe is held";
+  from_.End();
+  for (int i = 0; i < 10'000 && !flow_.finished(); ++i) {
+    got += to_.Receive();
+    from_.endpoint.readable = true;
+    ASSERT_NE(Run(), Progress::kFailed);
+  }
+  got += to_.Receive();
+  EXPECT_TRUE(flow_.finished());
+  EXPECT_TRUE(got == sent) << got.size() << " of " << sent.size() << " bytes";
+}
+
+TEST_F(FlowTest, GivesTheOthersTheirTurn) {
+  // One recv(2) takes one message, so that the number of steps is known.
+  Link messages(SOCK_SEQPACKET);
+  constexpr int kMessages = 40;
+  for (int i = 0; i < kMessages; ++i) messages.Send("message!");
+  messages.endpoint.hangup = true;  // a short read says nothing then
+  const auto run = [&] { return flow_.Run(messages.endpoint, to_.endpoint, *resources_); };
+  EXPECT_EQ(run(), Progress::kAgain);
+  EXPECT_LT(flow_.bytes_read(), std::uint64_t{8 * kMessages});
+  int turns = 1;
+  while (run() == Progress::kAgain && turns < kMessages) ++turns;
+  EXPECT_EQ(to_.Receive().size(), std::size_t{8 * kMessages});
+  EXPECT_LE(turns, 4);
+}
+
+TEST_F(FlowTest, SaysWhichSideBroke) {
+  to_.peer.reset();
+  from_.Send("into the void");
+  EXPECT_EQ(Run(), Progress::kFailed);
+  EXPECT_EQ(flow_.error(), EPIPE);
+  EXPECT_FALSE(flow_.error_at_source());
+}
+
+TEST_F(FlowTest, PutsAPrefaceInFront) {
+  ASSERT_TRUE(flow_.Prepend("PROXY", 5));
+  from_.Send("+data");
+  EXPECT_EQ(Run(), Progress::kWaiting);
+  EXPECT_EQ(to_.Receive(), "PROXY+data");
+  EXPECT_EQ(flow_.bytes_read(), 5U);
+}
+
+int OpenPipes() {
+  int count = 0;
+  for (int fd = 3; fd < 256; ++fd) count += ::fcntl(fd, F_GETPIPE_SZ) > 0 ? 1 : 0;
+  return count;
+}
+
+TEST(PipePool, IsBoundedAndClosesWhatIsNotEmpty) {
+  const int before = OpenPipes();
+  PipePool pool;
+  std::vector<Pipe*> lent;
+  while (Pipe* const pipe = pool.Acquire()) {
+    EXPECT_GE(pipe->capacity_bytes, 65536U);
+    lent.push_back(pipe);
+    ASSERT_LE(lent.size(), 100U);
+  }
+  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * lent.size()));
+  for (Pipe* const pipe : lent) pool.Release(*pipe, pipe != lent.front());
+  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * (lent.size() - 1)));
+  pool.Trim();
+  EXPECT_EQ(OpenPipes(), before);
+}
+
+}  // namespace
+}  // namespace sluice::proxy

@@ -20,12 +20,16 @@ bool Contains(const std::vector<T>& values, const T& value) {
 
 }  // namespace
 
-bool PassthroughAddressStep::Differs() {
+std::vector<std::string> PassthroughAddressStep::Have() {
   const auto addresses = socket_.Addresses(Family::kIpv6);
   const bool there = std::ranges::any_of(addresses, [](const netns::AddressEntry& entry) {
     return entry.link == "lo" && entry.address == PassthroughAddress();
   });
-  return there != wanted_;
+  return there ? std::vector{PassthroughAddress().ToString()} : std::vector<std::string>();
+}
+
+std::vector<std::string> PassthroughAddressStep::Want() {
+  return wanted_ ? std::vector{PassthroughAddress().ToString()} : std::vector<std::string>();
 }
 
 void PassthroughAddressStep::Set(bool there) {
@@ -85,6 +89,13 @@ PolicyRoutingStep::State PolicyRoutingStep::Read() const {
     }
   }
   return state;
+}
+
+std::vector<std::string> PolicyRoutingStep::Lines(const State& state) {
+  std::vector<std::string> lines;
+  for (const netns::PolicyRule& rule : state.rules) lines.push_back(rule.ToString());
+  for (const netns::Route& route : state.routes) lines.push_back(route.ToString());
+  return lines;
 }
 
 bool PolicyRoutingStep::Differs() { return Read() != Wanted(); }

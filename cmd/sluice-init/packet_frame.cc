@@ -16,8 +16,8 @@ constexpr std::size_t kIpv4Header = 20;  // without options
 constexpr std::size_t kIpv6Header = 40;
 constexpr std::size_t kTcpHeader = 20;  // without options
 constexpr std::size_t kUdpHeader = 8;
-constexpr std::uint8_t kHopLimit = 64;          // the default of Linux
-constexpr std::uint16_t kWindow = 65535;        // as much as there is without scaling
+constexpr std::uint8_t kHopLimit = 64;    // the default of Linux
+constexpr std::uint16_t kWindow = 65535;  // as much as there is without scaling
 constexpr std::uint16_t kDontFragment = 1 << 14;
 constexpr std::uint16_t kFragmentBits = 0x3fff;  // the offset, and that more follow
 
@@ -65,7 +65,8 @@ std::uint32_t PseudoHeaderSum(const Segment& segment, std::size_t length) {
   Bytes bytes;
   PutBytes(bytes, segment.source.ip.bytes());
   PutBytes(bytes, segment.destination.ip.bytes());
-  std::uint32_t sum = static_cast<std::uint32_t>(length) + static_cast<std::uint8_t>(segment.protocol);
+  std::uint32_t sum =
+      static_cast<std::uint32_t>(length) + static_cast<std::uint8_t>(segment.protocol);
   for (std::size_t i = 0; i < bytes.size(); i += 2) sum += Get16(bytes, i);
   return sum;
 }
@@ -196,7 +197,8 @@ std::vector<std::uint8_t> BuildFrame(const Segment& segment, const MacAddress& f
   PutBytes(out, from);
   Put16(out, v4 ? ETH_P_IP : ETH_P_IPV6);
   const Bytes transport = BuildTransport(segment);
-  v4 ? PutIpv4Header(out, segment, transport.size()) : PutIpv6Header(out, segment, transport.size());
+  v4 ? PutIpv4Header(out, segment, transport.size())
+     : PutIpv6Header(out, segment, transport.size());
   PutBytes(out, transport);
   return out;
 }

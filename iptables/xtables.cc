@@ -358,22 +358,33 @@ std::string Describe(Family family, Table table) {
   return std::string(Name(table)) + " table (" + std::string(Name(family)) + ")";
 }
 
-bool TableExists(Family family, Table table) {
-  // Of the thread, not of the process: it may have entered a namespace by itself.
-  const char* const path = family == Family::kIpv4 ? "/proc/thread-self/net/ip_tables_names"
-                                                   : "/proc/thread-self/net/ip6_tables_names";
-  const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
-  if (!file) return errno != ENOENT;
-  // The kernel has five tables of at most eight letters.
-  std::array<char, 256> text;
-  const ssize_t size = read(file.get(), text.data(), text.size());
-  if (size < 0) return true;
-  const std::string lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
-  return lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
+bool TableNames::Has(Family family, Table table) {
+  const bool v4 = family == Family::kIpv4;
+  std::optional<Names>& names = v4 ? v4_ : v6_;
+  if (!names) {
+    names.emplace();
+    // Of the thread, not of the process: it may have entered a namespace by itself.
+    const UniqueFd file(open(
+        v4 ? "/proc/thread-self/net/ip_tables_names" : "/proc/thread-self/net/ip6_tables_names",
+        O_RDONLY | O_CLOEXEC));
+    // The kernel has five tables of at most eight letters.
+    std::array<char, 256> text;
+    const ssize_t size = file ? read(file.get(), text.data(), text.size()) : -1;
+    if (size >= 0) names->lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
+    // Without that file there is no x_tables for the family, so no table.
+    names->known = size >= 0 || errno == ENOENT;
+  }
+  return !names->known ||
+         names->lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
 }
 
-TableState ReadTable(Family family, Table table) {
-  if (!TableExists(family, table)) return {};
+void TableNames::Forget() {
+  v4_.reset();
+  v6_.reset();
+}
+
+TableState ReadTable(Family family, Table table, TableNames& names) {
+  if (!names.Has(family, table)) return {};
   return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
 }
 

@@ -35,10 +35,10 @@ void Apply(InitConfig& config, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
   netns::RouteSocket socket;
   if (!config.cleanup_only) FillFromHost(config, socket);
-  std::vector<std::string> warnings;
-  const auto steps = PlanSteps(config, socket, warnings);
+  PlanContext context{.socket = socket};
+  const auto steps = PlanSteps(config, context);
   report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
-  config.warnings.insert(config.warnings.end(), warnings.begin(), warnings.end());
+  config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
 void Show(const InitConfig& config, Report& report) {

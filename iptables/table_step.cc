@@ -1,8 +1,16 @@
 #include "iptables/table_step.h"
 
+#include "iptables/state_text.h"
+
 namespace sluice::iptables {
 
 bool TableStep::Differs() { return force_ || !Equal(ReadTable(family_, wanted_.table), wanted_); }
+
+std::vector<std::string> TableStep::Have() {
+  return StateLines(ReadTable(family_, wanted_.table), Counting::kWithout);
+}
+
+std::vector<std::string> TableStep::Want() { return RuleLines(wanted_); }
 
 void TableStep::Apply() { before_ = ReplaceTable(family_, wanted_); }
 

@@ -18,6 +18,8 @@ class TableStep : public Step {
 
   std::string Name() const override { return Describe(family_, wanted_.table); }
   bool Differs() override;
+  std::vector<std::string> Have() override;
+  std::vector<std::string> Want() override;
   void Apply() override;
   void Undo() override;
   std::string Summary() const override;

@@ -19,6 +19,11 @@ class Step {
   // Whether the kernel has something else than what is wanted. Changes nothing.
   virtual bool Differs() = 0;
 
+  // What the kernel has now, and what is wanted, as lines in a fixed order: equal lists exactly
+  // when nothing differs. The lines are those of iptables -S and iproute2 where they have some.
+  virtual std::vector<std::string> Have() = 0;
+  virtual std::vector<std::string> Want() = 0;
+
   // Makes it so: all of it, or nothing and an exception. Remembers what was there.
   virtual void Apply() = 0;
 

@@ -15,6 +15,18 @@
 #include "netns/route_codec.h"
 
 namespace sluice::netns {
+namespace {
+
+// libnl cuts a longer name off, so that the request would be about another device.
+void RequireLinkName(std::string_view name, const std::string& doing) {
+  if (!name.empty() && name.size() < IFNAMSIZ) return;
+  throw Error(ErrorKind::kFailed, {.doing = doing,
+                                   .target = std::string(name),
+                                   .why = "the name of a network device has 1 to 15 bytes",
+                                   .help = ""});
+}
+
+}  // namespace
 
 class RouteSocket::Impl : public NetlinkSocket {
  public:
@@ -42,6 +54,7 @@ std::vector<Link> RouteSocket::Impl::Links() {
 std::optional<Link> RouteSocket::Impl::FindLink(std::string_view name) {
   const std::string doing = "look for a network device";
   const std::string target(name);
+  RequireLinkName(name, doing);
   Messages answer;
   const int refused = Get(
       doing, target,
@@ -84,6 +97,8 @@ std::optional<Link> RouteSocket::FindLink(std::string_view name) { return impl_-
 void RouteSocket::AddVeth(const VethEnd& one, const VethEnd& other) {
   const std::string doing = "create a pair of network devices";
   const std::string target = one.name + " and " + other.name;
+  RequireLinkName(one.name, doing);
+  RequireLinkName(other.name, doing);
   // The peer belongs to the link and goes with it.
   const NlPtr<rtnl_link> link = Own(rtnl_link_veth_alloc());
   const auto describe = [](rtnl_link* part, const VethEnd& end) {
@@ -155,7 +170,9 @@ void RouteSocket::SetMtu(std::string_view link, std::uint32_t mtu_bytes) {
 
 void RouteSocket::MoveLink(std::string_view link, const Namespace& target,
                            std::string_view new_name) {
-  ChangeLink(*impl_, link, "move the network device to " + target.name(), [&](rtnl_link* changes) {
+  const std::string doing = "move the network device to " + target.name();
+  RequireLinkName(new_name, doing);
+  ChangeLink(*impl_, link, doing, [&](rtnl_link* changes) {
     rtnl_link_set_ns_fd(changes, target.fd());
     rtnl_link_set_name(changes, std::string(new_name).c_str());
   });
@@ -164,6 +181,7 @@ void RouteSocket::MoveLink(std::string_view link, const Namespace& target,
 Change RouteSocket::DeleteLink(std::string_view link) {
   const std::string doing = "delete the network device";
   const std::string target(link);
+  RequireLinkName(link, doing);
   const NlPtr<rtnl_link> named = Own(rtnl_link_alloc());
   rtnl_link_set_name(named.get(), target.c_str());
   const int refused = impl_->Ask(doing, target, [&](nl_msg** message) {

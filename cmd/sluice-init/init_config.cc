@@ -284,6 +284,8 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.log_format =
       OneOf<LogFormat>(reader, "log-format",
                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
+  config.json_output =
+      OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
   config.network_namespace = settings.Text("network-namespace");
   config.probe_timeout = reader.Value("probe-timeout", ParseDuration);
   config.probe_port = reader.Port("iptables-probe-port");

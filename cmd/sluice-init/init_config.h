@@ -20,6 +20,7 @@ struct InitConfig {
   Ipv6Mode ipv6 = Ipv6Mode::kAuto;
   std::chrono::milliseconds lock_wait{30'000};
   LogFormat log_format = LogFormat::kText;
+  bool json_output = false;
   std::string network_namespace;  // empty: the one we are in
   std::chrono::milliseconds probe_timeout{5'000};
   std::uint16_t probe_port = 15002;

@@ -13,6 +13,17 @@ InterfaceAddress PassthroughAddress() {
   return InterfaceAddress::Host(iptables::PassthroughSource(Family::kIpv6));
 }
 
+// What `list` returns; nothing where the kernel has no such family, where nothing of ours can be.
+template <typename List>
+auto OrNothing(List list) -> decltype(list()) {
+  try {
+    return list();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
+    return {};
+  }
+}
+
 template <typename T>
 bool Contains(const std::vector<T>& values, const T& value) {
   return std::ranges::find(values, value) != values.end();
@@ -20,12 +31,16 @@ bool Contains(const std::vector<T>& values, const T& value) {
 
 }  // namespace
 
-bool PassthroughAddressStep::Differs() {
-  const auto addresses = socket_.Addresses(Family::kIpv6);
+std::vector<std::string> PassthroughAddressStep::Have() {
+  const auto addresses = OrNothing([this] { return socket_.Addresses(Family::kIpv6); });
   const bool there = std::ranges::any_of(addresses, [](const netns::AddressEntry& entry) {
     return entry.link == "lo" && entry.address == PassthroughAddress();
   });
-  return there != wanted_;
+  return there ? std::vector{PassthroughAddress().ToString()} : std::vector<std::string>();
+}
+
+std::vector<std::string> PassthroughAddressStep::Want() {
+  return wanted_ ? std::vector{PassthroughAddress().ToString()} : std::vector<std::string>();
 }
 
 void PassthroughAddressStep::Set(bool there) {
@@ -73,7 +88,7 @@ PolicyRoutingStep::State PolicyRoutingStep::Wanted() const {
 PolicyRoutingStep::State PolicyRoutingStep::Read() const {
   State state;
   std::vector<std::uint32_t> tables;
-  for (const netns::PolicyRule& rule : socket_.Rules(family_)) {
+  for (const auto& rule : OrNothing([this] { return socket_.Rules(family_); })) {
     if (rule.priority != kPolicyRulePriority || rule.mask == 0 || rule.has_more) continue;
     state.rules.push_back(rule);
     if (!Contains(tables, rule.table)) tables.push_back(rule.table);
@@ -85,6 +100,13 @@ PolicyRoutingStep::State PolicyRoutingStep::Read() const {
     }
   }
   return state;
+}
+
+std::vector<std::string> PolicyRoutingStep::Lines(const State& state) {
+  std::vector<std::string> lines;
+  for (const netns::PolicyRule& rule : state.rules) lines.push_back(rule.ToString());
+  for (const netns::Route& route : state.routes) lines.push_back(route.ToString());
+  return lines;
 }
 
 bool PolicyRoutingStep::Differs() { return Read() != Wanted(); }

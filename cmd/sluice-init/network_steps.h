@@ -25,7 +25,9 @@ class PassthroughAddressStep : public iptables::Step {
       : socket_(socket), wanted_(wanted) {}
 
   std::string Name() const override { return "address ::6/128 on lo"; }
-  bool Differs() override;
+  bool Differs() override { return Have() != Want(); }
+  std::vector<std::string> Have() override;
+  std::vector<std::string> Want() override;
   void Apply() override { Set(wanted_); }
   void Undo() override { Set(!wanted_); }
   std::string Summary() const override { return wanted_ ? "there" : "nothing of ours"; }
@@ -48,6 +50,8 @@ class PolicyRoutingStep : public iptables::Step {
 
   std::string Name() const override;
   bool Differs() override;
+  std::vector<std::string> Have() override { return Lines(Read()); }
+  std::vector<std::string> Want() override { return Lines(Wanted()); }
   void Apply() override;
   void Undo() override;
   std::string Summary() const override;
@@ -59,6 +63,7 @@ class PolicyRoutingStep : public iptables::Step {
     friend bool operator==(const State&, const State&) = default;
   };
 
+  static std::vector<std::string> Lines(const State& state);
   State Read() const;
   State Wanted() const;
   void Change(const State& from, const State& to);

@@ -179,6 +179,7 @@ const std::vector<OptionSpec>& Table() {
        .fallback = "text",
        .help = "text: lines on stderr; json: one object on stderr",
        .ours = true},
+      {.name = "output", .fallback = "text", .help = "of show: text, or json", .ours = true},
       {.name = "config", .help = "JSON file with flag names as keys", .ours = true},
       {.name = "print-config",
        .kind = kBool,

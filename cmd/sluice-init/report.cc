@@ -27,10 +27,13 @@ void PrintText(const Report& report) {
   for (const iptables::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
-    log.info("{}: {}: {}", step.name, step.changed ? "changed" : "already in place", step.summary);
+    if (step.summary == "nothing of ours") {
+      log.info("{}: removed", step.name);
+    } else {
+      log.info("{}: {}: {}", step.name, step.changed ? "written" : "in place", step.summary);
+    }
   }
-  log.info("{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
-           report.changed() ? "done" : "already in place, nothing written",
+  log.info("{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace, report.Outcome(),
            Milliseconds(report.duration));
 }
 
@@ -38,11 +41,18 @@ void PrintText(const Report& report) {
 
 bool Report::changed() const { return std::ranges::any_of(steps, &iptables::StepResult::changed); }
 
+std::string Report::Outcome() const {
+  if (action == "diff") return drift ? "something would change" : "no drift";
+  if (steps.empty()) return "nothing written";
+  return changed() ? "done" : "already in place, nothing written";
+}
+
 std::string ToJson(const Report& report) {
   json::object out;
   out["action"] = report.action;
   out["result"] = report.error ? "error" : "ok";
   out["exit_code"] = report.exit_code();
+  if (report.action == "diff") out["drift"] = report.drift;
   out["changed"] = !report.error && report.changed();
   out["network_namespace"] = report.network_namespace;
   json::array& steps = out["steps"].emplace_array();

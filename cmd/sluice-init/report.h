@@ -11,6 +11,9 @@
 
 namespace sluice::init {
 
+// The exit code of `diff` when something would change.
+inline constexpr int kDriftExitCode = 10;
+
 // What a run came to, for people and for machines.
 struct Report {
   std::string action;             // "apply", "clean-up", "dry run", ...
@@ -18,10 +21,16 @@ struct Report {
   std::vector<iptables::StepResult> steps;
   std::vector<std::string> warnings;
   std::optional<Error> error;
+  bool drift = false;  // of diff: something would change
   std::chrono::microseconds duration{0};
 
   bool changed() const;
-  int exit_code() const { return error ? error->exit_code() : 0; }
+  int exit_code() const {
+    if (error) return error->exit_code();
+    return drift ? kDriftExitCode : 0;
+  }
+  // What it came to, in words: "done", "already in place, nothing written", ...
+  std::string Outcome() const;
 };
 
 // Writes it to stderr: lines for people, or one JSON object.

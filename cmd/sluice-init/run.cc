@@ -10,6 +10,7 @@
 #include "cmd/sluice-init/init_config.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
+#include "cmd/sluice-init/show.h"
 #include "cmd/version.h"
 #include "iptables/capture_rules.h"
 #include "iptables/restore_text.h"
@@ -39,16 +40,28 @@ void Apply(InitConfig& config, Report& report) {
   config.warnings.insert(config.warnings.end(), warnings.begin(), warnings.end());
 }
 
-void Execute(InitConfig& config, Report& report) {
+void Show(const InitConfig& config, Report& report) {
+  report.action = "show";
+  Write(config.json_output ? ShowJson() : ShowText());
+}
+
+void Diff(InitConfig& config, Report& report) {
+  report.action = "diff";
+  if (!config.cleanup_only) FillFromHost(config);
+  const Drift drift = FindDrift(config);
+  Write(drift.text);
+  report.drift = drift.any();
+}
+
+void Execute(Command command, InitConfig& config, Report& report) {
   if (!config.network_namespace.empty()) {
     netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
   }
   report.network_namespace = netns::Namespace::Current().Identity().ToString();
-  if (config.dry_run) {
-    DryRun(config, report);
-  } else {
-    Apply(config, report);
-  }
+  if (command == Command::kShow) return Show(config, report);
+  if (command == Command::kDiff) return Diff(config, report);
+  if (config.dry_run) return DryRun(config, report);
+  Apply(config, report);
 }
 
 }  // namespace
@@ -68,7 +81,7 @@ int Run(const std::vector<std::string>& arguments, const Environment& environmen
     if (settings.Bool("print-config")) return Write(DescribeSettings(settings)), 0;
     InitConfig config = ToInitConfig(settings);
     try {
-      Execute(config, report);
+      Execute(settings.command, config, report);
     } catch (const Error& error) {
       report.error = error;
     }

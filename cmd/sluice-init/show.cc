@@ -1,0 +1,105 @@
+#include "cmd/sluice-init/show.h"
+
+#include <boost/json.hpp>
+
+#include "cmd/sluice-init/network_steps.h"
+#include "cmd/sluice-init/plan.h"
+#include "cmd/sluice-init/pretty_json.h"
+#include "cmd/sluice-init/unified_diff.h"
+#include "iptables/state_text.h"
+#include "iptables/xtables.h"
+#include "netns/route_socket.h"
+
+namespace sluice::init {
+namespace {
+
+namespace json = boost::json;
+using iptables::Table;
+
+// The steps of a clean-up that are not tables: what they have is what of ours stands beside the
+// rules.
+std::vector<std::unique_ptr<iptables::Step>> NetworkSteps(netns::RouteSocket& socket) {
+  std::vector<std::unique_ptr<iptables::Step>> steps;
+  for (const Family family : iptables::kFamilies) {
+    steps.push_back(std::make_unique<PolicyRoutingStep>(socket, family, std::nullopt));
+  }
+  steps.push_back(std::make_unique<PassthroughAddressStep>(socket, false));
+  return steps;
+}
+
+json::object RuleJson(const iptables::InstalledRule& rule) {
+  return {{"rule", iptables::RuleLine(rule)},
+          {"packets", rule.counters.packets},
+          {"bytes", rule.counters.bytes}};
+}
+
+json::object TableJson(Family family, Table table, const iptables::TableState& state) {
+  json::array jumps;
+  for (const iptables::InstalledJump& jump : state.jumps) {
+    json::object entry = RuleJson(jump.rule);
+    entry["chain"] = jump.chain;
+    entry["position"] = jump.position + 1;
+    jumps.push_back(std::move(entry));
+  }
+  json::array chains;
+  for (const iptables::InstalledChain& chain : state.chains) {
+    json::array rules;
+    for (const iptables::InstalledRule& rule : chain.rules) rules.push_back(RuleJson(rule));
+    chains.push_back({{"name", chain.name}, {"rules", std::move(rules)}});
+  }
+  return {{"family", Name(family)},
+          {"table", iptables::Name(table)},
+          {"jumps", std::move(jumps)},
+          {"chains", std::move(chains)}};
+}
+
+}  // namespace
+
+std::string ShowText() {
+  std::string out;
+  const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
+    if (lines.empty()) return;
+    out += "# " + name + "\n";
+    for (const std::string& line : lines) out += line + "\n";
+  };
+  for (const Family family : iptables::kFamilies) {
+    for (const Table table : iptables::kTables) {
+      section(iptables::Describe(family, table),
+              iptables::StateLines(iptables::ReadTable(family, table), iptables::Counting::kWith));
+    }
+  }
+  netns::RouteSocket socket;
+  for (const auto& step : NetworkSteps(socket)) section(step->Name(), step->Have());
+  return out.empty() ? "# nothing of ours is installed\n" : out;
+}
+
+std::string ShowJson() {
+  json::array tables;
+  for (const Family family : iptables::kFamilies) {
+    for (const Table table : iptables::kTables) {
+      const iptables::TableState state = iptables::ReadTable(family, table);
+      if (!state.empty()) tables.push_back(TableJson(family, table, state));
+    }
+  }
+  json::object network;
+  netns::RouteSocket socket;
+  for (const auto& step : NetworkSteps(socket)) {
+    if (const auto lines = step->Have(); !lines.empty()) {
+      network[step->Name()] = json::value_from(lines);
+    }
+  }
+  return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(network)}});
+}
+
+Drift FindDrift(const InitConfig& config) {
+  netns::RouteSocket socket;
+  std::vector<std::string> warnings;
+  Drift drift;
+  for (const auto& step : PlanSteps(config, socket, warnings)) {
+    drift.text += UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),
+                              "configuration: " + step->Name());
+  }
+  return drift;
+}
+
+}  // namespace sluice::init

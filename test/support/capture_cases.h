@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "iptables/capture_config.h"
+
+namespace sluice::testing_support {
+
+// A configuration of sluice-init that is worth a name. The unit tests compare the rules that it
+// gives with test/golden/NAME.{v4,v6}.txt; the namespace tests apply it.
+struct CaptureCase {
+  std::string name;
+  std::vector<std::string> args;              // the command line behind the program's name
+  std::vector<std::string> environment = {};  // "NAME=value"
+  bool pod_has_ipv6 = true;  // whether an interface of the pod has a global address
+  std::vector<std::string> resolvers = {"10.96.0.10", "2001:db8::1"};  // of /etc/resolv.conf
+};
+
+// Every case, by name and each name once. The ones of the conformance set come first, with its
+// names.
+const std::vector<CaptureCase>& CaptureCases();
+
+// Throws std::out_of_range when there is none of that name.
+const CaptureCase& FindCase(std::string_view name);
+
+// What the program makes of it in such a pod.
+iptables::CaptureConfig ConfigOf(const CaptureCase& chosen);
+
+// "192.0.2.0/32,192.0.2.2/32,...": `count` hosts of which no two can be merged.
+std::string ManyHosts(Family family, int count);
+
+// For the names of parameterised tests: letters, digits and underscores only.
+std::string TestName(std::string_view text);
+
+}  // namespace sluice::testing_support

@@ -1,0 +1,90 @@
+#include "iptables/restore_text.h"
+
+#include <map>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "iptables/capture_rules.h"
+#include "test/support/capture_cases.h"
+
+namespace sluice::iptables {
+namespace {
+
+// What a restore program of one family makes of a text: by table, the chains that it declares and
+// the rules of each chain in order. -4 and -6 are read as iptables-restore(8) says.
+struct Restored {
+  std::map<std::string, std::map<std::string, std::vector<std::string>>> tables;
+  friend bool operator==(const Restored&, const Restored&) = default;
+};
+
+Restored Restore(const std::string& text, Family family) {
+  const std::string other = family == Family::kIpv4 ? "-6 " : "-4 ";
+  Restored out;
+  std::string table;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(other)) continue;
+    if (line.starts_with("-4 ") || line.starts_with("-6 ")) line = line.substr(3);
+    if (line.starts_with('*')) {
+      EXPECT_TRUE(table.empty()) << "no COMMIT before " << line;
+      table = line.substr(1);
+      EXPECT_FALSE(out.tables.contains(table)) << table << " is there twice";
+      out.tables[table];
+    } else if (line == "COMMIT") {
+      table.clear();
+    } else if (line.starts_with(':')) {
+      out.tables[table][line.substr(1, line.find(' ') - 1)];
+    } else {
+      EXPECT_TRUE(line.starts_with("-A ")) << line;
+      out.tables[table][line.substr(3, line.find(' ', 3) - 3)].push_back(line);
+    }
+  }
+  EXPECT_TRUE(table.empty()) << "no COMMIT at the end";
+  return out;
+}
+
+// A chain that is declared and empty, and a table of nothing else, is what the other family leaves.
+Restored WithoutEmptyOnes(Restored restored) {
+  for (auto& [name, chains] : restored.tables) {
+    std::erase_if(chains, [](const auto& chain) { return chain.second.empty(); });
+  }
+  std::erase_if(restored.tables, [](const auto& table) { return table.second.empty(); });
+  return restored;
+}
+
+class BothFamilies : public testing::TestWithParam<testing_support::CaptureCase> {};
+
+TEST_P(BothFamilies, OneTextSaysWhatTheTwoSay) {
+  const RuleSet rules = BuildRules(ConfigOf(GetParam()));
+  const std::string both = RestoreText(rules);
+  for (const Family family : kFamilies) {
+    if (rules.family(family).empty()) continue;
+    EXPECT_EQ(WithoutEmptyOnes(Restore(both, family)),
+              WithoutEmptyOnes(Restore(RestoreText(rules.family(family)), family)))
+        << both;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, BothFamilies, testing::ValuesIn(testing_support::CaptureCases()),
+                         [](const auto& info) {
+                           return testing_support::TestName(info.param.name);
+                         });
+
+TEST(RestoreText, SaysNothingOfEmptyTables) {
+  EXPECT_EQ(RestoreText(FamilyRules{.tables = {{.table = Table::kRaw}, {.table = Table::kNat}}}),
+            "");
+}
+
+TEST(RestoreText, DeclaresChainsBeforeRules) {
+  const FamilyRules rules{
+      .tables = {{.table = Table::kNat,
+                  .jumps = {{Hook::kOutput, {.target = Jump{"ISTIO_A"}}}},
+                  .chains = {{"ISTIO_A", {{.target = Goto{"ISTIO_B"}}}}, {"ISTIO_B", {}}}}}};
+  EXPECT_EQ(RestoreText(rules),
+            "*nat\n:ISTIO_A - [0:0]\n:ISTIO_B - [0:0]\n-A OUTPUT -j ISTIO_A\n"
+            "-A ISTIO_A -g ISTIO_B\nCOMMIT\n");
+}
+
+}  // namespace
+}  // namespace sluice::iptables

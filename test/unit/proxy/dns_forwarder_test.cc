@@ -1,0 +1,503 @@
+#include "proxy/dns_forwarder.h"
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "test/unit/proxy/dns_fixture.h"
+#include "test/unit/proxy/dns_peers.h"
+
+namespace sluice::proxy {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+// The answer to `query` of a server that knows everything.
+TestMessage AnswerTo(const SeenQuery& query, std::uint32_t ttl = 60) {
+  const DnsRequest request = ParseDnsRequest(query.bytes);
+  std::string name;
+  const std::string& wire = request.query.question.name;
+  for (std::size_t at = 0; wire.at(at) != 0; at += static_cast<std::size_t>(wire[at]) + 1) {
+    if (at > 0) name += '.';
+    name += wire.substr(at + 1, static_cast<std::size_t>(wire[at]));
+  }
+  return {.id = query.id(),
+          .flags = kAnswerFlags,
+          .name = name,
+          .type = request.query.question.type,
+          .answers = {TestA(ttl)}};
+}
+
+std::vector<DnsBytes> Knows(const SeenQuery& query) { return {AnswerTo(query).Bytes()}; }
+std::vector<DnsBytes> IsSilent(const SeenQuery&) { return {}; }
+std::vector<DnsBytes> Fails(const SeenQuery& query) {
+  TestMessage answer = AnswerTo(query);
+  answer.flags |= 2;
+  answer.answers.clear();
+  return {answer.Bytes()};
+}
+
+// Too long for 512 bytes; over UDP truncated.
+std::vector<DnsBytes> IsVerbose(const SeenQuery& query) {
+  TestMessage answer = AnswerTo(query);
+  answer.answers.assign(query.tcp ? 100 : 0, TestA(60));
+  if (!query.tcp) answer.flags |= dns_flag::kTruncated;
+  return {answer.Bytes()};
+}
+
+// A forwarder that asks `servers`, started on a free port.
+struct Running {
+  SocketAddress address;
+  std::unique_ptr<DnsForwarder> forwarder;
+
+  explicit Running(const std::vector<const FakeDnsServer*>& servers,
+                   DnsForwarderOptions options = {}, Family family = Family::kIpv4) {
+    for (const FakeDnsServer* const server : servers) {
+      options.resolvers.push_back({server->address(), ""});
+    }
+    for (int attempt = 0;; ++attempt) {
+      address = FreeAddress(family);
+      options.listen = {address};
+      forwarder = std::make_unique<DnsForwarder>(options);
+      try {
+        forwarder->Start();
+        return;
+      } catch (const Error&) {
+        if (attempt == 20) throw;
+      }
+    }
+  }
+
+  DnsStats stats() const { return forwarder->stats(); }
+};
+
+std::optional<DnsMessage> Ask(const Running& running, const TestMessage& query, bool tcp = false) {
+  const DnsClient client(running.address, tcp);
+  client.Send(query.Bytes());
+  const auto reply = client.Receive();
+  return reply ? ParseDnsMessage(*reply) : std::nullopt;
+}
+
+// True once `done` is; false when that takes too long.
+template <typename Predicate>
+bool Eventually(Predicate done) {
+  const auto deadline = steady_clock::now() + kPatience;
+  while (!done()) {
+    if (steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+  return true;
+}
+
+class DnsForwarderFamilies : public testing::TestWithParam<std::tuple<Family, Family, bool>> {};
+
+TEST_P(DnsForwarderFamilies, AnswersFromAServerAndThenFromItsCache) {
+  const auto [client_family, server_family, tcp] = GetParam();
+  if (!HasLoopback(client_family) || !HasLoopback(server_family)) {
+    GTEST_SKIP() << "IPv6 is disabled on this machine's loopback interface";
+  }
+  const FakeDnsServer server(server_family, Knows);
+  const Running running({&server}, {}, client_family);
+  for (const std::uint16_t id : std::initializer_list<std::uint16_t>{7, 8}) {
+    const auto reply = Ask(running, {.id = id}, tcp);
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->header.id, id);
+    EXPECT_EQ(reply->header.flags, kAnswerFlags);
+    ASSERT_EQ(reply->records.size(), 1U);
+    EXPECT_EQ(reply->records[0].type, kTypeA);
+  }
+  EXPECT_EQ(server.asked(), 1);
+  EXPECT_EQ(running.stats().queries, 2U);
+  EXPECT_EQ(running.stats().cache_hits, 1U);
+  EXPECT_EQ(running.stats().upstream_queries, 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DnsForwarderFamilies,
+                         testing::Combine(testing::Values(Family::kIpv4, Family::kIpv6),
+                                          testing::Values(Family::kIpv4, Family::kIpv6),
+                                          testing::Bool()));
+
+TEST(DnsForwarder, CountsTheTtlDown) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server});
+  EXPECT_EQ(Ask(running, {})->records.at(0).ttl, 60U);
+  EXPECT_TRUE(Eventually([&] { return Ask(running, {})->records.at(0).ttl < 60; }));
+  EXPECT_EQ(server.asked(), 1);
+}
+
+TEST(DnsForwarder, AsksAgainWhenTheTtlIsOver) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    return std::vector<DnsBytes>{AnswerTo(query, query.number == 0 ? 1 : 0).Bytes()};
+  });
+  const Running running({&server});
+  EXPECT_TRUE(Ask(running, {}));
+  EXPECT_TRUE(Eventually([&] { return Ask(running, {}) && server.asked() == 2; }));
+  Ask(running, {});  // a TTL of 0 is for one
+  EXPECT_EQ(server.asked(), 3);
+}
+
+TEST(DnsForwarder, AsksOverTcpWhenTheAnswerIsTruncated) {
+  const FakeDnsServer server(Family::kIpv4, IsVerbose);
+  const Running running({&server});
+  const auto small = Ask(running, {});
+  ASSERT_TRUE(small);
+  EXPECT_NE(small->header.flags & dns_flag::kTruncated, 0);
+  EXPECT_TRUE(small->records.empty());
+  const auto large = Ask(running, {.additionals = {TestOpt(4096)}});
+  EXPECT_EQ(large->header.flags & dns_flag::kTruncated, 0);
+  EXPECT_EQ(large->records.size(), 101U);
+  const auto stream = Ask(running, {}, true);
+  EXPECT_EQ(stream->records.size(), 100U);
+  EXPECT_EQ(server.asked(), 2) << "once over UDP, once over TCP";
+  EXPECT_EQ(running.stats().tcp_retries, 1U);
+}
+
+TEST(DnsForwarder, MovesOnFromASilentServerAndRemembersIt) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const FakeDnsServer second(Family::kIpv4, Knows);
+  const Running running({&silent, &second}, {.timeout = milliseconds(100)});
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(Ask(running, {})->records.size(), 1U);
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(100));
+  EXPECT_EQ(running.stats().upstream_timeouts, 1U);
+  EXPECT_EQ(Ask(running, {.name = "b.example"})->records.size(), 1U);
+  EXPECT_EQ(silent.asked(), 1) << "the second one is asked first for a while";
+}
+
+TEST(DnsForwarder, MovesOnFromABrokenServer) {
+  const FakeDnsServer broken(Family::kIpv4, Fails);
+  const FakeDnsServer second(Family::kIpv4, Knows);
+  const Running running({&broken, &second});
+  EXPECT_EQ(Ask(running, {})->header.rcode(), DnsRcode::kNoError);
+  EXPECT_EQ(broken.asked(), 1);
+}
+
+TEST(DnsForwarder, SaysServfailWhenNobodyAnswers) {
+  const FakeDnsServer broken(Family::kIpv4, Fails);
+  const Running failing({&broken});
+  EXPECT_EQ(Ask(failing, {})->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(broken.asked(), 1);
+  Ask(failing, {});
+  EXPECT_EQ(broken.asked(), 2) << "not kept";
+
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const Running waiting({&silent}, {.timeout = milliseconds(50), .attempts = 3});
+  EXPECT_EQ(Ask(waiting, {})->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(silent.asked(), 3);
+  EXPECT_EQ(waiting.stats().upstream_failures, 1U);
+
+  // Nobody listens: told by ICMP, long before the timeout.
+  const Running alone(
+      {}, {.resolvers = {{FreeAddress(Family::kIpv4), ""}}, .timeout = std::chrono::minutes(1)});
+  EXPECT_EQ(Ask(alone, {})->header.rcode(), DnsRcode::kServFail);
+}
+
+TEST(DnsForwarder, BelievesNoForgedResponse) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    std::vector<DnsBytes> out(4);
+    TestMessage forged = AnswerTo(query, 666);
+    forged.id ^= 1;
+    out[0] = forged.Bytes();
+    forged = AnswerTo(query, 666);
+    forged.name = "b.example";
+    out[1] = forged.Bytes();
+    out[2] = AnswerTo(query, 666).Bytes();
+    out[2].pop_back();
+    out[3] = AnswerTo(query, 60).Bytes();
+    return out;
+  });
+  const Running running({&server});
+  EXPECT_EQ(Ask(running, {})->records.at(0).ttl, 60U);
+  EXPECT_EQ(running.stats().upstream_mismatches, 3U);
+}
+
+TEST(DnsForwarder, BelievesNoOtherSender) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    // The right answer, from another address.
+    const DnsClient stranger({IpAddress::V4(127, 0, 0, 1), query.client_port}, false);
+    stranger.Send(AnswerTo(query, 666).Bytes());
+    return Knows(query);
+  });
+  const Running running({&server});
+  EXPECT_EQ(Ask(running, {})->records.at(0).ttl, 60U);
+  EXPECT_EQ(running.stats().upstream_mismatches, 0U) << "the kernel did not let it through";
+}
+
+TEST(DnsForwarder, GivesUpOnAFloodOfForgedResponses) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    TestMessage forged = AnswerTo(query);
+    forged.id ^= 1;
+    return std::vector<DnsBytes>(100, forged.Bytes());
+  });
+  const Running running({&server}, {.timeout = std::chrono::minutes(1), .attempts = 1});
+  EXPECT_EQ(Ask(running, {})->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(running.stats().upstream_mismatches, 64U);
+}
+
+TEST(DnsForwarder, AsksUnderRandomIdsFromRandomPorts) {
+  std::mutex mutex;
+  std::set<std::uint16_t> ids;
+  std::set<std::uint16_t> ports;
+  const FakeDnsServer server(Family::kIpv4, [&](const SeenQuery& query) {
+    const std::lock_guard lock(mutex);
+    ids.insert(query.id());
+    ports.insert(query.client_port);
+    return Knows(query);
+  });
+  const Running running({&server});
+  for (int i = 0; i < 32; ++i) {
+    EXPECT_TRUE(Ask(running, {.id = 1, .name = "n" + std::to_string(i) + ".example"}));
+  }
+  const std::lock_guard lock(mutex);
+  // Equal ones happen: three among 32 once in a million runs for ids, once in 100,000 for the
+  // 28,000 ports.
+  EXPECT_GE(ids.size(), 30U);
+  EXPECT_GE(ports.size(), 29U);
+  EXPECT_GT(*ids.rbegin() - *ids.begin(), 64) << "one after another";
+}
+
+TEST(DnsForwarder, AsksOnceWhatManyWantToKnow) {
+  std::atomic<bool> may_answer{false};
+  const FakeDnsServer server(Family::kIpv4, [&](const SeenQuery& query) {
+    Eventually([&] { return may_answer.load(); });
+    return Knows(query);
+  });
+  const Running running({&server}, {.timeout = std::chrono::minutes(1)});
+  std::vector<std::unique_ptr<DnsClient>> clients;
+  for (std::uint16_t id = 0; id < 5; ++id) {
+    clients.push_back(std::make_unique<DnsClient>(running.address, id == 4));
+    clients.back()->Send(TestMessage{.id = id}.Bytes());
+  }
+  EXPECT_TRUE(Eventually([&] { return running.stats().coalesced == 4; }));
+  may_answer = true;
+  for (std::uint16_t id = 0; id < 5; ++id) {
+    const auto reply = clients[id]->Receive();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(ParseDnsMessage(*reply)->header.id, id);
+    EXPECT_EQ(ParseDnsMessage(*reply)->records.size(), 1U);
+  }
+  EXPECT_EQ(server.asked(), 1);
+}
+
+// As when the proxy's own queries are captured: each comes back as a client's.
+TEST(DnsForwarder, DoesNotGoRoundInALoop) {
+  std::promise<SocketAddress> where;
+  const std::shared_future<SocketAddress> address(where.get_future());
+  const FakeDnsServer mirror(Family::kIpv4, [address](const SeenQuery& query) {
+    DnsClient(address.get(), false).Send(query.bytes);
+    return std::vector<DnsBytes>{};
+  });
+  const Running running({&mirror}, {.timeout = milliseconds(200), .attempts = 2});
+  where.set_value(running.address);
+  EXPECT_EQ(Ask(running, {})->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(mirror.asked(), 2);
+  EXPECT_EQ(running.stats().coalesced, 2U);
+}
+
+TEST(DnsForwarder, BoundsTheQueriesInFlight) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const Running running({&silent}, {.timeout = std::chrono::minutes(1), .max_in_flight = 2});
+  const DnsClient client(running.address, false);
+  client.Send(TestMessage{.id = 1, .name = "a.example"}.Bytes());
+  client.Send(TestMessage{.id = 2, .name = "b.example"}.Bytes());
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 2; }));
+  client.Send(TestMessage{.id = 3, .name = "c.example"}.Bytes());
+  const auto reply = client.Receive();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(ParseDnsMessage(*reply)->header.id, 3);
+  EXPECT_EQ(ParseDnsMessage(*reply)->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(running.stats().over_limit, 1U);
+  EXPECT_EQ(silent.asked(), 2);
+}
+
+TEST(DnsForwarder, AnswersPipelinedQueriesEachWhenItCan) {
+  const FakeDnsServer silent(Family::kIpv4, [](const SeenQuery& query) {
+    return query.number == 0 ? IsSilent(query) : Knows(query);
+  });
+  const Running running({&silent}, {.timeout = milliseconds(300)});
+  const DnsClient client(running.address, true);
+  const DnsBytes first = TestMessage{.id = 1, .name = "slow.example"}.Bytes();
+  client.Send(first);
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 1; }));
+  client.Send(TestMessage{.id = 2, .name = "fast.example"}.Bytes());
+  client.ShutdownWrite();  // the answers come all the same
+  const auto fast = client.Receive();
+  ASSERT_TRUE(fast);
+  EXPECT_EQ(ParseDnsMessage(*fast)->header.id, 2);
+  const auto slow = client.Receive();
+  ASSERT_TRUE(slow);
+  EXPECT_EQ(ParseDnsMessage(*slow)->header.id, 1);
+  EXPECT_EQ(client.Receive(), std::nullopt) << "closed behind the last answer";
+}
+
+TEST(DnsForwarder, ReadsPipelinedQueriesHoweverTheyArrive) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.max_pipelined = 2});
+  const DnsClient client(running.address, true);
+  DnsBytes both;
+  for (std::uint16_t id = 0; id < 20; ++id) {
+    const DnsBytes query = TestMessage{.id = id, .name = std::to_string(id) + ".example"}.Bytes();
+    Put16(both, static_cast<unsigned>(query.size()));
+    both.insert(both.end(), query.begin(), query.end());
+  }
+  const auto middle = both.begin() + 1;
+  client.SendRaw(DnsBytes(both.begin(), middle));
+  client.SendRaw(DnsBytes(middle, both.end()));
+  std::set<int> ids;
+  for (int i = 0; i < 20; ++i) {
+    const auto reply = client.Receive();
+    ASSERT_TRUE(reply) << i;
+    ids.insert(ParseDnsMessage(*reply)->header.id);
+  }
+  EXPECT_EQ(ids.size(), 20U);
+}
+
+TEST(DnsForwarder, BoundsItsTcpClients) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.max_tcp_clients = 1, .tcp_idle = std::chrono::minutes(1)});
+  {
+    const DnsClient first(running.address, true);
+    first.Send(TestMessage{}.Bytes());
+    EXPECT_TRUE(first.Receive());
+    const DnsClient second(running.address, true);
+    EXPECT_EQ(second.Receive(), std::nullopt);
+    EXPECT_EQ(running.stats().over_limit, 1U);
+    first.Send(TestMessage{}.Bytes());
+    EXPECT_TRUE(first.Receive()) << "not disturbed";
+  }
+  EXPECT_TRUE(Eventually([&] {
+    const DnsClient next(running.address, true);
+    try {
+      next.Send(TestMessage{}.Bytes());
+    } catch (const std::system_error&) {
+      return false;
+    }
+    return next.Receive().has_value();
+  })) << "the first one's place is free";
+}
+
+TEST(DnsForwarder, ClosesIdleTcpClients) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.tcp_idle = milliseconds(200)});
+  const DnsClient silent(running.address, true);
+  const DnsClient slow(running.address, true);
+  slow.SendRaw({0});
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(silent.Receive(), std::nullopt);
+  EXPECT_EQ(slow.Receive(), std::nullopt);
+  EXPECT_LT(steady_clock::now() - begin, kPatience) << "closed, not given up on";
+}
+
+// A client that asks and never reads: its questions are bounded, then it is closed.
+TEST(DnsForwarder, ClosesATcpClientThatTakesNoAnswers) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    TestMessage answer = AnswerTo(query);
+    answer.answers.assign(query.tcp ? 3900 : 0, TestA(60));
+    if (!query.tcp) answer.flags |= dns_flag::kTruncated;
+    return std::vector<DnsBytes>{answer.Bytes()};
+  });
+  const Running running({&server}, {.tcp_idle = milliseconds(300)});
+  const DnsClient client(running.address, true);
+  const DnsBytes query = TestMessage{}.Bytes();
+  const auto send_until_closed = [&] {
+    const auto deadline = steady_clock::now() + seconds(20);
+    while (steady_clock::now() < deadline) client.Send(query);
+  };
+  EXPECT_THROW(send_until_closed(), std::system_error);
+  // Each answer is 62 KiB; what the sockets' buffers do not hold is not even asked.
+  EXPECT_LT(running.stats().queries, 2000U);
+}
+
+TEST(DnsForwarder, RefusesWhatIsNoQuestion) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server});
+  EXPECT_EQ(Ask(running, {.name = "-"})->header.rcode(), DnsRcode::kFormErr);
+  EXPECT_EQ(Ask(running, {.flags = 5 << 11})->header.rcode(), DnsRcode::kNotImp);
+  EXPECT_EQ(Ask(running, {.flags = 5 << 11}, true)->header.rcode(), DnsRcode::kNotImp);
+
+  const DnsClient datagrams(running.address, false);
+  datagrams.Send(TestMessage{.flags = kAnswerFlags}.Bytes());
+  datagrams.Send({1, 2, 3});
+  datagrams.Send(TestMessage{.id = 9}.Bytes());
+  EXPECT_EQ(ParseDnsMessage(*datagrams.Receive())->header.id, 9) << "and nothing before it";
+  const DnsClient stream(running.address, true);
+  stream.Send(TestMessage{.flags = kAnswerFlags}.Bytes());
+  EXPECT_EQ(stream.Receive(), std::nullopt);
+  EXPECT_EQ(running.stats().refused_queries, 6U);
+  EXPECT_EQ(server.asked(), 1);
+}
+
+ErrorText WhyNot(const DnsForwarderOptions& options) {
+  try {
+    DnsForwarder(options).Start();
+  } catch (const Error& error) {
+    return error.text();
+  }
+  return {};
+}
+
+TEST(DnsForwarder, RefusesToAskItself) {
+  const SocketAddress listen{IpAddress::V4(127, 0, 0, 1), 15053};
+  EXPECT_THAT(WhyNot({.listen = {listen}, .resolvers = {{listen, ""}}}).why,
+              testing::HasSubstr("127.0.0.1:15053 is this forwarder itself"));
+  const SocketAddress any{IpAddress{}, 15053};
+  const SocketAddress other_loopback{IpAddress::V4(127, 0, 0, 53), 15053};
+  EXPECT_THAT(WhyNot({.listen = {any}, .resolvers = {{other_loopback, ""}}}).why,
+              testing::HasSubstr("127.0.0.53:15053 is this forwarder itself"));
+  const SocketAddress elsewhere{IpAddress::V4(192, 0, 2, 1), 15053};
+  EXPECT_NO_THROW(DnsForwarder({.listen = {any}, .resolvers = {{elsewhere, ""}}}));
+  EXPECT_NO_THROW(DnsForwarder({.listen = {listen}, .resolvers = {{other_loopback, ""}}}));
+}
+
+TEST(DnsForwarder, SaysWhatIsWrongWithItsOptions) {
+  const SocketAddress address = FreeAddress(Family::kIpv4);
+  EXPECT_EQ(WhyNot({.listen = {address}}).why, "no resolver to ask");
+  EXPECT_EQ(WhyNot({.resolvers = {{address, ""}}}).why, "no address to listen on");
+  const DnsResolver scoped{{IpAddress::Parse("fe80::1"), 53}, "nonexistent0"};
+  EXPECT_EQ(WhyNot({.listen = {address}, .resolvers = {scoped}}).why,
+            "there is no interface nonexistent0");
+  const FakeDnsServer taken(Family::kIpv4, Knows);
+  EXPECT_EQ(WhyNot({.listen = {taken.address()}, .resolvers = {{address, ""}}}).why,
+            "Address already in use");
+}
+
+TEST(DnsForwarder, StopsInTheMiddleOfEverything) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  Running running({&silent}, {.timeout = std::chrono::minutes(1)});
+  const DnsClient stream(running.address, true);
+  const DnsClient datagrams(running.address, false);
+  for (const DnsClient* const client : {&stream, &datagrams}) {
+    client->Send(TestMessage{.name = "a.example"}.Bytes());  // asked once, awaited twice
+    client->Send(TestMessage{.name = client == &stream ? "b.example" : "c.example"}.Bytes());
+  }
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 3 && running.stats().coalesced == 1; }));
+  const auto begin = steady_clock::now();
+  running.forwarder->Stop();
+  running.forwarder->Stop();
+  EXPECT_LT(steady_clock::now() - begin, kPatience);
+  EXPECT_EQ(stream.Receive(), std::nullopt);
+  EXPECT_EQ(running.stats().queries, 4U);
+}
+
+TEST(DnsListenAddresses, AreTheLoopbacks) {
+  std::vector<SocketAddress> expected{{IpAddress::V4(127, 0, 0, 1), 15053}};
+  if (HasLoopback(Family::kIpv6)) expected.push_back({IpAddress::Parse("::1"), 15053});
+  EXPECT_EQ(DnsListenAddresses(15053), expected);
+}
+
+}  // namespace
+}  // namespace sluice::proxy

@@ -8,7 +8,6 @@
 #include <stdexcept>
 
 #include "base/error.h"
-#include "netns/route_socket.h"
 
 namespace sluice::init {
 namespace {
@@ -93,8 +92,7 @@ std::vector<IpAddress> ParseNameservers(std::string_view text) {
   return out;
 }
 
-void FillFromHost(InitConfig& config) {
-  netns::RouteSocket socket;
+void FillFromHost(InitConfig& config, netns::RouteSocket& socket) {
   const std::vector<AddressEntry> addresses = socket.Addresses();
   const bool routable_v6 = HasRoutable(addresses, Family::kIpv6);
   config.capture.ipv6 =

@@ -26,14 +26,15 @@ void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), s
 
 void DryRun(InitConfig& config, Report& report) {
   report.action = "dry run";
-  FillFromHost(config);
+  netns::RouteSocket socket;
+  FillFromHost(config, socket);
   Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
 }
 
 void Apply(InitConfig& config, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
-  if (!config.cleanup_only) FillFromHost(config);
   netns::RouteSocket socket;
+  if (!config.cleanup_only) FillFromHost(config, socket);
   std::vector<std::string> warnings;
   const auto steps = PlanSteps(config, socket, warnings);
   report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
@@ -47,8 +48,9 @@ void Show(const InitConfig& config, Report& report) {
 
 void Diff(InitConfig& config, Report& report) {
   report.action = "diff";
-  if (!config.cleanup_only) FillFromHost(config);
-  const Drift drift = FindDrift(config);
+  netns::RouteSocket socket;
+  if (!config.cleanup_only) FillFromHost(config, socket);
+  const Drift drift = FindDrift(config, socket);
   Write(drift.text);
   report.drift = drift.any();
 }

@@ -8,7 +8,6 @@
 #include "cmd/sluice-init/unified_diff.h"
 #include "iptables/state_text.h"
 #include "iptables/xtables.h"
-#include "netns/route_socket.h"
 
 namespace sluice::init {
 namespace {
@@ -91,8 +90,7 @@ std::string ShowJson() {
   return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(network)}});
 }
 
-Drift FindDrift(const InitConfig& config) {
-  netns::RouteSocket socket;
+Drift FindDrift(const InitConfig& config, netns::RouteSocket& socket) {
   std::vector<std::string> warnings;
   Drift drift;
   for (const auto& step : PlanSteps(config, socket, warnings)) {

@@ -3,6 +3,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -70,6 +71,18 @@ NlPtr<rtnl_addr> EncodeInterfaceAddress(int link_index, const InterfaceAddress& 
   NlPtr<rtnl_addr> out = Own(rtnl_addr_alloc());
   rtnl_addr_set_ifindex(out.get(), link_index);
   rtnl_addr_set_local(out.get(), EncodeAddress(address.ip, address.prefix_length).get());
+  return out;
+}
+
+NlPtr<rtnl_neigh> EncodeNeighbor(int link_index, const Neighbor& neighbor) {
+  NlPtr<rtnl_neigh> out = Own(rtnl_neigh_alloc());
+  rtnl_neigh_set_ifindex(out.get(), link_index);
+  rtnl_neigh_set_state(out.get(), NUD_PERMANENT);
+  rtnl_neigh_set_dst(out.get(),
+                     EncodeAddress(neighbor.ip, AddressBits(neighbor.ip.family())).get());
+  const NlPtr<nl_addr> station =
+      Own(nl_addr_build(AF_LLC, neighbor.mac.data(), neighbor.mac.size()));
+  rtnl_neigh_set_lladdr(out.get(), station.get());
   return out;
 }
 

@@ -12,6 +12,7 @@
 #include <netlink/object.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
+#include <netlink/route/neighbour.h>
 #include <netlink/route/route.h>
 #include <netlink/route/rule.h>
 
@@ -26,6 +27,7 @@ struct NlDelete {
   void operator()(nl_addr* address) const { nl_addr_put(address); }
   void operator()(rtnl_addr* address) const { rtnl_addr_put(address); }
   void operator()(rtnl_link* link) const { rtnl_link_put(link); }
+  void operator()(rtnl_neigh* neighbor) const { rtnl_neigh_put(neighbor); }
   void operator()(rtnl_route* route) const { rtnl_route_put(route); }
   void operator()(rtnl_rule* rule) const { rtnl_rule_put(rule); }
 };
@@ -45,6 +47,8 @@ int AddressFamily(Family family);
 NlPtr<nl_addr> EncodeAddress(const IpAddress& ip, int prefix_length);
 NlPtr<rtnl_addr> EncodeInterfaceAddress(int link_index, const InterfaceAddress& address);
 NlPtr<rtnl_rule> EncodeRule(const PolicyRule& rule);
+// A permanent one: the kernel never asks for it.
+NlPtr<rtnl_neigh> EncodeNeighbor(int link_index, const Neighbor& neighbor);
 // `link_index` finds the index of a device; it throws when there is none.
 template <typename LinkIndex>
 NlPtr<rtnl_route> EncodeRoute(const Route& route, LinkIndex link_index);

@@ -277,6 +277,29 @@ Change RouteSocket::RemoveRoute(const Route& route) {
   throw impl_->Refusal(doing, route.ToString());
 }
 
+void RouteSocket::SetNeighbor(std::string_view link, const Neighbor& neighbor) {
+  const std::string doing = "set the neighbour " + neighbor.ToString();
+  const std::string target(link);
+  const auto encoded = EncodeNeighbor(impl_->IndexOf(link, doing), neighbor);
+  if (impl_->Ask(doing, target, [&](nl_msg** message) {
+        return rtnl_neigh_build_add_request(encoded.get(), NLM_F_CREATE | NLM_F_REPLACE, message);
+      }) != 0) {
+    throw impl_->Refusal(doing, target);
+  }
+}
+
+Change RouteSocket::RemoveNeighbor(std::string_view link, const Neighbor& neighbor) {
+  const std::string doing = "remove the neighbour " + neighbor.ToString();
+  const std::string target(link);
+  const auto encoded = EncodeNeighbor(impl_->IndexOf(link, doing), neighbor);
+  const int refused = impl_->Ask(doing, target, [&](nl_msg** message) {
+    return rtnl_neigh_build_delete_request(encoded.get(), 0, message);
+  });
+  if (refused == 0) return Change::kDone;
+  if (refused == ENOENT) return Change::kAlready;
+  throw impl_->Refusal(doing, target);
+}
+
 std::vector<PolicyRule> RouteSocket::Rules(Family family) {
   fib_rule_hdr header = {};
   header.family = static_cast<std::uint8_t>(AddressFamily(family));

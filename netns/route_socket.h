@@ -76,6 +76,11 @@ class RouteSocket {
   Change AddRoute(const Route& route);
   Change RemoveRoute(const Route& route);
 
+  // --- neighbours ---
+  // A permanent one, instead of whatever the kernel knew of that address on `link`.
+  void SetNeighbor(std::string_view link, const Neighbor& neighbor);
+  Change RemoveNeighbor(std::string_view link, const Neighbor& neighbor);
+
   // --- policy rules ---
   std::vector<PolicyRule> Rules(Family family);
   // kAlready when an equal one is there. That is found by the priority too, so give one: without it

@@ -92,6 +92,17 @@ std::string AddressEntry::ToString() const {
   return out + " dev " + link;
 }
 
+std::string Neighbor::ToString() const {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = ip.ToString() + " lladdr ";
+  for (const std::uint8_t byte : mac) {
+    if (&byte != mac.data()) out += ':';
+    out += kDigits[byte >> 4U];
+    out += kDigits[byte & 0xfU];
+  }
+  return out;
+}
+
 std::string Route::ToString() const {
   std::string out;
   if (type != RouteType::kUnicast) out += std::string(Name(type)) + " ";

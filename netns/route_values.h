@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <iosfwd>
@@ -61,6 +62,16 @@ struct AddressEntry {
 
   std::string ToString() const;
   friend auto operator<=>(const AddressEntry&, const AddressEntry&) = default;
+};
+
+// The station (Ethernet address) behind which an address of the link is, so that nobody asks.
+struct Neighbor {
+  IpAddress ip;
+  std::array<std::uint8_t, 6> mac = {};
+
+  // "192.0.2.1 lladdr 02:00:00:00:00:01"
+  std::string ToString() const;
+  friend auto operator<=>(const Neighbor&, const Neighbor&) = default;
 };
 
 inline constexpr std::uint32_t kMainTable = 254;   // RT_TABLE_MAIN

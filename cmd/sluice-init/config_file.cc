@@ -1,10 +1,9 @@
 #include "cmd/sluice-init/config_file.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
-#include <set>
 
 #include <boost/json.hpp>
 
@@ -17,7 +16,7 @@ namespace {
 namespace json = boost::json;
 
 // A configuration is a page of text; what is larger is a mistake (a wrong path, a device).
-constexpr std::streamsize kMaxBytes = 4 << 20;
+constexpr std::size_t kMaxBytes = 4 << 20;
 
 [[noreturn]] void Refuse(const std::string& path, std::string why, std::string help = {}) {
   throw Error(ErrorKind::kUsage, {.doing = "read the configuration file",
@@ -66,11 +65,13 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
 std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) Refuse(path, std::strerror(errno));
-  std::string text(static_cast<std::size_t>(kMaxBytes) + 1, '\0');
-  file.read(text.data(), kMaxBytes + 1);
+  std::string text;
+  for (std::array<char, 16 << 10> part; file && text.size() <= kMaxBytes;) {
+    file.read(part.data(), part.size());
+    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+  }
   if (file.bad()) Refuse(path, "it cannot be read");
-  if (file.gcount() > kMaxBytes) Refuse(path, "it is larger than 4 MiB");
-  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kMaxBytes) Refuse(path, "it is larger than 4 MiB");
   return ParseConfig(text, path);
 }
 

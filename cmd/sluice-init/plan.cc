@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "cmd/sluice-init/network_steps.h"
+#include "cmd/sluice-init/probe_link.h"
 #include "iptables/capture_rules.h"
 #include "iptables/table_step.h"
 
@@ -72,6 +73,9 @@ std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, PlanConte
   }
   const bool address = config.capture.ipv6 && !config.cleanup_only;
   steps.push_back(std::make_unique<PassthroughAddressStep>(context.socket, address));
+  if (config.cleanup_only) {
+    steps.push_back(std::make_unique<ProbeLinkCleanupStep>(context.socket));
+  }
   return steps;
 }
 

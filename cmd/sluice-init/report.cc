@@ -20,6 +20,12 @@ void PrintText(const Report& report) {
   spdlog::logger log("sluice-init", std::make_shared<spdlog::sinks::stderr_sink_st>());
   log.set_pattern("%n: %l: %v");
   for (const std::string& warning : report.warnings) log.warn("{}", warning);
+  for (const Check& check : report.checks) {
+    const auto level = check.status == CheckStatus::kFailed ? spdlog::level::err
+                                                            : spdlog::level::info;
+    log.log(level, "{} {}: {}: {}", Name(check.family), check.path, Name(check.status),
+            check.detail);
+  }
   if (report.error) {
     log.error("{} (exit code {})", report.error->what(), report.exit_code());
     return;
@@ -43,6 +49,7 @@ bool Report::changed() const { return std::ranges::any_of(steps, &iptables::Step
 
 std::string Report::Outcome() const {
   if (action == "diff") return drift ? "something would change" : "no drift";
+  if (steps.empty() && !checks.empty()) return Summary(checks);
   if (steps.empty()) return "nothing written";
   return changed() ? "done" : "already in place, nothing written";
 }
@@ -58,6 +65,13 @@ std::string ToJson(const Report& report) {
   json::array& steps = out["steps"].emplace_array();
   for (const iptables::StepResult& step : report.steps) {
     steps.push_back({{"name", step.name}, {"changed", step.changed}, {"summary", step.summary}});
+  }
+  json::array& checks = out["checks"].emplace_array();
+  for (const Check& check : report.checks) {
+    checks.push_back({{"family", Name(check.family)},
+                      {"path", check.path},
+                      {"status", Name(check.status)},
+                      {"detail", check.detail}});
   }
   out["warnings"] = json::value_from(report.warnings);
   if (report.error) {

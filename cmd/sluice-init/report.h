@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cmd/sluice-init/check.h"
 #include "cmd/sluice-init/init_config.h"
 #include "iptables/transaction.h"
 
@@ -19,6 +20,7 @@ struct Report {
   std::string action;             // "apply", "clean-up", "dry run", ...
   std::string network_namespace;  // "net:[4026531840]"
   std::vector<iptables::StepResult> steps;
+  std::vector<Check> checks;  // of the validation
   std::vector<std::string> warnings;
   std::optional<Error> error;
   bool drift = false;  // of diff: something would change

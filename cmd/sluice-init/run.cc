@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
@@ -11,6 +12,7 @@
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
+#include "cmd/sluice-init/verify.h"
 #include "cmd/version.h"
 #include "iptables/capture_rules.h"
 #include "iptables/restore_text.h"
@@ -36,9 +38,25 @@ void Apply(InitConfig& config, Report& report) {
   netns::RouteSocket socket;
   if (!config.cleanup_only) FillFromHost(config, socket);
   PlanContext context{.socket = socket};
-  const auto steps = PlanSteps(config, context);
+  auto steps = PlanSteps(config, context);
+  if (config.skip_rule_apply) steps.clear();
+  const bool validate = config.run_validation && !config.cleanup_only;
+  // As a step of the transaction its failure is one of the transaction's.
+  const bool as_step = validate && config.rollback_on_failed_validation;
+  if (as_step) {
+    steps.push_back(std::make_unique<ValidationStep>(config, socket, report.checks));
+  }
   report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
+  if (as_step) report.steps.pop_back();  // its checks say more
+  if (validate && !as_step) Validate(config, socket, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
+}
+
+void Verify(InitConfig& config, Report& report) {
+  report.action = "verify";
+  netns::RouteSocket socket;
+  FillFromHost(config, socket);
+  Validate(config, socket, report.checks);
 }
 
 void Show(const InitConfig& config, Report& report) {
@@ -62,6 +80,7 @@ void Execute(Command command, InitConfig& config, Report& report) {
   report.network_namespace = netns::Namespace::Current().Identity().ToString();
   if (command == Command::kShow) return Show(config, report);
   if (command == Command::kDiff) return Diff(config, report);
+  if (command == Command::kVerify) return Verify(config, report);
   if (config.dry_run) return DryRun(config, report);
   Apply(config, report);
 }

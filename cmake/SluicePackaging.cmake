@@ -16,10 +16,6 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME sluice)
 set(CPACK_PACKAGE_CONTACT "The Sluice authors <sluice@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
-set(CPACK_PACKAGE_DESCRIPTION
-"sluice-init redirects the traffic of a pod, or of any network namespace, to a
-proxy; it takes the command line of istio-iptables. sluice-proxy is a small
-transparent TCP proxy that relays what arrives to where it was going.")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 # `cpack -D "CPACK_COMPONENTS_ALL=runtime;dev"` makes sluice-dev as well.
@@ -28,6 +24,10 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME sluice)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_RUNTIME_DESCRIPTION
+"sluice-init redirects the traffic of a pod, or of any network namespace, to a
+proxy; it takes the command line of istio-iptables. sluice-proxy is a small
+transparent TCP proxy that relays what arrives to where it was going.")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME sluice-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 include(CPack)

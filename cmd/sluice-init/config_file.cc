@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <set>
 
 #include <boost/json.hpp>
 
@@ -43,6 +45,41 @@ std::string Text(const json::value& value, const std::string& key, const std::st
   return out;
 }
 
+// Boost keeps the last of equal keys and says nothing. `text` is an object that parses. Returns the
+// first key of it that is there twice.
+std::optional<std::string> RepeatedKey(std::string_view text) {
+  std::set<std::string> keys;
+  std::string_view last_string;
+  int depth = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    switch (text[i]) {
+      case '"': {
+        const std::size_t start = i++;
+        for (; text[i] != '"'; ++i) i += text[i] == '\\' ? 1 : 0;
+        last_string = text.substr(start, i + 1 - start);
+        break;
+      }
+      case '{':
+      case '[':
+        ++depth;
+        break;
+      case '}':
+      case ']':
+        --depth;
+        break;
+      case ':': {
+        if (depth != 1) break;
+        std::string key(json::parse(last_string).as_string());
+        if (!keys.insert(key).second) return key;
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 std::map<std::string, Setting> ParseConfig(std::string_view text, const std::string& path) {
@@ -51,6 +88,7 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
   const json::value parsed = json::parse(text, code, {}, {.max_depth = 4});
   if (code) Refuse(path, "not JSON: " + code.message());
   if (!parsed.is_object()) Refuse(path, "expected one JSON object with flag names as keys");
+  if (const auto key = RepeatedKey(text)) Refuse(path, "\"" + *key + "\" is there twice");
   std::map<std::string, Setting> out;
   for (const auto& [key, value] : parsed.as_object()) {
     const std::string name(key);

@@ -58,7 +58,7 @@ std::string Cidr::ToString() const {
 std::ostream& operator<<(std::ostream& out, const Cidr& cidr) { return out << cidr.ToString(); }
 
 std::vector<Cidr> Aggregate(std::vector<Cidr> ranges) {
-  std::ranges::sort(ranges);
+  if (!std::ranges::is_sorted(ranges)) std::ranges::sort(ranges);
   std::vector<Cidr> merged;
   for (const Cidr& range : ranges) {
     // Sorted, so only the last kept range can contain this one.

@@ -1,9 +1,33 @@
-# `cmake --install` and `cpack -G DEB`.
+# `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
+# `dev`, the static libraries and their headers, for who builds on them. Programs and libraries are
+# installed where they are declared.
+install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/istio-iptables.8
+        DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
+install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
+        FILES_MATCHING PATTERN *.md)
+install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
+# Where systemd looks, whatever the library directory of the machine is.
+file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)
+install(FILES ${sluice_units} DESTINATION lib/systemd/system COMPONENT runtime)
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME sluice)
 set(CPACK_PACKAGE_CONTACT "The Sluice authors <sluice@localhost>")
-set(CPACK_DEBIAN_PACKAGE_SECTION net)
-set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_STRIP_FILES ON)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+# `cpack -D "CPACK_COMPONENTS_ALL=runtime;dev"` makes sluice-dev as well.
+set(CPACK_COMPONENTS_ALL runtime)
+set(CPACK_DEBIAN_PACKAGE_SECTION net)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME sluice)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_RUNTIME_DESCRIPTION
+"sluice-init redirects the traffic of a pod, or of any network namespace, to a
+proxy; it takes the command line of istio-iptables. sluice-proxy is a small
+transparent TCP proxy that relays what arrives to where it was going.")
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME sluice-dev)
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 include(CPack)

@@ -18,13 +18,18 @@ if(SLUICE_BUILD_FUZZERS)
 endif()
 
 # sluice_library(NAME HEADERS a.h... SOURCES a.cc... [PUBLIC deps...] [PRIVATE deps...])
-# A static library. HEADERS are its public headers, verified to be self-contained in the dev preset.
+# A static library, installed as part of the component `dev`. HEADERS are its public headers, verified
+# to be self-contained in the dev preset.
 function(sluice_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;PUBLIC;PRIVATE")
   add_library(${name} STATIC ${arg_SOURCES})
   target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:sluice_options> PUBLIC ${arg_PUBLIC}
                                 PRIVATE ${arg_PRIVATE})
+  # -I include/sluice, so that includes are the same as in this repository.
+  install(TARGETS ${name}
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}/sluice COMPONENT dev
+          FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT dev)
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])

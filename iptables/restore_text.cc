@@ -57,11 +57,24 @@ void Append(std::string& out, const std::vector<std::string>& lines, std::string
 // Each chain in the order of `v4`, then what only `v6` has. A chain that is the same in both is
 // written once; of any other one, each family's lines are marked.
 std::string MergedSection(const TableRules& v4, const TableRules& v6) {
-  std::vector<std::string> names = ChainNames(v4);
-  for (const std::string& name : ChainNames(v6)) {
-    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-  }
+  const std::vector<std::string> v4_names = ChainNames(v4);
+  const std::vector<std::string> v6_names = ChainNames(v6);
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  std::vector<std::string> shared;
   std::string lines;
+  // A line that declares a chain cannot be marked; the command that makes one can.
+  for (const std::string& name : v4_names) {
+    if (has(v6_names, name)) {
+      shared.push_back(name);
+    } else {
+      lines += "-4 -N " + name + "\n";
+    }
+  }
+  for (const std::string& name : v6_names) {
+    if (!has(v4_names, name)) lines += "-6 -N " + name + "\n";
+  }
   std::vector<ChainText> left = ChainTexts(v6);
   for (const ChainText& chain : ChainTexts(v4)) {
     const auto twin = std::ranges::find(left, chain.name, &ChainText::name);
@@ -72,7 +85,7 @@ std::string MergedSection(const TableRules& v4, const TableRules& v6) {
     left.erase(twin);
   }
   for (const ChainText& chain : left) Append(lines, chain.lines, "-6 ");
-  return Section(v4.table, names, lines);
+  return Section(v4.table, shared, lines);
 }
 
 }  // namespace

@@ -4,10 +4,12 @@
 
 namespace sluice::iptables {
 
-bool TableStep::Differs() { return force_ || !Equal(ReadTable(family_, wanted_.table), wanted_); }
+bool TableStep::Differs() {
+  return force_ || !Equal(ReadTable(family_, wanted_.table, names_), wanted_);
+}
 
 std::vector<std::string> TableStep::Have() {
-  return StateLines(ReadTable(family_, wanted_.table), Counting::kWithout);
+  return StateLines(ReadTable(family_, wanted_.table, names_), Counting::kWithout);
 }
 
 std::vector<std::string> TableStep::Want() { return RuleLines(wanted_); }

@@ -12,11 +12,13 @@ namespace sluice::iptables {
 // `wanted` removes all that is ours; a table that the kernel has not made is not made for that.
 class TableStep : public Step {
  public:
-  // With `force` the table is written even when nothing differs.
-  TableStep(Family family, TableRules wanted, bool force = false)
-      : family_(family), wanted_(std::move(wanted)), force_(force) {}
+  // `names` may be shared with other steps, and outlives them. With `force` the table is written
+  // even when nothing differs.
+  TableStep(Family family, TableRules wanted, TableNames& names, bool force = false)
+      : family_(family), wanted_(std::move(wanted)), names_(names), force_(force) {}
 
   std::string Name() const override { return Describe(family_, wanted_.table); }
+  void Forget() override { names_.Forget(); }
   bool Differs() override;
   std::vector<std::string> Have() override;
   std::vector<std::string> Want() override;
@@ -29,6 +31,7 @@ class TableStep : public Step {
  private:
   Family family_;
   TableRules wanted_;
+  TableNames& names_;
   bool force_;
   TableState before_;
 };

@@ -40,6 +40,7 @@ TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps
     return result;
   }
   const Lock lock(lock_wait);
+  for (const auto& step : steps) step->Forget();
   std::vector<Step*> applied;
   for (const auto& step : steps) {
     bool changed = false;

@@ -16,6 +16,9 @@ class Step {
   // What it is about: "nat table (IPv4)".
   virtual std::string Name() const = 0;
 
+  // What was remembered of the kernel is out of date: others may have changed it.
+  virtual void Forget() {}
+
   // Whether the kernel has something else than what is wanted. Changes nothing.
   virtual bool Differs() = 0;
 

@@ -285,9 +285,10 @@ class Decoder {
   }
 
   bool ConnmarkTarget(Bytes bytes) {
-    xt_connmark_tginfo1 info;
+    xt_connmark_tginfo2 info;
     if (!Read(bytes, info)) return false;
     if (info.ctmark != 0 || info.ctmask != info.nfmask) return false;
+    if (info.shift_dir != 0 || info.shift_bits != 0) return false;
     if (info.mode == XT_CONNMARK_SAVE) {
       rule_.target = SaveConnmark{info.ctmask};
     } else if (info.mode == XT_CONNMARK_RESTORE) {

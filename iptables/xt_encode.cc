@@ -250,7 +250,7 @@ class Encoder {
   }
 
   void AppendConnmark(__u8 mode, std::uint32_t mask) {
-    AppendTarget(xt::kConnmarkTarget, xt_connmark_tginfo1{0, mask, mask, mode});
+    AppendTarget(xt::kConnmarkTarget, xt_connmark_tginfo2{0, mask, mask, 0, 0, mode});
   }
 
   const Rule& rule_;

@@ -1,7 +1,8 @@
 #pragma once
 
 // Internal to xt_encode and xt_decode: the names, revisions and structs of the extensions in use.
-// The revisions are the oldest that can say what Sluice needs, so that old kernels have them.
+// The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an older one its
+// save programs print "[unsupported revision]" and nothing that could be restored.
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -36,8 +37,8 @@ inline constexpr Id kConnmarkMatch{"connmark", 1, "xt_connmark"};
 inline constexpr Id kRedirect{"REDIRECT", 0, "xt_REDIRECT"};
 inline constexpr Id kTproxy{"TPROXY", 1, "xt_TPROXY"};
 inline constexpr Id kMarkTarget{"MARK", 2, "xt_mark"};
-inline constexpr Id kConnmarkTarget{"CONNMARK", 1, "xt_connmark"};
-inline constexpr Id kCt{"CT", 1, "xt_CT"};
+inline constexpr Id kConnmarkTarget{"CONNMARK", 2, "xt_connmark"};
+inline constexpr Id kCt{"CT", 2, "xt_CT"};
 
 // What is different between the families' entries.
 struct V4 {

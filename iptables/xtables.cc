@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -36,7 +37,6 @@ struct V4 {
   static constexpr auto* next_rule = iptc_next_rule;
   static constexpr auto* get_target = iptc_get_target;
   static constexpr auto* builtin = iptc_builtin;
-  static constexpr auto* is_chain = iptc_is_chain;
   static constexpr auto* create_chain = iptc_create_chain;
   static constexpr auto* delete_chain = iptc_delete_chain;
   static constexpr auto* flush_entries = iptc_flush_entries;
@@ -56,7 +56,6 @@ struct V6 {
   static constexpr auto* next_rule = ip6tc_next_rule;
   static constexpr auto* get_target = ip6tc_get_target;
   static constexpr auto* builtin = ip6tc_builtin;
-  static constexpr auto* is_chain = ip6tc_is_chain;
   static constexpr auto* create_chain = ip6tc_create_chain;
   static constexpr auto* delete_chain = ip6tc_delete_chain;
   static constexpr auto* flush_entries = ip6tc_flush_entries;
@@ -77,6 +76,12 @@ class Label {
  private:
   std::array<char, sizeof(xt_chainlabel)> text_{};
 };
+
+// nullptr when there is none of that name. Chains are sorted.
+const InstalledChain* Find(const TableState& state, std::string_view name) {
+  const auto found = std::ranges::lower_bound(state.chains, name, {}, &InstalledChain::name);
+  return found == state.chains.end() || found->name != name ? nullptr : &*found;
+}
 
 bool Equal(const InstalledChain& installed, const Chain& wanted) {
   return std::ranges::equal(
@@ -122,16 +127,14 @@ class Handle {
          chain = Api::next_chain(get())) {
       ReadChain(chain, state);
     }
+    // As libiptc keeps them, but for chains that the kernel's table had in another order.
+    std::ranges::sort(state.chains, {}, &InstalledChain::name);
     return state;
   }
 
   void Flush(std::string_view chain) { Check(Api::flush_entries(Label(chain).get(), get())); }
   void Delete(std::string_view chain) { Check(Api::delete_chain(Label(chain).get(), get())); }
-  void Create(std::string_view chain) {
-    if (Api::is_chain(Label(chain).get(), get()) == 0) {
-      Check(Api::create_chain(Label(chain).get(), get()));
-    }
-  }
+  void Create(std::string_view chain) { Check(Api::create_chain(Label(chain).get(), get())); }
   void Append(std::string_view chain, std::span<const std::byte> entry) {
     Check(Api::append_entry(Label(chain).get(), Entry(entry), get()));
   }
@@ -261,17 +264,19 @@ void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want) {
   std::vector<const Chain*> to_fill;
   std::vector<std::string> to_delete;
   for (const Chain& chain : want.chains) {
-    const auto old = std::ranges::find(have.chains, chain.name, &InstalledChain::name);
-    if (old == have.chains.end() || !Equal(*old, chain)) to_fill.push_back(&chain);
+    const InstalledChain* old = Find(have, chain.name);
+    if (old == nullptr) handle.Create(chain.name);
+    if (old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
   }
+  std::map<std::string_view, const Chain*> wanted;
+  for (const Chain& chain : want.chains) wanted[chain.name] = &chain;
   for (const InstalledChain& chain : have.chains) {
-    const auto wanted = std::ranges::find(want.chains, chain.name, &Chain::name);
-    const bool keep = wanted != want.chains.end();
+    const auto found = wanted.find(chain.name);
+    const bool keep = found != wanted.end();
     if (!keep) to_delete.push_back(chain.name);
     // Emptied before anything is deleted: a chain that is jumped to cannot be.
-    if (!keep || !Equal(chain, *wanted)) handle.Flush(chain.name);
+    if (!keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
   }
-  for (const Chain* chain : to_fill) handle.Create(chain->name);
   for (const Chain* chain : to_fill) {
     for (const Rule& rule : chain->rules) {
       handle.Append(chain->name, EncodeEntry(rule, Api::kFamily));
@@ -314,7 +319,9 @@ bool TryRestore(Table table, const TableState& before) {
   const TableState now = handle.Read();
   DeleteJumps(handle, now.jumps);
   for (const InstalledChain& chain : now.chains) handle.Flush(chain.name);
-  for (const InstalledChain& chain : before.chains) handle.Create(chain.name);
+  for (const InstalledChain& chain : before.chains) {
+    if (Find(now, chain.name) == nullptr) handle.Create(chain.name);
+  }
   for (const InstalledChain& chain : before.chains) {
     for (const InstalledRule& rule : chain.rules) handle.Append(chain.name, ToEntry<Api>(rule));
   }
@@ -323,8 +330,7 @@ bool TryRestore(Table table, const TableState& before) {
                   std::min(jump.position, handle.RuleCount(jump.chain)));
   }
   for (const InstalledChain& chain : now.chains) {
-    const auto kept = std::ranges::find(before.chains, chain.name, &InstalledChain::name);
-    if (kept == before.chains.end()) handle.Delete(chain.name);
+    if (Find(before, chain.name) == nullptr) handle.Delete(chain.name);
   }
   return handle.Commit();
 }
@@ -347,9 +353,8 @@ bool Equal(const TableState& installed, const TableRules& wanted) {
   return installed.chains.size() == wanted.chains.size() &&
          std::ranges::all_of(wanted.chains,
                              [&installed](const Chain& chain) {
-                               const auto old = std::ranges::find(installed.chains, chain.name,
-                                                                  &InstalledChain::name);
-                               return old != installed.chains.end() && Equal(*old, chain);
+                               const InstalledChain* old = Find(installed, chain.name);
+                               return old != nullptr && Equal(*old, chain);
                              }) &&
          JumpsEqual(installed.jumps, wanted.jumps);
 }
@@ -358,22 +363,33 @@ std::string Describe(Family family, Table table) {
   return std::string(Name(table)) + " table (" + std::string(Name(family)) + ")";
 }
 
-bool TableExists(Family family, Table table) {
-  // Of the thread, not of the process: it may have entered a namespace by itself.
-  const char* const path = family == Family::kIpv4 ? "/proc/thread-self/net/ip_tables_names"
-                                                   : "/proc/thread-self/net/ip6_tables_names";
-  const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
-  if (!file) return errno != ENOENT;
-  // The kernel has five tables of at most eight letters.
-  std::array<char, 256> text;
-  const ssize_t size = read(file.get(), text.data(), text.size());
-  if (size < 0) return true;
-  const std::string lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
-  return lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
+bool TableNames::Has(Family family, Table table) {
+  const bool v4 = family == Family::kIpv4;
+  std::optional<Names>& names = v4 ? v4_ : v6_;
+  if (!names) {
+    names.emplace();
+    // Of the thread, not of the process: it may have entered a namespace by itself.
+    const UniqueFd file(open(
+        v4 ? "/proc/thread-self/net/ip_tables_names" : "/proc/thread-self/net/ip6_tables_names",
+        O_RDONLY | O_CLOEXEC));
+    // The kernel has five tables of at most eight letters.
+    std::array<char, 256> text;
+    const ssize_t size = file ? read(file.get(), text.data(), text.size()) : -1;
+    if (size >= 0) names->lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
+    // Without that file there is no x_tables for the family, so no table.
+    names->known = size >= 0 || errno == ENOENT;
+  }
+  return !names->known ||
+         names->lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
 }
 
-TableState ReadTable(Family family, Table table) {
-  if (!TableExists(family, table)) return {};
+void TableNames::Forget() {
+  v4_.reset();
+  v6_.reset();
+}
+
+TableState ReadTable(Family family, Table table, TableNames& names) {
+  if (!names.Has(family, table)) return {};
   return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
 }
 

@@ -61,13 +61,26 @@ bool Equal(const TableState& installed, const TableRules& wanted);
 // "nat table (IPv4)".
 std::string Describe(Family family, Table table);
 
-// Whether the table is there in this namespace, found without making it: reading a table with
-// libiptc would, and other tools then believe that there are legacy rules. Without the privilege to
-// know, true.
-bool TableExists(Family family, Table table);
+// Which tables the kernel has made in this namespace, found without making one: reading a table
+// with libiptc would, and other tools then believe that there are legacy rules. Read once and
+// remembered until Forget(), because opening a file of /proc costs as much as committing a rule.
+// Without the privilege to know, a table is taken to be there.
+class TableNames {
+ public:
+  bool Has(Family family, Table table);
+  void Forget();
+
+ private:
+  struct Names {
+    bool known = true;
+    std::string lines;  // "\nnat\nmangle\n"
+  };
+  std::optional<Names> v4_;
+  std::optional<Names> v6_;
+};
 
 // What is ours in the table now.
-TableState ReadTable(Family family, Table table);
+TableState ReadTable(Family family, Table table, TableNames& names);
 
 // Replaces what is ours in the table with `wanted`, in one atomic commit: the table is as it was or
 // as wanted, at any moment and after any failure. Chains that are equal already keep their

@@ -1,5 +1,6 @@
 #include "netns/cable.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -10,23 +11,40 @@
 namespace sluice::netns {
 namespace {
 
-constexpr std::chrono::seconds kCarrierLimit(5);  // it takes milliseconds; a busy machine, more
-
-// The kernel notices in its own time that both ends are up, and until then it leaves an IPv6
-// address out of the multicast group in which neighbours ask for it (net/core/link_watch.c).
-void WaitForCarrier(RouteSocket& routes, const std::string& device) {
-  const auto deadline = std::chrono::steady_clock::now() + kCarrierLimit;
-  for (;;) {
-    const auto link = routes.FindLink(device);
-    if (link && link->running) return;
-    if (!link || std::chrono::steady_clock::now() > deadline) {
+// Waits until `done` is true: milliseconds as a rule, longer on a busy machine.
+template <typename Done>
+void WaitFor(const std::string& device, Done done) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > deadline) {
       throw Error(ErrorKind::kFailed, {.doing = "set up a cable",
                                        .target = device,
-                                       .why = link ? "no carrier after 5 s" : "the device is gone",
+                                       .why = "the kernel does not get it ready within 5 s",
                                        .help = ""});
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+}
+
+// The kernel notices in its own time that both ends are up (net/core/link_watch.c), and drops
+// packets until then.
+void WaitForLink(RouteSocket& routes, const std::string& device) {
+  WaitFor(device, [&] {
+    const auto link = routes.FindLink(device);
+    return link && link->ready;
+  });
+}
+
+// In its own time, too, it joins the multicast group in which neighbours ask for an IPv6 address.
+// That is done when the address is no longer tentative (net/ipv6/addrconf.c, addrconf_dad_begin);
+// with nodad there would be no telling.
+void AddAddresses(RouteSocket& routes, const CableEnd& end) {
+  for (const InterfaceAddress& address : end.addresses) {
+    routes.AddAddress(end.device, address, Dad::kAsTheLink);
+  }
+  WaitFor(end.device, [&] {
+    return std::ranges::none_of(routes.Addresses(Family::kIpv6), &AddressEntry::tentative);
+  });
 }
 
 }  // namespace
@@ -44,10 +62,10 @@ void AddCable(const CableEnd& one, const CableEnd& other) {
   first.AddVeth({.name = one.device}, {.name = other.device, .name_space = other.where});
   first.SetUp(one.device, true);
   second.SetUp(other.device, true);
-  WaitForCarrier(first, one.device);
-  WaitForCarrier(second, other.device);
-  for (const InterfaceAddress& address : one.addresses) first.AddAddress(one.device, address);
-  for (const InterfaceAddress& address : other.addresses) second.AddAddress(other.device, address);
+  WaitForLink(first, one.device);
+  WaitForLink(second, other.device);
+  AddAddresses(first, one);
+  AddAddresses(second, other);
 }
 
 void AddDefaultRoute(const Namespace& where, const IpAddress& gateway) {

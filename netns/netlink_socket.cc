@@ -77,6 +77,10 @@ NetlinkSocket::NetlinkSocket() : socket_(nl_socket_alloc()) {
   if (const int code = nl_connect(socket_.get(), NETLINK_ROUTE); code < 0) {
     throw NetlinkError(code, {}, "open a netlink socket", "");
   }
+  // The kernel fills at most 32 KiB at a time (netlink_dump of net/netlink/af_netlink.c), so that
+  // no message need be looked at twice to learn its size.
+  nl_socket_disable_msg_peek(socket_.get());
+  nl_socket_set_msg_buf_size(socket_.get(), 32 << 10);
   nl_socket_modify_err_cb(socket_.get(), NL_CB_CUSTOM, OnKernelError, &answer_);
   // Both only improve what we get: a sentence with each refusal (since Linux 4.12), and listings
   // that the kernel filters (since 4.20). An older kernel refuses the option and works without.

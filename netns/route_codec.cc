@@ -10,6 +10,8 @@
 #include <array>
 #include <utility>
 
+#include <netlink/route/link/inet6.h>
+
 namespace sluice::netns {
 namespace {
 
@@ -32,6 +34,18 @@ Family FamilyOf(int address_family) {
 
 IpAddress Unspecified(Family family) {
   return family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
+}
+
+// IFF_RUNNING is no answer: it is set before the kernel has looked for a carrier for the first time
+// (operstate "unknown"), when packets are still dropped. IPv6 learns last that a device can be used
+// (net/ipv6/addrconf.c, addrconf_notify).
+bool IsReady(rtnl_link* link) {
+  constexpr std::uint32_t kInet6Ready = 0x80000000;  // IF_READY of include/net/if_inet6.h
+  const unsigned flags = rtnl_link_get_flags(link);
+  const bool operates = (flags & IFF_LOOPBACK) != 0 || rtnl_link_get_operstate(link) == IF_OPER_UP;
+  std::uint32_t inet6_flags = kInet6Ready;  // stays when this kernel has no IPv6
+  rtnl_link_inet6_get_flags(link, &inet6_flags);
+  return (flags & IFF_UP) != 0 && operates && (inet6_flags & kInet6Ready) != 0;
 }
 
 }  // namespace
@@ -57,7 +71,6 @@ NlPtr<rtnl_addr> EncodeInterfaceAddress(int link_index, const InterfaceAddress& 
   NlPtr<rtnl_addr> out = Own(rtnl_addr_alloc());
   rtnl_addr_set_ifindex(out.get(), link_index);
   rtnl_addr_set_local(out.get(), EncodeAddress(address.ip, address.prefix_length).get());
-  if (!address.ip.is_v4()) rtnl_addr_set_flags(out.get(), IFA_F_NODAD);
   return out;
 }
 
@@ -78,7 +91,7 @@ Link DecodeLink(rtnl_link* link) {
   return {.name = rtnl_link_get_name(link),
           .index = rtnl_link_get_ifindex(link),
           .up = (flags & IFF_UP) != 0,
-          .running = (flags & IFF_RUNNING) != 0,
+          .ready = IsReady(link),
           .loopback = (flags & IFF_LOOPBACK) != 0,
           .mtu_bytes = rtnl_link_get_mtu(link)};
 }

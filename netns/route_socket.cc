@@ -1,6 +1,7 @@
 #include "netns/route_socket.h"
 
 #include <linux/if.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -99,14 +100,14 @@ void RouteSocket::AddVeth(const VethEnd& one, const VethEnd& other) {
   const std::string target = one.name + " and " + other.name;
   RequireLinkName(one.name, doing);
   RequireLinkName(other.name, doing);
-  // The peer belongs to the link and goes with it.
   const NlPtr<rtnl_link> link = Own(rtnl_link_veth_alloc());
+  const NlPtr<rtnl_link> peer = Own(rtnl_link_veth_get_peer(link.get()));  // takes a reference
   const auto describe = [](rtnl_link* part, const VethEnd& end) {
     rtnl_link_set_name(part, end.name.c_str());
     if (end.name_space != nullptr) rtnl_link_set_ns_fd(part, end.name_space->fd());
   };
   describe(link.get(), one);
-  describe(rtnl_link_veth_get_peer(link.get()), other);
+  describe(peer.get(), other);
   if (impl_->Ask(doing, target, [&](nl_msg** message) {
         return rtnl_link_build_add_request(link.get(), NLM_F_CREATE | NLM_F_EXCL, message);
       }) != 0) {
@@ -211,9 +212,12 @@ std::vector<AddressEntry> RouteSocket::Addresses(std::optional<Family> family) {
   return out;
 }
 
-Change RouteSocket::AddAddress(std::string_view link, const InterfaceAddress& address) {
+Change RouteSocket::AddAddress(std::string_view link, const InterfaceAddress& address, Dad dad) {
   return ChangeAddress(*impl_, link, address, "add", EEXIST,
-                       [](rtnl_addr* encoded, nl_msg** message) {
+                       [&](rtnl_addr* encoded, nl_msg** message) {
+                         if (!address.ip.is_v4() && dad == Dad::kSkip) {
+                           rtnl_addr_set_flags(encoded, IFA_F_NODAD);
+                         }
                          return rtnl_addr_build_add_request(encoded, NLM_F_EXCL, message);
                        });
 }

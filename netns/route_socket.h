@@ -18,6 +18,12 @@ enum class Change {
   kAlready,  // nothing to do: it was there already, or not there any more
 };
 
+// Duplicate address detection of an IPv6 address that is added (RFC 4862).
+enum class Dad {
+  kSkip,      // nodad: it can be bound at once, though neighbours may need a moment to find it
+  kAsTheLink  // as accept_dad of the device says; the address is tentative until it is done
+};
+
 // One end of a veth pair (veth(4)).
 struct VethEnd {
   std::string name;                       // at most 15 bytes
@@ -58,9 +64,8 @@ class RouteSocket {
   // --- addresses ---
   // Of all links; of both families, or of one.
   std::vector<AddressEntry> Addresses(std::optional<Family> family = std::nullopt);
-  // An IPv6 address is added without duplicate address detection, so that it can be used at once.
   // kKernelFeature when IPv6 is disabled on that link (disable_ipv6=1).
-  Change AddAddress(std::string_view link, const InterfaceAddress& address);
+  Change AddAddress(std::string_view link, const InterfaceAddress& address, Dad dad = Dad::kSkip);
   Change RemoveAddress(std::string_view link, const InterfaceAddress& address);
 
   // --- routes ---

@@ -61,7 +61,7 @@ bool Satisfies(const NextHop& listed, const NextHop& wanted) {
 }  // namespace
 
 std::string Link::ToString() const {
-  return name + (up ? " up" : " down") + (running ? "" : " no-carrier") + " mtu " +
+  return name + (up ? " up" : " down") + (ready ? "" : " not-ready") + " mtu " +
          std::to_string(mtu_bytes);
 }
 

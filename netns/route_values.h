@@ -20,8 +20,8 @@ namespace sluice::netns {
 struct Link {
   std::string name;
   int index = 0;
-  bool up = false;       // IFF_UP: what was asked for
-  bool running = false;  // IFF_RUNNING: up, and with a carrier
+  bool up = false;     // IFF_UP: what was asked for
+  bool ready = false;  // packets of both families pass: it is up, with a carrier, and IPv6 knows
   bool loopback = false;
   std::uint32_t mtu_bytes = 0;
 

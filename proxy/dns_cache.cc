@@ -31,6 +31,16 @@ std::optional<std::uint32_t> NegativeSeconds(const DnsResponse& response) {
   return std::nullopt;
 }
 
+// True when no name is read from where a TTL stands: counting down would change it. Nobody's server
+// writes such a message, but somebody may send one. 0x80 begins no label and no pointer.
+bool CanCountDown(const DnsResponse& response) {
+  DnsBytes bytes = response.bytes;
+  for (const DnsRecord& record : response.message.records) {
+    SetDns32(bytes, record.ttl_at, 0x80808080);
+  }
+  return ParseDnsMessage(bytes).has_value();
+}
+
 }  // namespace
 
 std::uint32_t DnsCacheSeconds(const DnsQuestion& question, const DnsResponse& response) {
@@ -42,7 +52,7 @@ std::uint32_t DnsCacheSeconds(const DnsQuestion& question, const DnsResponse& re
     seconds = NegativeSeconds(response).value_or(0);
   }
   for (const DnsRecord& record : response.message.records) seconds = std::min(seconds, record.ttl);
-  return seconds;
+  return seconds > 0 && CanCountDown(response) ? seconds : 0;
 }
 
 std::size_t DnsCache::Entry::Cost() const {

@@ -95,6 +95,23 @@ void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
   if (!error) socket.bind({ToAsio(address.ip), address.port}, error);
 }
 
+// Blocks every signal in this thread, and so in those that it starts, for as long as it is in
+// scope.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 void ThrowIf(const error_code& error, const char* what, const SocketAddress& address) {
   if (!error) return;
   throw SystemError(error.value(), std::string("listen for DNS over ") + what, address.ToString(),
@@ -147,14 +164,8 @@ class DnsForwarder::Impl {
  private:
   using UdpSocket = std::shared_ptr<udp::socket>;
 
-  // Without signals: they are for the threads that expect them.
   void RunThread() {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const auto restore = [&before](void*) { pthread_sigmask(SIG_SETMASK, &before, nullptr); };
-    const std::unique_ptr<void, decltype(restore)> at_end(this, restore);
+    const SignalsBlocked for_the_threads_that_expect_them;
     thread_ = std::thread([this] { context_->run(); });
     pthread_setname_np(thread_.native_handle(), "sluice-dns");
   }
@@ -280,14 +291,13 @@ void DnsForwarder::Stop() { impl_->Stop(); }
 DnsStats DnsForwarder::stats() const { return impl_->stats(); }
 
 std::vector<SocketAddress> DnsListenAddresses(std::uint16_t port) {
-  std::vector<SocketAddress> out{{IpAddress::V4(127, 0, 0, 1), port}};
-  const IpAddress v6 = IpAddress::Parse("::1");
+  const SocketAddress v6{IpAddress::Parse("::1"), port};
   int saved_errno = 0;
-  if (CanBind(v6, saved_errno)) {
-    out.push_back({v6, port});
-  } else if (saved_errno != EADDRNOTAVAIL && saved_errno != EAFNOSUPPORT) {
-    out.push_back({v6, port});  // to fail where it is reported
-  }
+  // Any other failure is left to be reported by Start.
+  const bool has_v6 =
+      CanBind(v6.ip, saved_errno) || (saved_errno != EADDRNOTAVAIL && saved_errno != EAFNOSUPPORT);
+  std::vector<SocketAddress> out{{IpAddress::V4(127, 0, 0, 1), port}};
+  if (has_v6) out.push_back(v6);
   return out;
 }
 

@@ -22,9 +22,9 @@ struct DnsForwarderOptions {
   // How long one server is waited for, and how often the list is gone through: DnsResolvConf.
   std::chrono::milliseconds timeout{2000};
   int attempts = 2;
-  // Questions without an answer yet. Each may hold a descriptor and a few KiB. Beyond it the answer
-  // is SERVFAIL at once.
-  std::size_t max_in_flight = 512;
+  // Questions without an answer yet. Each may hold a descriptor and up to 8 KiB: 2 MiB at worst.
+  // Beyond it the answer is SERVFAIL at once.
+  std::size_t max_in_flight = 256;
   // Connections from clients; beyond it new ones are closed. Each may have `max_pipelined`
   // questions that are not answered and taken, of 64 KiB each at worst, and is not read from
   // meanwhile.
@@ -47,7 +47,7 @@ struct DnsStats {
   std::uint64_t upstream_timeouts = 0;    // of one server
   std::uint64_t upstream_mismatches = 0;  // responses to something else: late, or forged
   std::uint64_t tcp_retries = 0;          // for truncated responses
-  std::uint64_t upstream_failures = 0;    // questions that no server answered
+  std::uint64_t upstream_failures = 0;    // questions that no server had an answer to
 };
 
 // Answers the DNS queries that are captured (RFC 1035, 2308, 5452, 6891, 7766): from its cache,

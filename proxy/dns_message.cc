@@ -79,18 +79,20 @@ std::string DnsQuestion::Key() const {
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at) {
   std::string name;
   std::size_t end = 0;          // behind the name where it began: known at the first pointer
-  std::size_t part_begin = at;  // a pointer must lead to before the part that it ends
-  for (std::size_t here = at; here < message.size();) {
+  std::size_t part_begin = at;  // what a pointer leads to is all before the part it ends
+  std::size_t part_limit = message.size();
+  for (std::size_t here = at; here < part_limit;) {
     const std::uint8_t length = message[here];
     if ((length & kPointer) == kPointer) {
-      if (message.size() - here < 2) return std::nullopt;
+      if (part_limit - here < 2) return std::nullopt;
       const std::size_t target = GetDns16(message, here) & 0x3fffU;
       if (target >= part_begin || target < kDnsHeaderBytes) return std::nullopt;
       if (end == 0) end = here + 2;
+      part_limit = part_begin;
       here = part_begin = target;
       continue;
     }
-    if (length > kMaxLabel || message.size() - here < length + std::size_t{1} ||
+    if (length > kMaxLabel || part_limit - here < length + std::size_t{1} ||
         name.size() + length + 1 > kMaxName) {
       return std::nullopt;
     }

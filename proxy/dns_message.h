@@ -108,8 +108,9 @@ struct DnsMessage {
 };
 
 // The name at `at`, uncompressed, as in DnsQuestion; `at` moves behind it. Nothing when a label,
-// the name (255 bytes) or the message ends too late or too early, or when a pointer does not point
-// backwards, which also bounds the walk.
+// the name (255 bytes) or the message ends too late or too early, or when a pointer does not lead
+// to a name that ends before the one it stands in: "a prior occurrence", which also bounds the
+// walk.
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at);
 
 std::optional<DnsMessage> ParseDnsMessage(DnsView bytes);

@@ -101,8 +101,8 @@ bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) 
   return ::epoll_ctl(worker.epoll_fd, EPOLL_CTL_ADD, endpoint.fd, &event) == 0;
 }
 
-void Session::Open(WorkerContext& worker, Direction direction, int client_fd,
-                   const SocketAddress& peer, const SocketAddress& original) {
+int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
+                  const SocketAddress& peer, const SocketAddress& original) {
   state_ = State::kConnecting;
   direction_ = direction;
   peer_ = peer;
@@ -129,13 +129,14 @@ void Session::Open(WorkerContext& worker, Direction direction, int client_fd,
     } else {
       FailConnect(worker, connecting.error, true);
     }
-    return;
+    return failure_ == Failure::kNoDescriptor ? error_ : 0;
   }
   if (!Watch(worker, client_, Side::kClient) || !Watch(worker, server_, Side::kServer)) {
     FailConnect(worker, errno, true);
-    return;
+    return failure_ == Failure::kNoDescriptor ? error_ : 0;
   }
   worker.timers.Set(*this, worker.now_ticks + Ticks(worker.config.connect_timeout));
+  return 0;
 }
 
 void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
@@ -152,7 +153,15 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
     // A client that has only ended its side still wants its answer.
     if (endpoint.failed) OnBroken(worker, side, PendingError(endpoint.fd));
   } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
-    FailConnect(worker, PendingError(endpoint.fd), false);
+    const int error = PendingError(endpoint.fd);
+    if (error == ECONNRESET) {
+      // A destination that does not listen refuses; this one was connected, and reset the
+      // connection before we looked.
+      connected_ = true;
+      OnBroken(worker, side, error);
+    } else {
+      FailConnect(worker, error, false);
+    }
   } else if (endpoint.writable) {
     OnConnected(worker);
   }

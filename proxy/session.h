@@ -45,9 +45,10 @@ class Session : public TimerNode {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Takes `client_fd` over and starts to connect to the upstream. May be closed() on return.
-  void Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
-            const SocketAddress& original);
+  // Takes `client_fd` over and starts to connect to the upstream. May be closed on return.
+  // 0, or errno when descriptors or memory have run out, so that no more should be accepted now.
+  int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
+           const SocketAddress& original);
 
   // `events` as epoll_wait(2) reports them.
   void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);

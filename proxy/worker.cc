@@ -323,7 +323,9 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
     Refuse(listener, std::move(owner), peer, *original, Failure::kNoDescriptor, "UO");
     return;
   }
-  session->Open(context_, listener.direction, owner.release(), peer, *original);
+  const int shortage =
+      session->Open(context_, listener.direction, owner.release(), peer, *original);
+  if (shortage != 0) PauseAccepting(shortage);
 }
 
 Verdict Worker::JudgeArrival(const Arrival& arrival) {

@@ -4,17 +4,16 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 
 #include "base/error.h"
-#include "netns/route_socket.h"
 
 namespace sluice::init {
 namespace {
 
 using netns::AddressEntry;
-using netns::Link;
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
 
@@ -30,26 +29,28 @@ bool HasRoutable(const std::vector<AddressEntry>& addresses, Family family) {
   });
 }
 
-// REDIRECT sends a packet to the first address of the interface it came by; without one the packet
-// is dropped (trap 9). Only families that the pod uses at all are worth a warning.
-void WarnOfBareInterfaces(netns::RouteSocket& socket, const std::vector<AddressEntry>& addresses,
-                          InitConfig& config) {
+// REDIRECT sends a packet to the first address of the interface it came by; without one of its
+// family the packet is dropped (trap 9). Interfaces without any address receive nothing, and a
+// family that the pod has no address of is not worth a warning.
+void WarnOfBareInterfaces(const std::vector<AddressEntry>& addresses, InitConfig& config) {
   const iptables::CaptureConfig& capture = config.capture;
   if (capture.mode != iptables::InterceptionMode::kRedirect || capture.inbound_ports.empty()) {
     return;
   }
-  for (const Link& link : socket.Links()) {
-    const auto& excluded = capture.exclude_interfaces;
-    if (!link.up || link.loopback || std::ranges::find(excluded, link.name) != excluded.end()) {
-      continue;
-    }
+  const auto has = [&addresses](const std::string& link, Family family) {
+    return std::ranges::any_of(addresses, [&](const AddressEntry& entry) {
+      return entry.link == link && entry.address.ip.family() == family;
+    });
+  };
+  std::set<std::string> links;
+  for (const AddressEntry& entry : addresses) links.insert(entry.link);
+  links.erase("lo");
+  for (const std::string& name : capture.exclude_interfaces) links.erase(name);
+  for (const std::string& link : links) {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       if (family == Family::kIpv6 && !capture.ipv6) continue;
-      const bool has_one = std::ranges::any_of(addresses, [&](const AddressEntry& entry) {
-        return entry.link == link.name && entry.address.ip.family() == family;
-      });
-      if (has_one || !HasRoutable(addresses, family)) continue;
-      config.warnings.push_back("interface " + link.name + " has no " + std::string(Name(family)) +
+      if (has(link, family) || !HasRoutable(addresses, family)) continue;
+      config.warnings.push_back("interface " + link + " has no " + std::string(Name(family)) +
                                 " address: REDIRECT drops such connections that arrive there");
     }
   }
@@ -93,8 +94,7 @@ std::vector<IpAddress> ParseNameservers(std::string_view text) {
   return out;
 }
 
-void FillFromHost(InitConfig& config) {
-  netns::RouteSocket socket;
+void FillFromHost(InitConfig& config, netns::RouteSocket& socket) {
   const std::vector<AddressEntry> addresses = socket.Addresses();
   const bool routable_v6 = HasRoutable(addresses, Family::kIpv6);
   config.capture.ipv6 =
@@ -105,7 +105,7 @@ void FillFromHost(InitConfig& config) {
         "captured");
   }
   if (config.capture.redirect_dns && !config.capture.capture_all_dns) ReadResolvers(config);
-  WarnOfBareInterfaces(socket, addresses, config);
+  WarnOfBareInterfaces(addresses, config);
 }
 
 }  // namespace sluice::init

@@ -37,8 +37,17 @@ class Reader {
     const auto items =
         Item(setting, setting.value, [](std::string_view text) { return SplitList(text); });
     std::vector<decltype(parse(std::string_view()))> out;
-    for (const std::string_view item : items) {
-      auto value = Item(setting, item, parse);
+    out.reserve(items.size());
+    for (const std::string_view item : items) out.push_back(Item(setting, item, parse));
+    return out;
+  }
+
+  // Each value once, in the order of its first mention. For short lists.
+  template <typename Parse>
+  auto UniqueList(std::string_view name, Parse parse) const {
+    auto values = List(name, parse);
+    decltype(values) out;
+    for (auto& value : values) {
       if (std::ranges::find(out, value) == out.end()) out.push_back(std::move(value));
     }
     return out;
@@ -65,13 +74,13 @@ class Reader {
     return Aggregate(List(name, Cidr::Parse));
   }
   std::vector<std::uint32_t> Ids(std::string_view name) const {
-    return List(name, [](std::string_view text) {
+    return UniqueList(name, [](std::string_view text) {
       return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
     });
   }
   // An interface's name, as the kernel takes it (dev_valid_name), and iptables' trailing '+'.
   std::vector<std::string> Interfaces(std::string_view name) const {
-    return List(name, [](std::string_view text) {
+    return UniqueList(name, [](std::string_view text) {
       const bool bad_character = std::ranges::any_of(
           text, [](char c) { return c == '/' || c == ':' || c <= ' ' || c == 0x7f; });
       if (text.size() > 15 || bad_character || text == "." || text == ".." || text == "+") {
@@ -193,9 +202,9 @@ void ReadOwners(const Reader& reader, CaptureConfig& capture) {
   refuse_own("exclude-uids", capture.exclude_uids, capture.proxy_uids);
   refuse_own("exclude-gids", capture.exclude_gids, capture.proxy_gids);
   if (!reader.IsAll("istio-outbound-owner-groups")) {
-    capture.owner_groups = reader.List("istio-outbound-owner-groups", GroupId);
+    capture.owner_groups = reader.UniqueList("istio-outbound-owner-groups", GroupId);
   }
-  capture.owner_groups_exclude = reader.List("istio-outbound-owner-groups-exclude", GroupId);
+  capture.owner_groups_exclude = reader.UniqueList("istio-outbound-owner-groups-exclude", GroupId);
   if (capture.owner_groups && !capture.owner_groups_exclude.empty()) {
     RefuseValue(reader.Get("istio-outbound-owner-groups-exclude"),
                 reader.Get("istio-outbound-owner-groups-exclude").value,

@@ -17,9 +17,8 @@ using iptables::TableRules;
 // same, but shares one conntrack zone (trap 22).
 class OptionalTableStep : public iptables::TableStep {
  public:
-  OptionalTableStep(Family family, TableRules wanted, bool force,
-                    std::vector<std::string>& warnings)
-      : TableStep(family, std::move(wanted), force), warnings_(warnings) {}
+  OptionalTableStep(Family family, TableRules wanted, PlanContext& context, bool force)
+      : TableStep(family, std::move(wanted), context.names, force), warnings_(context.warnings) {}
 
   void Apply() override {
     try {
@@ -46,8 +45,7 @@ class OptionalTableStep : public iptables::TableStep {
 
 }  // namespace
 
-std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, netns::RouteSocket& socket,
-                                             std::vector<std::string>& warnings) {
+std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, PlanContext& context) {
   std::vector<std::unique_ptr<Step>> steps;
   iptables::RuleSet rules;
   if (!config.cleanup_only) rules = iptables::BuildRules(config.capture);
@@ -59,9 +57,10 @@ std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, netns::Ro
       const bool forced = force && !wanted.empty();
       if (table == Table::kRaw) {
         steps.push_back(
-            std::make_unique<OptionalTableStep>(family, std::move(wanted), forced, warnings));
+            std::make_unique<OptionalTableStep>(family, std::move(wanted), context, forced));
       } else {
-        steps.push_back(std::make_unique<iptables::TableStep>(family, std::move(wanted), forced));
+        steps.push_back(std::make_unique<iptables::TableStep>(family, std::move(wanted),
+                                                              context.names, forced));
       }
     }
   }
@@ -69,12 +68,14 @@ std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, netns::Ro
       config.cleanup_only ? std::nullopt : iptables::BuildPolicyRouting(config.capture);
   for (const Family family : iptables::kFamilies) {
     const bool captured = family == Family::kIpv4 || config.capture.ipv6;
-    steps.push_back(
-        std::make_unique<PolicyRoutingStep>(socket, family, captured ? routing : std::nullopt));
+    steps.push_back(std::make_unique<PolicyRoutingStep>(context.socket, family,
+                                                        captured ? routing : std::nullopt));
   }
   const bool address = config.capture.ipv6 && !config.cleanup_only;
-  steps.push_back(std::make_unique<PassthroughAddressStep>(socket, address));
-  if (config.cleanup_only) steps.push_back(std::make_unique<ProbeLinkCleanupStep>(socket));
+  steps.push_back(std::make_unique<PassthroughAddressStep>(context.socket, address));
+  if (config.cleanup_only) {
+    steps.push_back(std::make_unique<ProbeLinkCleanupStep>(context.socket));
+  }
   return steps;
 }
 

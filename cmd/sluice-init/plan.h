@@ -6,15 +6,22 @@
 
 #include "cmd/sluice-init/init_config.h"
 #include "iptables/transaction.h"
+#include "iptables/xtables.h"
 #include "netns/route_socket.h"
 
 namespace sluice::init {
 
+// What steps work on. Outlives them.
+struct PlanContext {
+  netns::RouteSocket& socket;
+  iptables::TableNames names = {};
+  // What a step had to leave out.
+  std::vector<std::string> warnings = {};
+};
+
 // The steps that bring the network namespace to what `config` says, or, for cleanup_only, to where
-// nothing of ours is left: rules by family and table, then what stands beside them. `warnings`
-// takes what a step had to leave out; it and `socket` must outlive the steps.
+// nothing of ours is left: rules by family and table, then what stands beside them.
 std::vector<std::unique_ptr<iptables::Step>> PlanSteps(const InitConfig& config,
-                                                       netns::RouteSocket& socket,
-                                                       std::vector<std::string>& warnings);
+                                                       PlanContext& context);
 
 }  // namespace sluice::init

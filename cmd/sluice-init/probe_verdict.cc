@@ -104,7 +104,8 @@ const iptables::Chain* WantedChain(const iptables::FamilyRules& wanted, const Ma
 
 // What is wrong with the way to and past `matched`; nothing when it is as it should be.
 std::optional<std::string> Fault(const iptables::FamilyRules& wanted, const Matched& matched) {
-  const auto state = iptables::ReadTable(wanted.family, matched.table);
+  iptables::TableNames names;
+  const auto state = iptables::ReadTable(wanted.family, matched.table, names);
   const auto rules = Installed(state, matched.chain);
   const std::string should = "the rule that should have matched, " + matched.ToString() + ", is ";
   if (!rules) return should + "missing, with all of its chain";

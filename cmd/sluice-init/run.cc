@@ -28,16 +28,17 @@ void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), s
 
 void DryRun(InitConfig& config, Report& report) {
   report.action = "dry run";
-  FillFromHost(config);
+  netns::RouteSocket socket;
+  FillFromHost(config, socket);
   Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
 }
 
 void Apply(InitConfig& config, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
-  if (!config.cleanup_only) FillFromHost(config);
   netns::RouteSocket socket;
-  std::vector<std::string> warnings;
-  auto steps = PlanSteps(config, socket, warnings);
+  if (!config.cleanup_only) FillFromHost(config, socket);
+  PlanContext context{.socket = socket};
+  auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
   // As a step of the transaction its failure is one of the transaction's.
@@ -48,13 +49,13 @@ void Apply(InitConfig& config, Report& report) {
   report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
   if (validate && !as_step) Validate(config, socket, report.checks);
-  config.warnings.insert(config.warnings.end(), warnings.begin(), warnings.end());
+  config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
 void Verify(InitConfig& config, Report& report) {
   report.action = "verify";
-  FillFromHost(config);
   netns::RouteSocket socket;
+  FillFromHost(config, socket);
   Validate(config, socket, report.checks);
 }
 
@@ -65,8 +66,9 @@ void Show(const InitConfig& config, Report& report) {
 
 void Diff(InitConfig& config, Report& report) {
   report.action = "diff";
-  if (!config.cleanup_only) FillFromHost(config);
-  const Drift drift = FindDrift(config);
+  netns::RouteSocket socket;
+  if (!config.cleanup_only) FillFromHost(config, socket);
+  const Drift drift = FindDrift(config, socket);
   Write(drift.text);
   report.drift = drift.any();
 }

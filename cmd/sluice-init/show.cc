@@ -8,7 +8,6 @@
 #include "cmd/sluice-init/unified_diff.h"
 #include "iptables/state_text.h"
 #include "iptables/xtables.h"
-#include "netns/route_socket.h"
 
 namespace sluice::init {
 namespace {
@@ -56,6 +55,7 @@ json::object TableJson(Family family, Table table, const iptables::TableState& s
 }  // namespace
 
 std::string ShowText() {
+  iptables::TableNames names;
   std::string out;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
     if (lines.empty()) return;
@@ -65,7 +65,8 @@ std::string ShowText() {
   for (const Family family : iptables::kFamilies) {
     for (const Table table : iptables::kTables) {
       section(iptables::Describe(family, table),
-              iptables::StateLines(iptables::ReadTable(family, table), iptables::Counting::kWith));
+              iptables::StateLines(iptables::ReadTable(family, table, names),
+                                   iptables::Counting::kWith));
     }
   }
   netns::RouteSocket socket;
@@ -74,10 +75,11 @@ std::string ShowText() {
 }
 
 std::string ShowJson() {
+  iptables::TableNames names;
   json::array tables;
   for (const Family family : iptables::kFamilies) {
     for (const Table table : iptables::kTables) {
-      const iptables::TableState state = iptables::ReadTable(family, table);
+      const iptables::TableState state = iptables::ReadTable(family, table, names);
       if (!state.empty()) tables.push_back(TableJson(family, table, state));
     }
   }
@@ -91,11 +93,10 @@ std::string ShowJson() {
   return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(network)}});
 }
 
-Drift FindDrift(const InitConfig& config) {
-  netns::RouteSocket socket;
-  std::vector<std::string> warnings;
+Drift FindDrift(const InitConfig& config, netns::RouteSocket& socket) {
+  PlanContext context{.socket = socket};
   Drift drift;
-  for (const auto& step : PlanSteps(config, socket, warnings)) {
+  for (const auto& step : PlanSteps(config, context)) {
     drift.text += UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),
                               "configuration: " + step->Name());
   }

@@ -99,12 +99,12 @@ TEST_F(RouteSocketTest, VethHasItsEndsWhereTheyWereAskedFor) {
 TEST_F(RouteSocketTest, LinkGoesUpAndDownAndTakesAnMtu) {
   Join();
   EXPECT_TRUE(routes_->FindLink("eth0")->up);
-  EXPECT_TRUE(routes_->FindLink("eth0")->running);
+  EXPECT_TRUE(routes_->FindLink("eth0")->ready);
   routes_->SetMtu("eth0", 1400);
   EXPECT_EQ(routes_->FindLink("eth0")->mtu_bytes, 1400U);
   routes_->SetUp("eth0", false);
   EXPECT_FALSE(routes_->FindLink("eth0")->up);
-  EXPECT_FALSE(RouteSocket(*other_).FindLink("eth0")->running);
+  EXPECT_FALSE(routes_->FindLink("eth0")->ready);
   EXPECT_THAT(ErrorOf([&] { routes_->SetMtu("eth0", 10); }).what(), HasSubstr("MTU"));
 }
 
@@ -160,8 +160,7 @@ TEST_F(RouteSocketTest, AddressesAreListedWithLinkScopeAndFlags) {
   EXPECT_THAT(addresses, Contains(AddressEntry{.link = "eth0",
                                                .link_index = index,
                                                .address = Address("fd00:2::1/64"),
-                                               .scope = AddressScope::kGlobal,
-                                               .no_dad = true}));
+                                               .scope = AddressScope::kGlobal}));
   EXPECT_THAT(addresses, Contains(AddressEntry{.link = "lo",
                                                .link_index = 1,
                                                .address = Address("::1/128"),
@@ -195,6 +194,26 @@ TEST_F(RouteSocketTest, AddressIsAddedOnceAndRemovedOnce) {
     EXPECT_EQ(routes_->RemoveAddress("lo", address), Change::kAlready) << text;
     EXPECT_THAT(AddressesOf("lo"), Not(Contains(address)));
   }
+}
+
+TEST_F(RouteSocketTest, DuplicateAddressDetectionIsSkippedUnlessWanted) {
+  Join();
+  {
+    const ScopedNamespace inside(*one_);
+    WriteSysctl("ipv6/conf/eth0/accept_dad", "1");
+    WriteSysctl("ipv6/conf/eth0/dad_transmits", "100");  // it does not end before this test
+  }
+  routes_->AddAddress("eth0", Address("fd00:2::7/64"));
+  routes_->AddAddress("eth0", Address("fd00:2::8/64"), Dad::kAsTheLink);
+  const auto entry = [&](std::string_view text) {
+    const auto addresses = routes_->Addresses(Family::kIpv6);
+    const auto found = std::ranges::find(addresses, Address(text), &AddressEntry::address);
+    return found == addresses.end() ? AddressEntry{} : *found;
+  };
+  EXPECT_TRUE(entry("fd00:2::7/64").no_dad);
+  EXPECT_FALSE(entry("fd00:2::7/64").tentative);
+  EXPECT_FALSE(entry("fd00:2::8/64").no_dad);
+  EXPECT_TRUE(entry("fd00:2::8/64").tentative);
 }
 
 TEST_F(RouteSocketTest, Ipv6ThatIsDisabledOnTheLinkIsSaidWithTheRemedy) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <initializer_list>
+#include <iterator>
+#include <ostream>
 #include <stdexcept>
 
 #include "cmd/sluice-init/init_config.h"
@@ -120,6 +122,10 @@ std::vector<CaptureCase> FurtherCases() {
 }
 
 }  // namespace
+
+std::ostream& operator<<(std::ostream& out, const CaptureCase& chosen) {
+  return out << chosen.name;
+}
 
 const std::vector<CaptureCase>& CaptureCases() {
   static const std::vector<CaptureCase> cases = [] {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,8 @@ struct CaptureCase {
   bool pod_has_ipv6 = true;  // whether an interface of the pod has a global address
   std::vector<std::string> resolvers = {"10.96.0.10", "2001:db8::1"};  // of /etc/resolv.conf
 };
+
+std::ostream& operator<<(std::ostream& out, const CaptureCase& chosen);
 
 // Every case, by name and each name once. The ones of the conformance set come first, with its
 // names.

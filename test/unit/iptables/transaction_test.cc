@@ -37,6 +37,8 @@ class FakeStep : public Step {
     if (++asked_ == script_.differs_fails_at) throw Broken("look at " + name_, script_.kind);
     return script_.differs;
   }
+  std::vector<std::string> Have() override { return {}; }
+  std::vector<std::string> Want() override { return {}; }
   void Apply() override {
     log_.push_back("apply " + name_);
     if (script_.apply_fails) throw Broken("apply " + name_, script_.kind);

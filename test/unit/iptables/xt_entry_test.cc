@@ -239,7 +239,7 @@ TEST(ExtensionsOf, NamesEachWithItsModule) {
       .chains = {{"ISTIO_A",
                   {{.protocol = Protocol::kUdp, .matches = {PortMatch{}}, .target = CtZone{1}},
                    {.matches = {OwnerMatch{.uid = Is(1U)}, OwnerMatch{.uid = Is(2U)}}}}}}};
-  EXPECT_THAT(ExtensionsOf(rules), ElementsAre(Extension{"CT", 1, true, "xt_CT"},
+  EXPECT_THAT(ExtensionsOf(rules), ElementsAre(Extension{"CT", 2, true, "xt_CT"},
                                                Extension{"owner", 1, false, "xt_owner"},
                                                Extension{"udp", 0, false, "xt_tcpudp"}));
 }

@@ -68,6 +68,16 @@ TEST(DnsCacheSeconds, IsNothingForWhatIsNoAnswer) {
   EXPECT_EQ(Seconds({.flags = dns_flag::kTruncated, .answers = {TestA(60)}}), 0U);
 }
 
+// The name of the second record is read from the first one's TTL, here still the root's.
+TEST(DnsCacheSeconds, IsNothingWhenCountingDownWouldChangeAName) {
+  const std::size_t ttl_at = kDnsHeaderBytes + WireName("a.example").size() + 4 + 2 + 4;
+  const std::string at_ttl = {'\xc0', static_cast<char>(ttl_at)};
+  EXPECT_EQ(Seconds({.answers = {TestA(60), {.owner = at_ttl, .ttl = 60}}}), 0U);
+  const std::string at_data = {'\xc0', static_cast<char>(ttl_at + 6)};
+  const TestRecord alias{.owner = kAtQuestion, .type = kTypeCname, .ttl = 60, .data = {1, 'b', 0}};
+  EXPECT_EQ(Seconds({.answers = {alias, {.owner = at_data, .ttl = 60}}}), 60U);
+}
+
 TEST(DnsCache, CountsDownAndExpires) {
   DnsCache cache;
   EXPECT_EQ(cache.Get(Query(), kStart), std::nullopt);

@@ -44,6 +44,7 @@ TEST(ReadDnsName, RefusesLoopsAndWhatIsNotThere) {
   EXPECT_EQ(Name("\1a\xc0\x0c"sv, 2), std::nullopt);                    // backwards, then a loop
   EXPECT_EQ(Name("\xc0\x00"sv), std::nullopt);                          // into the header
   EXPECT_EQ(Name("\xff\xff"sv), std::nullopt);                          // beyond the message
+  EXPECT_EQ(Name("\3ab\xc0\x0cxxxxxxxxxxxx\0"sv, 3), std::nullopt);     // to one that overlaps it
   EXPECT_EQ(Name("\xc0"sv), std::nullopt);                              // half a pointer
   EXPECT_EQ(Name("\1a"sv), std::nullopt);                               // no end
   EXPECT_EQ(Name("\5a"sv), std::nullopt);                               // a label that is cut

@@ -1,0 +1,88 @@
+// What is read off the first bytes of a connection. The input: how the bytes are cut into pieces
+// (1 byte), how many of them the client sends (2 bytes, little-endian), the client's, the server's.
+#include <algorithm>
+#include <span>
+#include <string_view>
+
+#include "proxy/sniff.h"
+#include "test/fuzz/fuzz.h"
+
+namespace sluice::proxy {
+namespace {
+
+using Bytes = std::span<const std::uint8_t>;
+using fuzz::Require;
+
+bool IsPrintable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
+void RequireSaneResult(const Sniffer& sniffer) {
+  const Sniffed* const seen = sniffer.result();
+  if (seen == nullptr) return;
+  Require(seen->spoken != Spoken::kUnknown, "a result says what is spoken");
+  for (const std::string_view text :
+       {std::string_view(seen->server_name), std::string_view(seen->method),
+        std::string_view(seen->path), std::string_view(seen->authority),
+        std::string_view(seen->user_agent), seen->protocol}) {
+    Require(IsPrintable(text), "texts are printable");
+  }
+  Require(seen->server_name.size() <= kMaxServerName && seen->method.size() <= kMaxMethod &&
+              seen->path.size() <= kMaxPath && seen->authority.size() <= kMaxAuthority &&
+              seen->user_agent.size() <= kMaxUserAgent,
+          "texts are bounded");
+  Require(seen->response_code == 0 || (seen->response_code >= 100 && seen->response_code < 600),
+          "a response code is one");
+  Require(seen->spoken == Spoken::kHttp1 || (seen->method.empty() && seen->response_code == 0),
+          "a request and a code belong to HTTP/1");
+}
+
+Sniffed Result(const Sniffer& sniffer) {
+  RequireSaneResult(sniffer);
+  return sniffer.result() == nullptr ? Sniffed{} : *sniffer.result();
+}
+
+// All at once, the client's first.
+Sniffed AtOnce(Bytes client, Bytes server) {
+  Sniffer sniffer;
+  sniffer.FromClient(client);
+  sniffer.FromServer(server);
+  Require(!sniffer.WantsClient() || client.size() < kMaxSniffBytes, "bounded: the client's bytes");
+  Require(!sniffer.WantsServer() || server.size() < kMaxSniffBytes, "bounded: the server's bytes");
+  return Result(sniffer);
+}
+
+// In pieces of `size` bytes, in turn, the server's first.
+Sniffed InPieces(Bytes client, Bytes server, std::size_t size) {
+  Sniffer sniffer;
+  while (!client.empty() || !server.empty()) {
+    const std::size_t from_server = std::min(size, server.size());
+    sniffer.FromServer(server.first(from_server));
+    server = server.subspan(from_server);
+    const std::size_t from_client = std::min(size, client.size());
+    sniffer.FromClient(client.first(from_client));
+    client = client.subspan(from_client);
+    RequireSaneResult(sniffer);
+  }
+  Sniffed seen = Result(sniffer);
+  sniffer.Stop();
+  Require(Result(sniffer) == seen, "stopping keeps the result");
+  return seen;
+}
+
+}  // namespace
+}  // namespace sluice::proxy
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sluice::proxy;  // NOLINT(google-build-using-namespace): the whole of a program
+  if (size < 3) return 0;
+  const std::size_t piece = std::size_t{data[0]} + 1;
+  const Bytes all(data + 3, size - 3);
+  const std::size_t from_client =
+      std::min<std::size_t>(all.size(), data[1] | static_cast<std::size_t>(data[2]) << 8);
+  const Bytes client = all.first(from_client);
+  const Bytes server = all.subspan(from_client);
+  Require(InPieces(client, server, piece) == AtOnce(client, server),
+          "how the bytes arrive does not matter");
+  return 0;
+}

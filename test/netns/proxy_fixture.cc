@@ -1,0 +1,279 @@
+#include "test/netns/proxy_fixture.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+namespace sluice::testing_support {
+namespace {
+
+using std::chrono::milliseconds;
+
+UniqueFd NewSocket(const netns::Namespace& where, const Credentials& who, Family family) {
+  return CallIn(where, who, [&] {
+    UniqueFd fd(
+        ::socket(family == Family::kIpv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) throw std::runtime_error("cannot make a socket, errno " + std::to_string(errno));
+    const timeval limit{.tv_sec = kPatience.count(), .tv_usec = 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    return fd;
+  });
+}
+
+SocketAddress NameOf(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof(address);
+  return get(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 ? FromSockaddr(address)
+                                                                      : SocketAddress{};
+}
+
+}  // namespace
+
+std::ostream& operator<<(std::ostream& out, End end) {
+  return out << (end == End::kFin ? "FIN" : end == End::kReset ? "reset" : "timeout");
+}
+
+std::optional<Peer> Peer::Connect(const netns::Namespace& where, const SocketAddress& to,
+                                  const Credentials& who) {
+  UniqueFd fd = NewSocket(where, who, to.ip.family());
+  sockaddr_storage address;
+  const socklen_t length = ToSockaddr(to, address);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return std::nullopt;
+  return Peer(std::move(fd));
+}
+
+bool Peer::Send(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+std::string Peer::Receive(std::size_t size) {
+  std::string out(size, '\0');
+  std::size_t have = 0;
+  while (have < size) {
+    const ssize_t got = ::recv(fd_.get(), out.data() + have, size - have, 0);
+    if (got <= 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  out.resize(have);
+  return out;
+}
+
+std::string Peer::ReceiveAll(End& end) {
+  std::string out;
+  std::vector<char> buffer(65536);
+  while (true) {
+    const ssize_t got = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+    if (got > 0) {
+      out.append(buffer.data(), static_cast<std::size_t>(got));
+      continue;
+    }
+    end = got == 0 ? End::kFin : errno == EAGAIN ? End::kTimeout : End::kReset;
+    return out;
+  }
+}
+
+End Peer::WaitForEnd() {
+  End end{};
+  ReceiveAll(end);
+  return end;
+}
+
+void Peer::EndSending() { ::shutdown(fd_.get(), SHUT_WR); }
+
+void Peer::Reset() {
+  const linger option{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &option, sizeof(option));
+  fd_.reset();
+}
+
+SocketAddress Peer::Remote() const { return NameOf(fd_.get(), ::getpeername); }
+SocketAddress Peer::Local() const { return NameOf(fd_.get(), ::getsockname); }
+
+Acceptor::Acceptor(const netns::Namespace& where, Family family, std::uint16_t port,
+                   std::optional<IpAddress> address)
+    : fd_(NewSocket(where, kRoot, family)) {
+  const int on = 1;
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  const IpAddress any = family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
+  sockaddr_storage storage;
+  const socklen_t length = ToSockaddr({address.value_or(any), port}, storage);
+  if (::bind(fd_.get(), reinterpret_cast<sockaddr*>(&storage), length) != 0 ||
+      ::listen(fd_.get(), 4096) != 0) {
+    throw std::runtime_error("cannot listen, errno " + std::to_string(errno));
+  }
+  port_ = NameOf(fd_.get(), ::getsockname).port;
+}
+
+std::optional<Peer> Acceptor::Accept() {
+  UniqueFd fd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (!fd) return std::nullopt;
+  // Not inherited from the listening socket.
+  const timeval limit{.tv_sec = kPatience.count(), .tv_usec = 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  return Peer(std::move(fd));
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return true;
+}
+
+ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
+                           Credentials who, std::optional<std::size_t> open_files)
+    : where_(where), process_(where, [&] {
+        Command command{.argv = {ProgramPath("sluice-proxy")},
+                        .who = std::move(who),
+                        .timeout = milliseconds(600'000),
+                        .open_files = open_files};
+        command.argv.insert(command.argv.end(), flags.begin(), flags.end());
+        return command;
+      }()) {}
+
+bool ProxyProcess::WaitReady() {
+  return Eventually([&] { return Get(15020, "/healthz/ready").first == 200; });
+}
+
+std::vector<boost::json::object> ProxyProcess::Log() const {
+  std::vector<boost::json::object> out;
+  std::istringstream text(process_.Out());
+  for (std::string line; std::getline(text, line);) {
+    // The last line may be on its way.
+    if (line.ends_with('}')) out.push_back(boost::json::parse(line).as_object());
+  }
+  return out;
+}
+
+boost::json::object ProxyProcess::LogLine(
+    const std::function<bool(const boost::json::object&)>& matches) {
+  boost::json::object found;
+  const bool there = Eventually([&] {
+    for (boost::json::object& line : Log()) {
+      if (!matches(line)) continue;
+      found = std::move(line);
+      return true;
+    }
+    return false;
+  });
+  EXPECT_TRUE(there) << "no such line in the access log:\n" << process_.Out() << process_.Err();
+  return found;
+}
+
+boost::json::object ProxyProcess::LogLineTo(const SocketAddress& original_destination) {
+  return LogLine([text = original_destination.ToString()](const boost::json::object& line) {
+    return Text(line, "downstream_local_address") == text;
+  });
+}
+
+std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_view path) {
+  // As root: the proxy's own uid would do as well, an application's connection to loopback is not
+  // captured either.
+  auto peer = Peer::Connect(where_, {IpAddress::V4(127, 0, 0, 1), port}, kRoot);
+  if (!peer) return {0, ""};
+  peer->Send("GET " + std::string(path) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  End end{};
+  const std::string answer = peer->ReceiveAll(end);
+  const std::size_t body = answer.find("\r\n\r\n");
+  if (!answer.starts_with("HTTP/1.1 ") || body == std::string::npos) return {0, answer};
+  return {std::stoi(answer.substr(9, 3)), answer.substr(body + 4)};
+}
+
+double ProxyProcess::Metric(std::string_view sample) {
+  std::istringstream text(Get(15090, "/stats/prometheus").second);
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with(std::string(sample) + " ")) {
+      return std::stod(line.substr(sample.size() + 1));
+    }
+  }
+  return -1;
+}
+
+milliseconds ProxyProcess::Cpu() const {
+  std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  // Fields are counted from behind the name, which may hold anything (proc(5)).
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string field;
+  long ticks = 0;
+  for (int i = 3; fields >> field && i <= 15; ++i) {
+    if (i == 14 || i == 15) ticks += std::stol(field);
+  }
+  return milliseconds(ticks * 1000 / ::sysconf(_SC_CLK_TCK));
+}
+
+int ProxyProcess::OpenDescriptors() const {
+  const std::string path = "/proc/" + std::to_string(process_.pid()) + "/fd";
+  int count = -2;  // . and ..
+  if (DIR* const dir = ::opendir(path.c_str())) {
+    while (::readdir(dir) != nullptr) ++count;
+    ::closedir(dir);
+  }
+  return count;
+}
+
+void ProxyTest::SetUp() {
+  if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  cluster_ = std::make_unique<Cluster>(1);
+  for (const netns::Namespace* pod : {&client(), &server()}) {
+    const CommandResult result = RunCommand(
+        *pod, {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
+                        "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+  }
+}
+
+void ProxyTest::StartProxies(const std::vector<std::string>& flags) {
+  StartClientProxy(flags);
+  StartServerProxy(flags);
+}
+
+void ProxyTest::StartClientProxy(const std::vector<std::string>& flags,
+                                 std::optional<std::size_t> open_files) {
+  client_proxy_ = std::make_unique<ProxyProcess>(client(), flags, kProxy, open_files);
+  ASSERT_TRUE(client_proxy_->WaitReady()) << client_proxy_->process().Err();
+}
+
+void ProxyTest::StartServerProxy(const std::vector<std::string>& flags,
+                                 std::optional<std::size_t> open_files) {
+  server_proxy_ = std::make_unique<ProxyProcess>(server(), flags, kProxy, open_files);
+  ASSERT_TRUE(server_proxy_->WaitReady()) << server_proxy_->process().Err();
+}
+
+std::optional<ProxyTest::Pair> ProxyTest::Connected(Acceptor& acceptor) {
+  auto near = Peer::Connect(client(), ServerAt(acceptor.port()));
+  if (!near) return std::nullopt;
+  auto far = acceptor.Accept();
+  if (!far) return std::nullopt;
+  return Pair{.client = std::move(*near), .server = std::move(*far)};
+}
+
+std::string FamilyName(const testing::TestParamInfo<Family>& info) {
+  return info.param == Family::kIpv4 ? "v4" : "v6";
+}
+
+std::string Text(const boost::json::object& object, std::string_view name) {
+  const boost::json::value* const value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+}  // namespace sluice::testing_support

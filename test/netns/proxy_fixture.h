@@ -1,0 +1,144 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <gtest/gtest.h>
+
+#include "base/socket_address.h"
+#include "base/unique_fd.h"
+#include "test/support/command.h"
+#include "test/support/pod_network.h"
+
+namespace sluice::testing_support {
+
+// What no step of these tests takes, even under a sanitizer on a busy machine; a wait that lasts so
+// long has failed.
+inline constexpr std::chrono::seconds kPatience{30};
+
+// How a stream of bytes came to its end.
+enum class End : std::uint8_t { kFin, kReset, kTimeout };
+std::ostream& operator<<(std::ostream& out, End end);
+
+// One end of a TCP connection, played by the test. Blocking, with kPatience as limit.
+class Peer {
+ public:
+  explicit Peer(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  // From `where`, as an application; none when it was refused, reset or not answered, with errno.
+  static std::optional<Peer> Connect(const netns::Namespace& where, const SocketAddress& to,
+                                     const Credentials& who = kApplication);
+
+  // False when the connection was reset meanwhile.
+  bool Send(std::string_view bytes);
+  // Exactly `size` bytes; fewer when the stream has ended before.
+  std::string Receive(std::size_t size);
+  // Everything up to the end.
+  std::string ReceiveAll(End& end);
+  // Waits for the end of the stream; what comes before it is thrown away.
+  End WaitForEnd();
+  void EndSending();
+  // Closes with a reset.
+  void Reset();
+  void Close() { fd_.reset(); }
+
+  SocketAddress Remote() const;
+  SocketAddress Local() const;
+  int fd() const { return fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+};
+
+// A listening socket on all addresses of one family of a namespace.
+class Acceptor {
+ public:
+  // Port 0: any that is free.
+  Acceptor(const netns::Namespace& where, Family family, std::uint16_t port = 0,
+           std::optional<IpAddress> address = std::nullopt);
+
+  // None after kPatience.
+  std::optional<Peer> Accept();
+  // What nobody accepts waits here.
+  int fd() const { return fd_.get(); }
+  std::uint16_t port() const { return port_; }
+
+ private:
+  UniqueFd fd_;
+  std::uint16_t port_ = 0;
+};
+
+// Waits until `condition` holds; false after kPatience.
+bool Eventually(const std::function<bool()>& condition);
+
+// sluice-proxy in a namespace, as uid 1337 and with no capability.
+class ProxyProcess {
+ public:
+  // Does not wait for it to be ready.
+  ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
+               Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt);
+
+  Process& process() { return process_; }
+  bool WaitReady();
+  // The lines of the access log so far.
+  std::vector<boost::json::object> Log() const;
+  // The first line for which `matches` holds, waiting for it; fails the test when there is none.
+  boost::json::object LogLine(const std::function<bool(const boost::json::object&)>& matches);
+  boost::json::object LogLineTo(const SocketAddress& original_destination);
+  // Status and body of GET `path`; status 0 when nobody answers.
+  std::pair<int, std::string> Get(std::uint16_t port, std::string_view path);
+  // A sample of /stats/prometheus, such as `sluice_accept_pauses_total`; -1 when it is missing.
+  double Metric(std::string_view sample);
+  // User and system time so far.
+  std::chrono::milliseconds Cpu() const;
+  int OpenDescriptors() const;
+
+ private:
+  const netns::Namespace& where_;
+  Process process_;
+};
+
+// A client pod and a server pod, captured by sluice-init with the usual command line, with a proxy
+// in each.
+class ProxyTest : public testing::TestWithParam<Family> {
+ protected:
+  void SetUp() override;
+
+  // Starts both proxies with the same flags and waits until they are ready.
+  void StartProxies(const std::vector<std::string>& flags = {});
+  void StartClientProxy(const std::vector<std::string>& flags,
+                        std::optional<std::size_t> open_files = std::nullopt);
+  void StartServerProxy(const std::vector<std::string>& flags,
+                        std::optional<std::size_t> open_files = std::nullopt);
+
+  const netns::Namespace& client() const { return cluster_->client(); }
+  const netns::Namespace& server() const { return cluster_->server(1); }
+  // Where the server pod's application is, for the family of this case.
+  SocketAddress ServerAt(std::uint16_t port) const { return {Cluster::PodIp(1, GetParam()), port}; }
+  // A connection through both proxies: the client's end and the server's end.
+  struct Pair {
+    Peer client;
+    Peer server;
+  };
+  std::optional<Pair> Connected(Acceptor& acceptor);
+
+  std::unique_ptr<Cluster> cluster_;
+  std::unique_ptr<ProxyProcess> client_proxy_;
+  std::unique_ptr<ProxyProcess> server_proxy_;
+};
+
+// "v4", "v6".
+std::string FamilyName(const testing::TestParamInfo<Family>& info);
+
+// Text of a JSON field; "" when it is missing.
+std::string Text(const boost::json::object& object, std::string_view name);
+
+}  // namespace sluice::testing_support

@@ -1,0 +1,228 @@
+// Connections through both proxies: what arrives, how it ends, and what the log says about it.
+
+#include <sys/socket.h>
+
+#include <array>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/netns/proxy_fixture.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class RelayTest : public ProxyTest {
+ protected:
+  IpAddress InboundSource() const {
+    return IpAddress::Parse(GetParam() == Family::kIpv4 ? "127.0.0.6" : "::6");
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, RelayTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
+TEST_P(RelayTest, CarriesBytesBothWaysAndLogsTheConnectionOnBothSides) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  EXPECT_EQ(pair->server.Remote().ip, InboundSource()) << "captured again otherwise";
+  EXPECT_EQ(pair->server.Local(), ServerAt(acceptor.port()));
+  EXPECT_TRUE(pair->client.Send("question"));
+  EXPECT_EQ(pair->server.Receive(8), "question");
+  EXPECT_TRUE(pair->server.Send("the answer"));
+  EXPECT_EQ(pair->client.Receive(10), "the answer");
+  const SocketAddress client_address = pair->client.Local();
+  const SocketAddress inbound_source = pair->server.Remote();
+  pair->client.EndSending();
+  EXPECT_EQ(pair->server.WaitForEnd(), End::kFin);
+  pair->server.Close();
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kFin);
+
+  const SocketAddress target = ServerAt(acceptor.port());
+  const auto outbound = client_proxy_->LogLineTo(target);
+  const auto inbound = server_proxy_->LogLineTo(target);
+  EXPECT_EQ(Text(outbound, "upstream_cluster"), "PassthroughCluster");
+  EXPECT_EQ(Text(inbound, "upstream_cluster"), "InboundPassthroughCluster");
+  EXPECT_EQ(Text(outbound, "downstream_remote_address"), client_address.ToString());
+  EXPECT_EQ(Text(outbound, "upstream_local_address"), Text(inbound, "downstream_remote_address"));
+  EXPECT_EQ(Text(inbound, "upstream_local_address"), inbound_source.ToString());
+  for (const auto& line : {outbound, inbound}) {
+    EXPECT_EQ(line.at("bytes_received"), 8);
+    EXPECT_EQ(line.at("bytes_sent"), 10);
+    EXPECT_EQ(Text(line, "upstream_host"), target.ToString());
+    EXPECT_EQ(Text(line, "response_flags"), "-");
+    EXPECT_EQ(Text(line, "connection_termination_details"), "-");
+    EXPECT_EQ(Text(line, "upstream_transport_failure_reason"), "-");
+  }
+  EXPECT_EQ(client_proxy_->Metric("istio_tcp_received_bytes_total{reporter=\"source\"}"), 8);
+  EXPECT_EQ(client_proxy_->Metric("istio_tcp_sent_bytes_total{reporter=\"source\"}"), 10);
+  EXPECT_EQ(server_proxy_->Metric("istio_tcp_connections_opened_total{reporter=\"destination\"}"),
+            1);
+  EXPECT_EQ(server_proxy_->Metric("istio_tcp_connections_closed_total{reporter=\"destination\"}"),
+            1);
+  EXPECT_EQ(client_proxy_->Metric("sluice_tcp_connect_duration_seconds_count{reporter=\"source\"}"),
+            1);
+}
+
+TEST_P(RelayTest, TheServerMaySpeakFirst) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  EXPECT_TRUE(pair->server.Send("220 welcome\r\n"));
+  EXPECT_EQ(pair->client.Receive(13), "220 welcome\r\n");
+}
+
+TEST_P(RelayTest, AClientThatHasEndedItsSideReadsOn) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  pair->client.Send("all I have");
+  pair->client.EndSending();
+  End end{};
+  EXPECT_EQ(pair->server.ReceiveAll(end), "all I have");
+  EXPECT_EQ(end, End::kFin);
+  const std::string answer(3'000'000, 'r');
+  std::thread writer([&] {
+    EXPECT_TRUE(pair->server.Send(answer));
+    pair->server.Close();
+  });
+  const std::string got = pair->client.ReceiveAll(end);
+  writer.join();
+  EXPECT_EQ(end, End::kFin);
+  EXPECT_TRUE(got == answer) << got.size();
+}
+
+TEST_P(RelayTest, AServerThatHasEndedItsSideReadsOn) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  pair->server.EndSending();
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kFin);
+  const std::string request(3'000'000, 'q');
+  std::thread writer([&] {
+    EXPECT_TRUE(pair->client.Send(request));
+    pair->client.Close();
+  });
+  End end{};
+  const std::string got = pair->server.ReceiveAll(end);
+  writer.join();
+  EXPECT_EQ(end, End::kFin);
+  EXPECT_TRUE(got == request) << got.size();
+}
+
+TEST_P(RelayTest, ADestinationThatRefusesIsAResetToTheClient) {
+  StartProxies();
+  std::uint16_t free_port = 0;
+  {
+    const Acceptor acceptor(server(), GetParam());
+    free_port = acceptor.port();
+  }
+  auto peer = Peer::Connect(client(), ServerAt(free_port));
+  // The reset may be there before the client's connect has returned.
+  if (peer) {
+    EXPECT_EQ(peer->WaitForEnd(), End::kReset);
+  }
+  const auto inbound = server_proxy_->LogLineTo(ServerAt(free_port));
+  EXPECT_THAT(Text(inbound, "response_flags"), StartsWith("UF"));
+  EXPECT_THAT(Text(inbound, "upstream_transport_failure_reason"), HasSubstr("Connection_refused"));
+  const auto outbound = client_proxy_->LogLineTo(ServerAt(free_port));
+  EXPECT_EQ(Text(outbound, "connection_termination_details"), "upstream_reset");
+  EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
+                                  "reason=\"connect_refused\"}"),
+            1);
+}
+
+TEST_P(RelayTest, AResetByTheServerIsAResetToTheClient) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  pair->server.Send("half an ans");
+  EXPECT_EQ(pair->client.Receive(11), "half an ans");
+  pair->server.Reset();
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
+  EXPECT_EQ(
+      Text(client_proxy_->LogLineTo(ServerAt(acceptor.port())), "connection_termination_details"),
+      "upstream_reset");
+}
+
+TEST_P(RelayTest, AResetByTheClientIsAResetToTheServer) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  pair->client.Send("never mi");
+  EXPECT_EQ(pair->server.Receive(8), "never mi");
+  pair->client.Reset();
+  EXPECT_EQ(pair->server.WaitForEnd(), End::kReset);
+  EXPECT_EQ(
+      Text(server_proxy_->LogLineTo(ServerAt(acceptor.port())), "connection_termination_details"),
+      "downstream_reset");
+}
+
+// The relay has bytes for a server that does not read when the client resets: it must not wait for
+// the server to read them.
+TEST_P(RelayTest, AResetPassesAReceiverThatDoesNotRead) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  const std::string chunk(65536, 'x');
+  int sent = 0;
+  // Until everything on the way is full.
+  while (::send(pair->client.fd(), chunk.data(), chunk.size(), MSG_DONTWAIT) > 0 || sent++ < 50) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  pair->client.Reset();
+  EXPECT_TRUE(Eventually([&] {
+    return server_proxy_->Metric("sluice_tcp_connections_active{reporter=\"destination\"}") == 0;
+  }));
+  EXPECT_EQ(pair->server.WaitForEnd(), End::kReset);
+}
+
+TEST_P(RelayTest, KeepsASilentConnectionAliveTowardsTheApplication) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  const auto sockets = [](const netns::Namespace& where, const SocketAddress& peer) {
+    return RunCommand(where,
+                      {.argv = {"ss", "-Htno", "state", "established", "dst", peer.ToString()}})
+        .out;
+  };
+  // The client's proxy probes the application (the accepted socket has the client as its peer)...
+  const std::string accepted = sockets(client(), pair->client.Local());
+  EXPECT_THAT(accepted, testing::ContainsRegex("timer:\\(keepalive,([12]?[0-9]|30)sec"));
+  // ...and the server's proxy too, once the connection is some seconds old.
+  EXPECT_TRUE(Eventually([&] {
+    const std::string upstream = sockets(server(), pair->server.Local());
+    return upstream.find("timer:(keepalive,") != std::string::npos;
+  }));
+}
+
+TEST_P(RelayTest, ReachesAnApplicationThatListensOnLoopbackOnly) {
+  StartClientProxy({});
+  const bool v4 = GetParam() == Family::kIpv4;
+  StartServerProxy({"--inbound-upstream", v4 ? "127.0.0.1" : "::1"});
+  Acceptor acceptor(server(), GetParam(), 0, IpAddress::Parse(v4 ? "127.0.0.1" : "::1"));
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  EXPECT_TRUE(pair->client.Send("hello"));
+  EXPECT_EQ(pair->server.Receive(5), "hello");
+  EXPECT_EQ(pair->server.Remote().ip, InboundSource());
+  pair->client.Close();
+  pair->server.Close();
+  EXPECT_EQ(Text(server_proxy_->LogLineTo(ServerAt(acceptor.port())), "upstream_host"),
+            (v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(acceptor.port()));
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sluice::testing_support {
+
+// A command line that must be refused before anything happens, with the exact words. The exit code
+// is always 2.
+struct BadInput {
+  std::vector<std::string> args;
+  std::vector<std::string> environment;  // "NAME=value"
+  std::string message;                   // the whole sentence, as Error::what() has it
+};
+
+const std::vector<BadInput>& BadInputs();
+
+}  // namespace sluice::testing_support

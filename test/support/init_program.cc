@@ -1,0 +1,203 @@
+#include "test/support/init_program.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <ostream>
+#include <ranges>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "iptables/rule.h"
+#include "netns/route_socket.h"
+
+namespace sluice::testing_support {
+namespace {
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string Saved(const netns::Namespace& where, Family family, WithCounters counters) {
+  if (counters == WithCounters::kNo) return SavedRules(where, family);
+  const std::string program =
+      family == Family::kIpv4 ? "iptables-legacy-save" : "ip6tables-legacy-save";
+  const CommandResult saved = RunCommand(where, {.argv = {program, "-c"}});
+  if (saved.exit_status != 0) {
+    throw Error(ErrorKind::kFailed,
+                {.doing = "run " + program, .target = {}, .why = saved.err, .help = {}});
+  }
+  return saved.out;
+}
+
+// The sections of what a save program printed, by table.
+void AddTables(const std::string& family, const std::string& saved,
+               std::map<std::string, std::string>& out) {
+  std::string name;
+  std::string text;
+  bool anything = false;
+  for (const std::string& line : Lines(saved)) {
+    if (line.empty() || line.starts_with('#')) continue;
+    if (line.starts_with('*')) {
+      name = family + " " + line.substr(1);
+      text.clear();
+      anything = false;
+    } else if (line == "COMMIT") {
+      if (anything) out[name] = text;
+    } else {
+      // A chain of a user has no policy.
+      anything = anything || line.find(" ACCEPT") == std::string::npos || !line.starts_with(':');
+      // Those of a policy begin anew with each commit of the table, whoever makes it.
+      text += (line.starts_with(':') ? line.substr(0, line.find(" [")) : line) + "\n";
+    }
+  }
+}
+
+// "[12:3456]" at the start of a rule.
+const std::regex& CounterPattern() {
+  static const std::regex pattern(R"(\[(\d+):(\d+)\])");
+  return pattern;
+}
+
+struct Counted {
+  std::string text;  // without counters
+  std::vector<unsigned long long> counters;
+};
+
+Counted Split(const std::string& text) {
+  Counted out;
+  std::string rest = text;
+  for (std::smatch match; std::regex_search(rest, match, CounterPattern());
+       rest = match.suffix().str()) {
+    out.text += match.prefix().str();
+    out.counters.push_back(std::stoull(match[1].str()));
+    out.counters.push_back(std::stoull(match[2].str()));
+  }
+  out.text += rest;
+  return out;
+}
+
+}  // namespace
+
+Command InitCommand(std::vector<std::string> args) {
+  args.insert(args.begin(), ProgramPath("sluice-init"));
+  return {.argv = std::move(args)};
+}
+
+CommandResult RunInit(const netns::Namespace& where, std::vector<std::string> args) {
+  return RunCommand(where, InitCommand(std::move(args)));
+}
+
+Command CaseCommand(const CaptureCase& chosen, std::vector<std::string> more) {
+  std::vector<std::string> args = chosen.args;
+  args.insert(args.end(), more.begin(), more.end());
+  Command command = InitCommand(std::move(args));
+  command.environment = chosen.environment;
+  const auto given = [&chosen](const char* flag) {
+    return std::ranges::find(chosen.args, flag) != chosen.args.end();
+  };
+  if (!given("--redirect-dns") || given("--capture-all-dns")) return command;
+  std::string text;
+  for (const std::string& resolver : chosen.resolvers) text += "nameserver " + resolver + "\n";
+  command.input = text;
+  const std::vector<std::string> wrapper = {
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      "mount -t tmpfs none /mnt && cat >/mnt/resolv.conf && mount --bind /mnt/resolv.conf "
+      "/etc/resolv.conf && exec \"$@\"",
+      "sh"};
+  command.argv.insert(command.argv.begin(), wrapper.begin(), wrapper.end());
+  return command;
+}
+
+CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
+                      std::vector<std::string> more) {
+  return RunCommand(where, CaseCommand(chosen, std::move(more)));
+}
+
+std::ostream& operator<<(std::ostream& out, const Snapshot& snapshot) {
+  for (const auto& [name, text] : snapshot.tables) out << "\n*" << name << "\n" << text;
+  const auto list = [&out](const char* title, const auto& values) {
+    out << "\n" << title << ":";
+    for (const auto& value : values) out << "\n  " << value;
+  };
+  list("policy rules", snapshot.policy_rules);
+  list("routes", snapshot.routes);
+  list("addresses", snapshot.addresses);
+  return out << "\n";
+}
+
+Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
+  Snapshot out;
+  AddTables("v4", Saved(where, Family::kIpv4, counters), out.tables);
+  AddTables("v6", Saved(where, Family::kIpv6, counters), out.tables);
+  netns::RouteSocket socket(where);
+  for (const Family family : iptables::kFamilies) {
+    // 133 and 200: the ones that the cases name.
+    std::set<std::uint32_t> tables = {netns::kMainTable, netns::kLocalTable, 133, 200};
+    for (const netns::PolicyRule& rule : socket.Rules(family)) {
+      out.policy_rules.push_back(rule);
+      tables.insert(rule.table);
+    }
+    for (const std::uint32_t table : tables) {
+      std::ranges::copy(socket.Routes(family, table), std::back_inserter(out.routes));
+    }
+  }
+  out.addresses = socket.Addresses();
+  std::ranges::sort(out.addresses);
+  std::ranges::sort(out.routes);
+  return out;
+}
+
+bool OnlyCountedOn(const Snapshot& before, const Snapshot& after) {
+  if (before.tables.size() != after.tables.size()) return false;
+  for (const auto& [name, text] : before.tables) {
+    const auto other = after.tables.find(name);
+    if (other == after.tables.end()) return false;
+    const Counted old_ones = Split(text);
+    const Counted new_ones = Split(other->second);
+    if (old_ones.text != new_ones.text) return false;
+    for (std::size_t i = 0; i < old_ones.counters.size(); ++i) {
+      if (new_ones.counters[i] < old_ones.counters[i]) return false;
+    }
+  }
+  return true;
+}
+
+bool HasCounted(const Snapshot& snapshot) {
+  return std::ranges::any_of(snapshot.tables | std::views::values, [](const std::string& text) {
+    return std::ranges::any_of(Lines(text), [](const std::string& line) {
+      return line.starts_with('[') && !line.starts_with("[0:0]");
+    });
+  });
+}
+
+void Iptables(const netns::Namespace& where, Family family, const std::string& arguments) {
+  Command command{.argv = {family == Family::kIpv4 ? "iptables-legacy" : "ip6tables-legacy", "-w"}};
+  std::istringstream words(arguments);
+  for (std::string word; words >> word;) command.argv.push_back(word);
+  const CommandResult result = RunCommand(where, command);
+  EXPECT_EQ(result.exit_status, 0) << arguments << ": " << result.err;
+}
+
+std::string TableNames(const netns::Namespace& where) {
+  return CallIn(where, kRoot, [] {
+    std::string out;
+    for (const char* file : {"ip_tables_names", "ip6_tables_names"}) {
+      std::ifstream names(std::string("/proc/thread-self/net/") + file);
+      out += std::string(std::istreambuf_iterator<char>(names), {});
+    }
+    return out;
+  });
+}
+
+}  // namespace sluice::testing_support

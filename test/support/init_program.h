@@ -1,0 +1,59 @@
+#pragma once
+
+#include <iosfwd>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "netns/namespace.h"
+#include "netns/route_values.h"
+#include "test/support/capture_cases.h"
+#include "test/support/command.h"
+
+// sluice-init run for real, and what it leaves behind.
+namespace sluice::testing_support {
+
+// The command for sluice-init with these arguments. Change it before RunCommand as needed.
+Command InitCommand(std::vector<std::string> args);
+
+// Runs sluice-init as root.
+CommandResult RunInit(const netns::Namespace& where, std::vector<std::string> args);
+
+// The command for a case, in a mount namespace where /etc/resolv.conf is that of the case if it is
+// read at all. `more` are arguments behind those of the case.
+Command CaseCommand(const CaptureCase& chosen, std::vector<std::string> more = {});
+CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
+                      std::vector<std::string> more = {});
+
+// What sluice-init may have changed in a namespace. Printable; equal ones are equal states.
+struct Snapshot {
+  // By family and table ("v4 nat"), as iptables-save writes it. A table without a rule and without
+  // a chain of a user is left out: once used, the kernel keeps it.
+  std::map<std::string, std::string> tables;
+  std::vector<netns::PolicyRule> policy_rules;
+  std::vector<netns::Route> routes;  // of every table that a policy rule, or Sluice, names
+  std::vector<netns::AddressEntry> addresses;
+
+  friend bool operator==(const Snapshot&, const Snapshot&) = default;
+};
+std::ostream& operator<<(std::ostream& out, const Snapshot& snapshot);
+
+enum class WithCounters : bool { kNo, kYes };
+
+Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters = WithCounters::kNo);
+
+// What becomes of a Snapshot with counters when packets pass: the same rules, and no counter has
+// gone back. False when a rule differs.
+bool OnlyCountedOn(const Snapshot& before, const Snapshot& after);
+
+// Whether any counter of a rule is above zero.
+bool HasCounted(const Snapshot& snapshot);
+
+// Runs iptables-legacy, or ip6tables-legacy for IPv6, with the words of `arguments`. A failure is a
+// failure of the test.
+void Iptables(const netns::Namespace& where, Family family, const std::string& arguments);
+
+// The names in /proc/net/ip_tables_names and ip6_tables_names: which tables the kernel has made.
+std::string TableNames(const netns::Namespace& where);
+
+}  // namespace sluice::testing_support

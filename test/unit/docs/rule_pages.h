@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace sluice::docs {
+
+// A page of docs/rules: what it is about, and what its named configurations mean.
+struct RulePage {
+  struct Case {
+    std::string_view name;  // of testing_support::CaptureCases()
+    std::string_view meaning;
+  };
+
+  std::string_view file;  // without ".md"
+  std::string_view title;
+  std::vector<Case> cases;
+};
+
+const std::vector<RulePage>& RulePages();
+
+}  // namespace sluice::docs

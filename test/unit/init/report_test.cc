@@ -1,0 +1,61 @@
+#include "cmd/sluice-init/report.h"
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice::init {
+namespace {
+
+namespace json = boost::json;
+
+Report Good() {
+  Report report;
+  report.action = "apply";
+  report.network_namespace = "net:[1]";
+  report.steps = {{"nat table (IPv4)", true, "4 chains, 17 rules"},
+                  {"nat table (IPv6)", false, "nothing of ours"}};
+  report.warnings = {"mind the \"gap\""};
+  report.duration = std::chrono::microseconds(1500);
+  return report;
+}
+
+constexpr const char* kGoodJson = R"json({
+  "action": "apply", "result": "ok", "exit_code": 0, "changed": true,
+  "network_namespace": "net:[1]",
+  "steps": [
+    {"name": "nat table (IPv4)", "changed": true, "summary": "4 chains, 17 rules"},
+    {"name": "nat table (IPv6)", "changed": false, "summary": "nothing of ours"}],
+  "warnings": ["mind the \"gap\""], "duration_ms": 1.5
+})json";
+
+TEST(Report, IsOneLineOfJson) {
+  const std::string text = ToJson(Good());
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  EXPECT_EQ(json::parse(text), json::parse(kGoodJson));
+}
+
+constexpr const char* kLocked =
+    R"({"kind": "locked", "doing": "lock", "target": "/x", "why": "held", "help": "wait"})";
+
+TEST(Report, NamesThePartsOfAnError) {
+  Report report = Good();
+  report.error =
+      Error(ErrorKind::kLocked, {.doing = "lock", .target = "/x", .why = "held", .help = "wait"});
+  EXPECT_EQ(report.exit_code(), 5);
+  const json::object out = json::parse(ToJson(report)).as_object();
+  EXPECT_EQ(out.at("result"), "error");
+  EXPECT_EQ(out.at("exit_code"), 5);
+  EXPECT_EQ(out.at("changed"), false);
+  EXPECT_EQ(out.at("error"), json::parse(kLocked));
+}
+
+TEST(Report, HasChangedWhenAStepHas) {
+  EXPECT_TRUE(Good().changed());
+  Report report = Good();
+  report.steps[0].changed = false;
+  EXPECT_FALSE(report.changed());
+}
+
+}  // namespace
+}  // namespace sluice::init

@@ -93,4 +93,13 @@ Lock::Lock(std::chrono::milliseconds wait) {
   if (xtables_) Acquire(xtables_.get(), path, deadline, wait);
 }
 
+std::optional<Lock> Lock::Try() {
+  try {
+    return Lock(std::chrono::milliseconds(0));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kLocked) throw;
+    return {};
+  }
+}
+
 }  // namespace sluice::iptables

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 
 #include "base/unique_fd.h"
 
@@ -19,6 +20,9 @@ class Lock {
   // Waits up to `wait`. Throws Error: kLocked, naming the process that holds it when it can be
   // seen.
   explicit Lock(std::chrono::milliseconds wait);
+
+  // Does not wait: nothing when somebody else holds it.
+  static std::optional<Lock> Try();
 
  private:
   UniqueFd namespace_;

@@ -1,6 +1,7 @@
 #include "iptables/transaction.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "iptables/lock.h"
@@ -34,13 +35,16 @@ bool TransactionResult::changed() const { return std::ranges::any_of(steps, &Ste
 TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps,
                                  std::chrono::milliseconds lock_wait) {
   TransactionResult result;
-  const auto differs = [](const std::unique_ptr<Step>& step) { return step->Differs(); };
-  if (std::ranges::none_of(steps, differs)) {
-    for (const auto& step : steps) result.steps.push_back({step->Name(), false, step->Summary()});
-    return result;
+  std::optional<Lock> lock = Lock::Try();
+  if (!lock) {
+    const auto differs = [](const std::unique_ptr<Step>& step) { return step->Differs(); };
+    if (std::ranges::none_of(steps, differs)) {
+      for (const auto& step : steps) result.steps.push_back({step->Name(), false, step->Summary()});
+      return result;
+    }
+    lock.emplace(lock_wait);
+    for (const auto& step : steps) step->Forget();
   }
-  const Lock lock(lock_wait);
-  for (const auto& step : steps) step->Forget();
   std::vector<Step*> applied;
   for (const auto& step : steps) {
     bool changed = false;

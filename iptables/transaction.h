@@ -55,10 +55,11 @@ struct TransactionResult {
 
 // Brings about all of `steps`, in their order, or none.
 //
-// Where nothing differs nothing is written, and no lock is taken. Otherwise: takes the lock,
-// waiting up to `lock_wait`; looks again, because whoever held it may have done the work; applies
-// what differs. When a step fails the ones before it are undone, last first, and its Error goes on;
-// when one of them cannot be undone the Error says so.
+// Looks under the lock, and applies what differs; where nothing differs nothing is written. When
+// somebody else holds the lock it looks without, because what is in place needs no waiting for, and
+// waits up to `lock_wait` only to change something; then it looks again, because whoever held the
+// lock may have done the work. When a step fails the ones before it are undone, last first, and its
+// Error goes on; when one of them cannot be undone the Error says so.
 TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps,
                                  std::chrono::milliseconds lock_wait);
 

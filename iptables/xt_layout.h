@@ -1,8 +1,8 @@
 #pragma once
 
 // Internal to xt_encode and xt_decode: the names, revisions and structs of the extensions in use.
-// The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an older one its
-// save programs print "[unsupported revision]" and nothing that could be restored.
+// The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an older one
+// its save programs print "[unsupported revision]" and nothing that could be restored.
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include <boost/json.hpp>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include <fmt/core.h>
 
 namespace sluice::init {
 namespace {
@@ -16,31 +16,34 @@ double Milliseconds(std::chrono::microseconds duration) {
   return static_cast<double>(duration.count()) / 1000;
 }
 
+// One line. spdlog's logger, made for a program that lives longer, costs as much as a commit.
+template <typename... Values>
+void Line(const char* level, fmt::format_string<Values...> format, Values&&... values) {
+  fmt::print(stderr, "sluice-init: {}: {}\n", level,
+             fmt::format(format, std::forward<Values>(values)...));
+}
+
 void PrintText(const Report& report) {
-  spdlog::logger log("sluice-init", std::make_shared<spdlog::sinks::stderr_sink_st>());
-  log.set_pattern("%n: %l: %v");
-  for (const std::string& warning : report.warnings) log.warn("{}", warning);
+  for (const std::string& warning : report.warnings) Line("warning", "{}", warning);
   for (const Check& check : report.checks) {
-    const auto level = check.status == CheckStatus::kFailed ? spdlog::level::err
-                                                            : spdlog::level::info;
-    log.log(level, "{} {}: {}: {}", Name(check.family), check.path, Name(check.status),
-            check.detail);
+    Line(check.status == CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
+         Name(check.family), check.path, Name(check.status), check.detail);
   }
   if (report.error) {
-    log.error("{} (exit code {})", report.error->what(), report.exit_code());
+    Line("error", "{} (exit code {})", report.error->what(), report.exit_code());
     return;
   }
   for (const iptables::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
     if (step.summary == "nothing of ours") {
-      log.info("{}: removed", step.name);
+      Line("info", "{}: removed", step.name);
     } else {
-      log.info("{}: {}: {}", step.name, step.changed ? "written" : "in place", step.summary);
+      Line("info", "{}: {}: {}", step.name, step.changed ? "written" : "in place", step.summary);
     }
   }
-  log.info("{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace, report.Outcome(),
-           Milliseconds(report.duration));
+  Line("info", "{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
+       report.Outcome(), Milliseconds(report.duration));
 }
 
 }  // namespace

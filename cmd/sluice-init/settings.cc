@@ -120,7 +120,10 @@ bool Mentions(const std::vector<std::string>& arguments, const OptionSpec& optio
   });
 }
 
-po::variables_map ParseFlags(const std::vector<std::string>& arguments, Command& command) {
+// The values of each flag given, in their order; positional words are under "command".
+using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
+
+Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
   po::options_description all =
       Describe([&](const OptionSpec& option) { return Mentions(arguments, option); });
   all.add_options()("command", po::value<std::vector<std::string>>());
@@ -129,22 +132,26 @@ po::variables_map ParseFlags(const std::vector<std::string>& arguments, Command&
   using namespace po::command_line_style;
   constexpr int kStyle = allow_long | long_allow_adjacent | long_allow_next | allow_short |
                          allow_dash_for_short | short_allow_adjacent | short_allow_next;
-  po::variables_map flags;
+  Flags flags;
   try {
-    po::store(po::command_line_parser(arguments)
-                  .options(all)
-                  .positional(positional)
-                  .style(kStyle)
-                  .extra_style_parser(ParseFieldStyle)
-                  .run(),
-              flags);
+    const auto parsed = po::command_line_parser(arguments)
+                            .options(all)
+                            .positional(positional)
+                            .style(kStyle)
+                            .extra_style_parser(ParseFieldStyle)
+                            .run();
+    for (const po::option& option : parsed.options) {
+      std::vector<std::string>& values = flags[option.string_key];
+      // A boolean flag has a value only when one is given with '='.
+      values.push_back(option.value.empty() ? "true" : option.value.front());
+    }
   } catch (const po::unknown_option& error) {
     Refuse("there is no flag " + error.get_option_name());
   } catch (const po::error& error) {
     Refuse(error.what(), "give an empty value as --flag=; see --help");
   }
   if (flags.contains("command")) {
-    const auto& words = flags["command"].as<std::vector<std::string>>();
+    const auto& words = flags["command"];
     const auto found =
         std::ranges::find(kCommands, words.front(), [](const auto& entry) { return entry.first; });
     if (found == kCommands.end() || words.size() > 1) {
@@ -172,10 +179,11 @@ std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environme
   return {};
 }
 
-std::optional<Setting> FromFlags(const OptionSpec& option, const po::variables_map& flags,
+std::optional<Setting> FromFlags(const OptionSpec& option, const Flags& flags,
                                  std::vector<std::string>& warnings) {
-  if (!flags.contains(option.name)) return {};
-  const auto& values = flags[option.name].as<std::vector<std::string>>();
+  const auto given = flags.find(option.name);
+  if (given == flags.end()) return {};
+  const auto& values = given->second;
   const std::string flag = std::string("--") + option.name;
   for (const std::string& value : values) {
     // Boost takes whatever follows a long flag for its value. Nothing that a flag takes begins so.
@@ -229,7 +237,7 @@ bool Settings::Bool(std::string_view name) const {
 Settings ParseCommandLine(const std::vector<std::string>& arguments,
                           const Environment& environment) {
   Settings settings;
-  const po::variables_map flags = ParseFlags(arguments, settings.command);
+  const Flags flags = ParseFlags(arguments, settings.command);
   for (const OptionSpec& option : Options()) {
     settings.values[option.name] = {option.fallback, std::string("--") + option.name, true};
   }

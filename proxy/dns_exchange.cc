@@ -13,10 +13,14 @@ constexpr std::uint16_t kQueryFlags =
     dns_flag::kRecursionDesired | dns_flag::kAuthenticData | dns_flag::kCheckingDisabled;
 constexpr std::uint16_t kEchoedFlags = dns_flag::kRecursionDesired | dns_flag::kCheckingDisabled;
 
-constexpr std::size_t kOptBytes = 11;  // root, type, class, TTL, no data
+constexpr std::size_t kOptBytes = 11;       // root, type, class, TTL, no data
+constexpr std::size_t kMaxNameBytes = 255;  // RFC 1035, section 2.3.4
 
 DnsBytes MakeHeader(const DnsHeader& header) {
-  DnsBytes out(kDnsHeaderBytes);
+  DnsBytes out;
+  // What it grows to with a question and OPT, at most; GCC 12 takes growth for an overflow, too.
+  out.reserve(kDnsHeaderBytes + kMaxNameBytes + 4 + kOptBytes);
+  out.resize(kDnsHeaderBytes);
   SetDnsHeader(out, header);
   return out;
 }

@@ -23,7 +23,8 @@ struct CableEnd {
 void PrepareNamespace(const Namespace& where);
 
 // Joins two namespaces by a veth pair, whose ends are up and have their addresses. Ready for
-// connections of both families when it returns.
+// connections of both families when it returns, which takes milliseconds between namespaces that
+// were prepared as above, and the time of duplicate address detection between others.
 void AddCable(const CableEnd& one, const CableEnd& other);
 
 // The default route of the gateway's family.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,11 +34,12 @@ struct VethEnd {
 // One NETLINK_ROUTE socket (rtnetlink(7)), through libnl-3. It speaks for the network namespace in
 // which it was opened, wherever its thread goes later.
 //
-// Every request is one round trip, nothing is cached, and a listing asks the kernel for no more
-// than what it returns. All functions throw sluice::Error: kPrivilege for EPERM (changes need
-// CAP_NET_ADMIN, listings nothing), kKernelFeature where the kernel has no IPv6 or has it disabled,
-// otherwise kFailed with the kernel's own explanation when it gives one. A request that fails has
-// changed nothing. Not thread-safe: one thread at a time.
+// Nothing is cached: a request is one round trip, and another where the name of a device has to
+// become its index or the other way round. A listing asks the kernel for no more than what it
+// returns. All functions throw sluice::Error: kPrivilege for EPERM (changes need CAP_NET_ADMIN,
+// listings nothing), kKernelFeature where the kernel has no IPv6 or has it disabled, otherwise
+// kFailed with the kernel's own explanation when it gives one. A request that fails has changed
+// nothing. Not thread-safe: one thread at a time.
 class RouteSocket {
  public:
   // In the namespace that the calling thread is in.

@@ -212,8 +212,11 @@ void Planner::AddInbound() {
 
 void Planner::AddInboundExempt() {
   if (config_.inbound_ports.empty()) return;
-  AddInboundTo("exempt: tunnel port " + std::to_string(config_.tunnel_port), Landing::kDirect,
-               config_.tunnel_port);
+  // TPROXY makes no exception for it, here as in istio-iptables.
+  if (config_.mode == iptables::InterceptionMode::kRedirect) {
+    AddInboundTo("exempt: tunnel port " + std::to_string(config_.tunnel_port), Landing::kDirect,
+                 config_.tunnel_port);
+  }
   std::vector<PortRange> captured_by_others = proxy_ports_;
   if (config_.inbound_ports.all) {
     for (const PortRange& ports : Sample(config_.inbound_exclude_ports)) {

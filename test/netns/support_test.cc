@@ -3,8 +3,13 @@
 #include <linux/capability.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
+#include <fstream>
 #include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -133,6 +138,28 @@ TEST_F(RunCommandTest, EndsWhatTakesTooLong) {
       Run({.argv = {"sh", "-c", "sleep 60 & wait"}, .timeout = std::chrono::milliseconds(50)});
   EXPECT_TRUE(result.timed_out);
   EXPECT_EQ(result.exit_status, 128 + SIGKILL);
+}
+
+TEST_F(RunCommandTest, EndsWhatTheProgramLeavesBehind) {
+  const auto result = Run({.argv = {"sh", "-c", "sleep 60 >/dev/null & echo $!"}});
+  EXPECT_EQ(result.exit_status, 0);
+  const auto is_gone = [pid = std::stoi(result.out)] {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(status, text);
+    // Killed, but perhaps not yet waited for by init.
+    return text.empty() || text.find(") Z ") != std::string::npos;
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!is_gone() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(is_gone());
+}
+
+TEST_F(RunCommandTest, RefusesToWaitTwice) {
+  Process process(here_, {.argv = {"true"}});
+  EXPECT_EQ(process.Wait(std::chrono::seconds(5)).exit_status, 0);
+  EXPECT_THROW(process.Wait(std::chrono::seconds(5)), std::logic_error);
+  process.Signal(SIGKILL);  // reaches nobody
 }
 
 TEST_F(RunCommandTest, GivesTheUserAndNoCapability) {

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <stdexcept>
 #include <thread>
 
 #include "base/error.h"
@@ -207,16 +208,18 @@ bool Process::WaitForText(std::string_view text, milliseconds limit) const {
 }
 
 CommandResult Process::Wait(milliseconds limit) {
+  // kill(2) gives -1 and 1 a meaning of their own.
+  if (pid_ <= 0) throw std::logic_error("the end of this process was waited for already");
   CommandResult result;
   result.timed_out = !HasEnded(pidfd_.get(), limit);
-  if (result.timed_out) kill(pid_, SIGKILL);
+  // The group, with what it started and left behind; as long as its leader is not waited for, the
+  // number belongs to nobody else.
+  kill(-pid_, SIGKILL);
   int status = 0;
   rusage usage = {};
   while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
   }
   result.wall = duration_cast<microseconds>(steady_clock::now() - started_);
-  // What it started and left behind, if anything: the group outlives its leader.
-  kill(-pid_, SIGKILL);
   pid_ = -1;
   result.exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.cpu = ToMicroseconds(usage.ru_utime) + ToMicroseconds(usage.ru_stime);

@@ -62,7 +62,8 @@ class Process {
   // Whether `text` appears in standard output or standard error before the time is over.
   bool WaitForText(std::string_view text, std::chrono::milliseconds limit) const;
 
-  // Waits until it has ended; kills it when that takes longer than `limit`. May be called once.
+  // Waits until it has ended; kills it when that takes longer than `limit`. A second call throws
+  // std::logic_error.
   CommandResult Wait(std::chrono::milliseconds limit);
 
  private:

@@ -25,14 +25,18 @@ class Namespaces {
   const netns::Namespace& Add(std::string label);
 
  private:
-  // No vector: it would move them.
+  // By pointer, so that references stay valid when the vector grows.
   std::vector<std::pair<std::string, std::unique_ptr<netns::Namespace>>> namespaces_;
 };
 
-// A pod and the world outside, with the topology of the conformance probe (probe.py):
-//   pod      eth0 192.0.2.2/24 fd00:2::2/64    eth1 192.0.3.2/24 fd00:3::2/64    default via
-//   outside outside  eth0 192.0.2.1/24 fd00:2::1/64    eth1 192.0.3.1/24 fd00:3::1/64
-//            lo   198.51.100.1 203.0.113.9 10.96.0.10 2001:db8::1 2001:db8:ffff::1
+// A pod and the world outside, with the topology of the conformance probe (probe.py). Each
+// namespace has two devices; the pod's default routes go to eth0 of the outside.
+//   pod, eth0:      192.0.2.2/24  fd00:2::2/64
+//   pod, eth1:      192.0.3.2/24  fd00:3::2/64
+//   outside, eth0:  192.0.2.1/24  fd00:2::1/64
+//   outside, eth1:  192.0.3.1/24  fd00:3::1/64
+//   outside, lo:    198.51.100.1  203.0.113.9  10.96.0.10  2001:db8::1  2001:db8:ffff::1
+// Without IPv6 the addresses of that family are left out.
 class PodNetwork {
  public:
   enum class Ipv6 : bool { kNo, kYes };

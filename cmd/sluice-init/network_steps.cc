@@ -116,7 +116,7 @@ void PolicyRoutingStep::Change(const State& from, const State& to) {
     if (!Contains(from.rules, rule)) socket_.AddRule(rule);
   }
   for (const netns::Route& route : to.routes) {
-    if (!Contains(from.routes, route)) socket_.AddRoute(route);
+    if (!Contains(from.routes, route)) AddRoute(route);
   }
   for (const netns::Route& route : from.routes) {
     if (!Contains(to.routes, route)) socket_.RemoveRoute(route);
@@ -124,6 +124,20 @@ void PolicyRoutingStep::Change(const State& from, const State& to) {
   for (const netns::PolicyRule& rule : from.rules) {
     if (!Contains(to.rules, rule)) socket_.RemoveRule(rule);
   }
+}
+
+// A table has one route for a destination: there may be one, and it may be somebody else's.
+void PolicyRoutingStep::AddRoute(const netns::Route& route) {
+  if (socket_.AddRoute(route) == netns::Change::kDone) return;
+  const auto routes = socket_.Routes(family_, route.table);
+  const auto ours = [&route](const netns::Route& there) { return Satisfies(there, route); };
+  if (std::ranges::any_of(routes, ours)) return;
+  const std::string table = std::to_string(route.table);
+  throw Error(ErrorKind::kFailed,
+              {.doing = "add the route for captured packets",
+               .target = route.ToString(),
+               .why = "routing table " + table + " has another default route",
+               .help = "name a table of its own with --istio-inbound-tproxy-route-table"});
 }
 
 void PolicyRoutingStep::Apply() {

@@ -67,6 +67,7 @@ class PolicyRoutingStep : public iptables::Step {
   State Read() const;
   State Wanted() const;
   void Change(const State& from, const State& to);
+  void AddRoute(const netns::Route& route);
   netns::Route LocalDefault(std::uint32_t table) const;
 
   netns::RouteSocket& socket_;

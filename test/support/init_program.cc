@@ -152,7 +152,14 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
       std::ranges::copy(socket.Routes(family, table), std::back_inserter(out.routes));
     }
   }
+  // Link-local ones depend on the links' random hardware addresses, and come when they like.
+  std::erase_if(out.routes, [](const netns::Route& route) {
+    return route.destination.address().IsLinkLocal();
+  });
   out.addresses = socket.Addresses();
+  std::erase_if(out.addresses,
+                [](const netns::AddressEntry& entry) { return entry.address.ip.IsLinkLocal(); });
+  for (netns::AddressEntry& entry : out.addresses) entry.link_index = 0;
   std::ranges::sort(out.addresses);
   std::ranges::sort(out.routes);
   return out;

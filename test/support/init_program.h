@@ -25,7 +25,8 @@ Command CaseCommand(const CaptureCase& chosen, std::vector<std::string> more = {
 CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
                       std::vector<std::string> more = {});
 
-// What sluice-init may have changed in a namespace. Printable; equal ones are equal states.
+// What sluice-init may have changed in a namespace. Printable; equal ones are equal states, also
+// of two namespaces.
 struct Snapshot {
   // By family and table ("v4 nat"), as iptables-save writes it. A table without a rule and without
   // a chain of a user is left out: once used, the kernel keeps it.

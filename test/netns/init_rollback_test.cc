@@ -1,0 +1,190 @@
+// Failures at every step: all is as it was before.
+
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "cmd/sluice-init/plan.h"
+#include "iptables/transaction.h"
+#include "netns/route_socket.h"
+#include "netns/sysctl.h"
+#include "test/support/capture_cases.h"
+#include "test/support/connection.h"
+#include "test/support/init_program.h"
+#include "test/support/pod_network.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+
+class InitRollback : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  }
+
+  const netns::Namespace& pod() const { return network_.pod(); }
+
+  void Apply(const std::string& name) {
+    const auto result = RunCase(pod(), FindCase(name));
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+  }
+
+  // Rules of the nat table count the first packet of a connection only, so that these stand still.
+  void MakeCountersOfNat() {
+    for (const char* ip : {"198.51.100.1", "192.0.2.2", "2001:db8::1", "fd00:2::2"}) {
+      Connect(pod(), {IpAddress::Parse(ip), 80});
+    }
+  }
+
+  PodNetwork network_;
+};
+
+// A rule of somebody else leads into a chain that is to go: the second family fails.
+TEST_F(InitRollback, SecondFamilyFailsAndTheFirstIsPutBackWithItsCounters) {
+  Apply("seed-dual-stack");
+  Iptables(pod(), Family::kIpv6, "-t nat -N FOREIGN");
+  Iptables(pod(), Family::kIpv6, "-t nat -A FOREIGN -j ISTIO_REDIRECT");
+  MakeCountersOfNat();
+  const Snapshot before = TakeSnapshot(pod(), WithCounters::kYes);
+  ASSERT_THAT(before.tables.at("v4 nat"), HasSubstr("[1:60] -A ISTIO_REDIRECT"));
+
+  const std::vector<std::string> clean_up = {"--cleanup-only"};
+  for (const auto& args : {clean_up, FindCase("no-ipv6").args}) {
+    const auto result = RunInit(pod(), args);
+    EXPECT_EQ(result.exit_status, 1);
+    EXPECT_EQ(result.err,
+              "sluice-init: error: cannot remove our chains from the nat table (IPv6): another "
+              "chain leads to one of them: chain FOREIGN, rule 1, leads to ISTIO_REDIRECT; remove "
+              "that rule, or the chain that holds it (exit code 1)\n");
+    EXPECT_EQ(TakeSnapshot(pod(), WithCounters::kYes), before);
+  }
+  // What keeps that chain is in nobody's way.
+  Apply("multi-uid");
+}
+
+// Trap 13.
+TEST_F(InitRollback, Ipv6DisabledOnLoIsAMissingFeatureAndNothingChanges) {
+  RunIn(pod(), kRoot, [] { netns::WriteSysctl("ipv6/conf/lo/disable_ipv6", "1"); });
+  const Snapshot fresh = TakeSnapshot(pod(), WithCounters::kYes);
+  const auto refused = [&](const std::vector<std::string>& args, const Snapshot& before) {
+    const auto result = RunInit(pod(), args);
+    EXPECT_EQ(result.exit_status, 4) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("set net.ipv6.conf.lo.disable_ipv6=0, or pass --ipv6 off"));
+    EXPECT_EQ(TakeSnapshot(pod(), WithCounters::kYes), before);
+  };
+  refused(FindCase("seed-dual-stack").args, fresh);
+  refused(FindCase("tproxy-dual").args, fresh);
+
+  Apply("no-ipv6");
+  MakeCountersOfNat();
+  refused(FindCase("tproxy-dual").args, TakeSnapshot(pod(), WithCounters::kYes));
+}
+
+// A default route that is not ours stands where ours is to go.
+TEST_F(InitRollback, RouteTableOfSomebodyElseIsNotTakenOver) {
+  netns::RouteSocket socket(pod());
+  socket.AddRoute({.destination = Cidr::Parse("0.0.0.0/0"),
+                   .table = 133,
+                   .next_hops = {{.device = "eth1", .gateway = IpAddress::Parse("192.0.3.1")}}});
+  const Snapshot before = TakeSnapshot(pod());
+  const auto result = RunCase(pod(), FindCase("tproxy-dual"));
+  EXPECT_EQ(result.exit_status, 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("table 133"));
+  EXPECT_THAT(result.err, HasSubstr("--istio-inbound-tproxy-route-table"));
+  EXPECT_EQ(TakeSnapshot(pod()), before);
+}
+
+// A step that fails where the other ones are real.
+class Failing : public iptables::Step {
+ public:
+  std::string Name() const override { return "a failing step"; }
+  bool Differs() override { return true; }
+  std::vector<std::string> Have() override { return {}; }
+  std::vector<std::string> Want() override { return {"this"}; }
+  void Apply() override {
+    throw Error(ErrorKind::kFailed,
+                {.doing = "go on", .target = {}, .why = "the test says so", .help = {}});
+  }
+  void Undo() override {}
+  std::string Summary() const override { return {}; }
+};
+
+init::InitConfig Plan(const std::string& name) {
+  init::InitConfig config;
+  config.capture = ConfigOf(FindCase(name));
+  return config;
+}
+
+// From one configuration to another, or to none: at every table of every family, policy rules,
+// routes and the address.
+TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
+  struct Transition {
+    std::string from;
+    init::InitConfig to;
+  };
+  init::InitConfig clean_up = Plan("defaults");
+  clean_up.cleanup_only = true;
+  const std::vector<Transition> transitions = {
+      {"defaults", Plan("tproxy-dns")},
+      {"tproxy-dns", Plan("no-ipv6")},
+      {"tproxy-dual", Plan("tproxy-custom-mark")},
+      {"everything", clean_up},
+      {"tproxy-dns", clean_up},
+      {"many-excluded-cidrs", Plan("everything")},
+  };
+  for (const Transition& transition : transitions) {
+    SCOPED_TRACE(transition.from);
+    RunInit(pod(), {"--cleanup-only"});
+    Apply(transition.from);
+    MakeCountersOfNat();
+    const Snapshot before = TakeSnapshot(pod());
+    const std::string nat = TakeSnapshot(pod(), WithCounters::kYes).tables.at("v4 nat");
+    std::size_t steps_count = 1;
+    for (std::size_t position = 0; position <= steps_count; ++position) {
+      RunIn(pod(), kRoot, [&] {
+        netns::RouteSocket socket;
+        std::vector<std::string> warnings;
+        auto steps = init::PlanSteps(transition.to, socket, warnings);
+        steps_count = steps.size();
+        steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
+                     std::make_unique<Failing>());
+        try {
+          iptables::RunTransaction(steps, std::chrono::seconds(10));
+          ADD_FAILURE() << "no error";
+        } catch (const Error& error) {
+          EXPECT_STREQ(error.what(), "cannot go on: the test says so");
+        }
+      });
+      ASSERT_EQ(TakeSnapshot(pod()), before) << "position " << position;
+      ASSERT_EQ(TakeSnapshot(pod(), WithCounters::kYes).tables.at("v4 nat"), nat);
+    }
+    EXPECT_EQ(steps_count, 9U);
+  }
+}
+
+// The steps themselves: each one applied and undone alone.
+TEST_F(InitRollback, EveryStepUndoesItself) {
+  Apply("seed-dual-stack");
+  const Snapshot before = TakeSnapshot(pod());
+  const init::InitConfig to = Plan("tproxy-dns");
+  RunIn(pod(), kRoot, [&] {
+    netns::RouteSocket socket;
+    std::vector<std::string> warnings;
+    for (const auto& step : init::PlanSteps(to, socket, warnings)) {
+      if (!step->Differs()) continue;
+      step->Apply();
+      EXPECT_FALSE(step->Differs()) << step->Name();
+      step->Undo();
+      EXPECT_TRUE(step->Differs()) << step->Name();
+      EXPECT_EQ(TakeSnapshot(pod()), before) << step->Name();
+    }
+    EXPECT_THAT(warnings, testing::IsEmpty());
+  });
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

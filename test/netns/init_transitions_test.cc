@@ -1,0 +1,169 @@
+// From one configuration to another, one after the other, at the same moment, and cut off half-way.
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/support/capture_cases.h"
+#include "test/support/init_program.h"
+#include "test/support/pod_network.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::AnyOf;
+using testing::Eq;
+using testing::HasSubstr;
+
+// As different from one another as can be.
+const std::vector<std::string>& Dozen() {
+  static const std::vector<std::string> names = {
+      "defaults",       "seed-manifest",       "outbound-cidrs", "multi-uid",
+      "no-ipv6",        "dns-all-v6",          "tproxy-dual",    "tproxy-custom-mark",
+      "virt-and-cidrs", "many-excluded-cidrs", "drop-invalid",   "everything"};
+  return names;
+}
+
+void Apply(const netns::Namespace& where, const std::string& name) {
+  const auto result = RunCase(where, FindCase(name));
+  EXPECT_EQ(result.exit_status, 0) << name << ": " << result.err;
+}
+
+// What a configuration alone makes of a fresh pod.
+Snapshot Alone(const std::string& name) {
+  const PodNetwork network;
+  Apply(network.pod(), name);
+  return TakeSnapshot(network.pod());
+}
+
+class InitTransitions : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, InitTransitions, testing::ValuesIn(Dozen()),
+                         [](const auto& info) { return TestName(info.param); });
+
+// Every ordered pair: from each of the dozen to this one. Trap 24.
+TEST_P(InitTransitions, WhateverWasThereBeforeIsGone) {
+  const Snapshot alone = Alone(GetParam());
+  const PodNetwork network;
+  for (const std::string& before : Dozen()) {
+    Apply(network.pod(), before);
+    Apply(network.pod(), GetParam());
+    EXPECT_EQ(TakeSnapshot(network.pod()), alone) << "after " << before;
+  }
+}
+
+class InitRaces : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  }
+
+  // Starts one process for each name, all at once, and waits for all.
+  void ApplyAtOnce(const std::vector<std::string>& names) {
+    std::vector<Process> processes;
+    processes.reserve(names.size());
+    for (const std::string& name : names) {
+      processes.emplace_back(network_.pod(), CaseCommand(FindCase(name)));
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto result = processes[i].Wait(std::chrono::seconds(60));
+      EXPECT_EQ(result.exit_status, 0) << names[i] << ": " << result.err;
+    }
+  }
+
+  PodNetwork network_;
+};
+
+TEST_F(InitRaces, SixteenOfOneConfigurationConverge) {
+  for (const std::string name : {"tproxy-dual", "many-excluded-cidrs"}) {
+    const Snapshot alone = Alone(name);
+    for (int round = 0; round < 3; ++round) {
+      ApplyAtOnce(std::vector<std::string>(16, name));
+      EXPECT_EQ(TakeSnapshot(network_.pod()), alone);
+      EXPECT_EQ(RunInit(network_.pod(), {"--cleanup-only"}).exit_status, 0);
+    }
+  }
+}
+
+// Whoever is last wins, wholly: never a table of one and a table of another.
+TEST_F(InitRaces, SixteenOfFourConfigurationsEndAsOneOfThem) {
+  const std::vector<std::string> names = {"seed-dual-stack", "tproxy-dual", "dns-all-v6",
+                                          "no-ipv6"};
+  std::vector<Snapshot> alone;
+  for (const std::string& name : names) alone.push_back(Alone(name));
+  std::vector<std::string> sixteen;
+  for (int i = 0; i < 16; ++i) sixteen.push_back(names[static_cast<std::size_t>(i) % 4]);
+  for (int round = 0; round < 4; ++round) {
+    ApplyAtOnce(sixteen);
+    EXPECT_THAT(TakeSnapshot(network_.pod()),
+                AnyOf(Eq(alone[0]), Eq(alone[1]), Eq(alone[2]), Eq(alone[3])));
+  }
+}
+
+// Applying and cleaning up at the same time: each of them succeeds, and the end is one of the two.
+TEST_F(InitRaces, ApplyAndCleanUpDoNotHurtEachOther) {
+  const Snapshot nothing = TakeSnapshot(network_.pod());
+  const Snapshot alone = Alone("tproxy-dual");
+  std::vector<Process> processes;
+  processes.reserve(12);
+  for (int i = 0; i < 12; ++i) {
+    processes.emplace_back(network_.pod(), i % 2 == 0 ? CaseCommand(FindCase("tproxy-dual"))
+                                                      : InitCommand({"--cleanup-only"}));
+  }
+  for (Process& process : processes) {
+    const auto result = process.Wait(std::chrono::seconds(60));
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+  }
+  EXPECT_THAT(TakeSnapshot(network_.pod()), AnyOf(Eq(alone), Eq(nothing)));
+}
+
+// kill -9 at moments spread over the whole run: each table is old or new, and the next run heals.
+TEST_F(InitRaces, KilledAtAnyMomentLeavesWholeTables) {
+  const netns::Namespace& pod = network_.pod();
+  const CaptureCase& old_case = FindCase("seed-dual-stack");
+  const CaptureCase& new_case = FindCase("tproxy-dns");
+  Apply(pod, new_case.name);
+  const Snapshot after = TakeSnapshot(pod);
+  Apply(pod, old_case.name);
+  const Snapshot before = TakeSnapshot(pod);
+
+  constexpr int kKills = 40;
+  // How long a whole run takes here and now, under this load.
+  auto duration = RunCase(pod, new_case).wall;
+  int killed = 0;
+  for (int i = 0; i < kKills; ++i) {
+    Apply(pod, old_case.name);
+    ASSERT_EQ(TakeSnapshot(pod), before);
+    Process process(pod, CaseCommand(new_case));
+    std::this_thread::sleep_for(duration * i / kKills);
+    process.Signal(SIGKILL);
+    const auto result = process.Wait(std::chrono::seconds(10));
+    if (result.exit_status != 0) ++killed;
+
+    const Snapshot found = TakeSnapshot(pod);
+    const auto table_of = [](const Snapshot& snapshot, const std::string& name) {
+      const auto table = snapshot.tables.find(name);
+      return table == snapshot.tables.end() ? std::string() : table->second;
+    };
+    for (const std::string name :
+         {"v4 raw", "v4 mangle", "v4 nat", "v6 raw", "v6 mangle", "v6 nat"}) {
+      EXPECT_THAT(table_of(found, name), AnyOf(table_of(before, name), table_of(after, name)))
+          << name << ", kill " << i;
+    }
+    Apply(pod, new_case.name);
+    ASSERT_EQ(TakeSnapshot(pod), after) << "not healed, kill " << i;
+  }
+  // Otherwise nothing was tried.
+  EXPECT_GE(killed, kKills / 4);
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -102,12 +102,36 @@ const iptables::Chain* WantedChain(const iptables::FamilyRules& wanted, const Ma
   return found == chains.end() ? nullptr : &*found;
 }
 
+// Rules of a built-in chain count from our first one there: where that stands among others' is not
+// ours to say.
+Matched CountedInItsChain(const iptables::FamilyRules& wanted, Matched matched) {
+  if (iptables::IsOwnedChain(matched.chain)) return matched;
+  matched.index = 0;
+  for (const iptables::EntryJump& jump : wanted.table(matched.table).jumps) {
+    if (jump.rule == matched.rule) break;
+    if (Name(jump.hook) == matched.chain) ++matched.index;
+  }
+  return matched;
+}
+
+// "rule 1 of nat PREROUTING", when that stands before ours there.
+std::optional<std::string> RuleBeforeOurs(Family family, const Matched& matched) {
+  iptables::TableNames names;
+  const auto state = iptables::ReadTable(family, matched.table, names);
+  const auto first = std::ranges::find(state.jumps, matched.chain, &iptables::InstalledJump::chain);
+  if (first == state.jumps.end() || first->position == 0) return std::nullopt;
+  const std::string count = first->position == 1 ? "" : "s 1 to " + std::to_string(first->position);
+  return "rule" + (count.empty() ? " 1" : count) + " of " + std::string(Name(matched.table)) + " " +
+         matched.chain;
+}
+
 // What is wrong with the way to and past `matched`; nothing when it is as it should be.
 std::optional<std::string> Fault(const iptables::FamilyRules& wanted, const Matched& matched) {
   iptables::TableNames names;
   const auto state = iptables::ReadTable(wanted.family, matched.table, names);
   const auto rules = Installed(state, matched.chain);
-  const std::string should = "the rule that should have matched, " + matched.ToString() + ", is ";
+  const std::string should = "the rule that should have matched, " +
+                             CountedInItsChain(wanted, matched).ToString() + ", is ";
   if (!rules) return should + "missing, with all of its chain";
   const std::optional<iptables::Rule> rule = matched.rule;
   const bool there = std::ranges::find(*rules, rule) != rules->end();
@@ -193,8 +217,14 @@ std::string Diagnose(const CaptureConfig& config, const Probe& probe, const Prob
   PolicyRoutingStep routing(socket, probe.family, iptables::BuildPolicyRouting(config));
   if (routing.Differs()) return routing.Name() + " is not in place";
   if (evaluation.path.empty()) return "no rule of ours should have matched";
-  return "the rule that should have matched, " + evaluation.path.back().ToString() +
-         ", is in place: look for one that is not Sluice's, or a proxy that runs already";
+  std::string out = "the rule that should have matched, " +
+                    CountedInItsChain(wanted, evaluation.path.back()).ToString() +
+                    ", is in place: look for one that is not Sluice's";
+  for (const Matched& matched : evaluation.path) {
+    if (iptables::IsOwnedChain(matched.chain)) continue;
+    if (const auto before = RuleBeforeOurs(probe.family, matched)) out += ", such as " + *before;
+  }
+  return out;
 }
 
 }  // namespace sluice::init

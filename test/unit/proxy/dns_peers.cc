@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
@@ -44,9 +45,10 @@ void SetPatience(const UniqueFd& fd, std::chrono::milliseconds patience) {
 }
 
 DnsBytes WithLength(const DnsBytes& message) {
-  DnsBytes out = {static_cast<std::uint8_t>(message.size() >> 8),
-                  static_cast<std::uint8_t>(message.size() & 0xff)};
-  out.insert(out.end(), message.begin(), message.end());
+  DnsBytes out(2 + message.size());
+  out[0] = static_cast<std::uint8_t>(message.size() >> 8);
+  out[1] = static_cast<std::uint8_t>(message.size() & 0xff);
+  std::ranges::copy(message, out.begin() + 2);
   return out;
 }
 

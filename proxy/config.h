@@ -18,12 +18,23 @@ constexpr std::string_view Name(Direction direction) {
   return direction == Direction::kOutbound ? "outbound" : "inbound";
 }
 
+// How inbound connections come to the proxy.
+enum class InboundMode : std::uint8_t {
+  kRedirect,  // by the nat table; the application sees 127.0.0.6 or ::6
+  kTproxy,    // by TPROXY; the application sees the client's own address. Needs CAP_NET_ADMIN
+};
+
 // What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.
 struct ProxyConfig {
   std::uint16_t outbound_port = 15001;
   std::uint16_t inbound_port = 15006;
   // Worker threads, at least 1.
   int concurrency = 1;
+  InboundMode inbound_mode = InboundMode::kRedirect;
+  // Tells the application the client's address by a PROXY protocol v2 header.
+  bool inbound_proxy_protocol = false;
+  // Reads what is being spoken off the first bytes, for the access log.
+  bool sniff = true;
   // Where inbound connections go instead of to their original address; the port is kept.
   std::optional<IpAddress> inbound_upstream;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
@@ -36,6 +47,8 @@ struct ProxyConfig {
   // Ports of the control path; 0 switches the server off.
   std::uint16_t status_port = 15020;
   std::uint16_t metrics_port = 15090;
+  // Answers captured DNS queries when it is not 0.
+  std::uint16_t dns_port = 0;
 };
 
 }  // namespace sluice::proxy

@@ -48,6 +48,8 @@ void AppendOpt(DnsBytes& out, bool dnssec_ok, std::uint8_t extended_rcode) {
 DnsBytes WithoutContent(const DnsQuery& query, std::uint16_t flags, std::uint8_t extended_rcode) {
   const std::uint16_t questions = query.question.name.empty() ? 0 : 1;
   DnsBytes out = MakeHeader({.id = query.id, .flags = flags, .questions = questions});
+  // At once for the question and OPT; without it GCC 12 sees a copy past the end of the header.
+  out.reserve(out.size() + query.question.name.size() + 4 + kOptBytes);
   if (questions > 0) AppendQuestion(out, query.question);
   if (query.edns) AppendOpt(out, query.edns->dnssec_ok, extended_rcode);
   return out;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <utility>
 
+#include "proxy/dns_resolv_conf.h"
 #include "proxy/metrics.h"
 
 namespace sluice::proxy {
@@ -53,6 +54,14 @@ std::uint64_t MaxConnections(const ProxyConfig& config) {
                                      : std::min<std::uint64_t>(possible, config.max_connections);
 }
 
+DnsForwarderOptions DnsOptions(std::uint16_t port) {
+  DnsResolvConf configured = ReadDnsResolvConf();
+  return {.listen = DnsListenAddresses(port),
+          .resolvers = std::move(configured.resolvers),
+          .timeout = configured.timeout,
+          .attempts = configured.attempts};
+}
+
 HttpResponse NotFound() { return {.status = 404, .body = "not found\n"}; }
 
 bool IsGet(const HttpRequest& request) {
@@ -78,6 +87,10 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
     workers_.push_back(std::make_unique<Worker>(*shared_, i));
     has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();
   }
+  if (config_.dns_port != 0) {
+    dns_ = std::make_unique<DnsForwarder>(DnsOptions(config_.dns_port));
+    shared_->own_ports.push_back(config_.dns_port);
+  }
   http_ = std::make_unique<HttpServers>();
   if (config_.status_port != 0) {
     http_->Listen(config_.status_port, false,
@@ -99,6 +112,7 @@ Proxy::~Proxy() {
 void Proxy::Start() {
   const BlockSignals blocked;
   for (const auto& worker : workers_) worker->Start();
+  if (dns_) dns_->Start();
   phase_ = Phase::kServing;
   http_->Start();
 }

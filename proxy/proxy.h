@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proxy/config.h"
+#include "proxy/dns_forwarder.h"
 #include "proxy/http_server.h"
 #include "proxy/log_writer.h"
 #include "proxy/stats.h"
@@ -60,6 +61,7 @@ class Proxy {
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<HttpServers> http_;
+  std::unique_ptr<DnsForwarder> dns_;
   std::atomic<Phase> phase_{Phase::kStarting};
   bool has_ipv6_ = true;
 };

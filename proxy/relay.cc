@@ -95,7 +95,7 @@ Flow::Step Flow::EmptyPipe(Endpoint& to) {
   return Step::kMoved;
 }
 
-Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources) {
+Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   char* const buffer = resources.buffer.data();
   const ssize_t got = ::recv(from.fd, buffer, RelayResources::kBufferBytes, 0);
   if (got == 0) return Step::kEnded;
@@ -106,6 +106,8 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources) {
   }
   const auto size = static_cast<std::size_t>(got);
   bytes_read_ += size;
+  if (tap.look != nullptr)
+    tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
   if (size < RelayResources::kBufferBytes) {
     // A short read has drained the socket, and the next byte makes an event; but the FIN's event
     // may have come already, and then there is no other.
@@ -129,11 +131,11 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources) {
   return Step::kBlocked;
 }
 
-Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources) {
+Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   if (pipe_ == nullptr) pipe_ = resources.pipes.Acquire();
   if (pipe_ == nullptr) {
     splicing_ = false;
-    return Copy(from, to, resources);
+    return Copy(from, to, resources, tap);
   }
   // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
   const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
@@ -154,7 +156,7 @@ Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources)
   return EmptyPipe(to);
 }
 
-Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources) {
+Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   if (finished_) return Progress::kFinished;
   Progress progress = Progress::kAgain;
   for (int turn = 0; turn < kBudget && progress == Progress::kAgain; ++turn) {
@@ -173,7 +175,7 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources) {
         progress = Progress::kWaiting;
         break;
       }
-      step = splicing_ ? Splice(from, to, resources) : Copy(from, to, resources);
+      step = splicing_ ? Splice(from, to, resources, tap) : Copy(from, to, resources, tap);
     }
     switch (step) {
       case Step::kMoved:

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "proxy/pipe_pool.h"
 
@@ -17,6 +18,13 @@ struct RelayResources {
 
   std::array<char, kBufferBytes> buffer;
   PipePool pipes;
+};
+
+// Who may look at the bytes that a flow copies: none when `look` is null. Bytes that are spliced
+// are not seen; that comes after several full buffers.
+struct Tap {
+  void (*look)(void* context, std::span<const std::uint8_t> bytes) = nullptr;
+  void* context = nullptr;
 };
 
 // One socket of a connection and what is known about it. Readiness is edge-triggered: it is set by
@@ -46,7 +54,7 @@ class Flow {
   // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or the
   // fairness budget is used. Does not pass the FIN on: when both directions are finished, close(2)
   // does that without another system call.
-  Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources);
+  Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
 
   // Gives back what is held, at the end of the connection.
   void Drop(RelayResources& resources);
@@ -69,8 +77,8 @@ class Flow {
   enum class Step : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
 
   Step Flush(Endpoint& to, RelayResources& resources);
-  Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources);
-  Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources);
+  Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step EmptyPipe(Endpoint& to);
   Step Fail(int error, bool at_source);
   bool Keep(const char* data, std::size_t size);

@@ -13,6 +13,7 @@
 #include <spdlog/spdlog.h>
 
 #include "proxy/access_log.h"
+#include "proxy/proxy_protocol.h"
 #include "proxy/sockets.h"
 
 // The system calls of a short connection that asks once, is answered and closed by the client
@@ -76,6 +77,14 @@ bool IsConnectFailure(Failure failure) {
   return failure >= Failure::kNoSourceAddress && failure <= Failure::kConnectOther;
 }
 
+void LookAtRequest(void* sniffer, std::span<const std::uint8_t> bytes) {
+  static_cast<Sniffer*>(sniffer)->FromClient(bytes);
+}
+
+void LookAtResponse(void* sniffer, std::span<const std::uint8_t> bytes) {
+  static_cast<Sniffer*>(sniffer)->FromServer(bytes);
+}
+
 void WarnOnce(const IpAddress& source) {
   static std::atomic<bool> warned{false};
   if (warned.exchange(true)) return;
@@ -94,6 +103,14 @@ SocketAddress Session::Upstream(const WorkerContext& worker) const {
   return original_;
 }
 
+std::optional<Source> Session::UpstreamSource(const SocketAddress& upstream) const {
+  if (direction_ == Direction::kOutbound) return std::nullopt;
+  if (transparent_ && peer_.ip.family() == upstream.ip.family()) {
+    return Source{.address = peer_.ip, .transparent = true};
+  }
+  return Source{.address = InboundSource(upstream.ip.family())};
+}
+
 bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -102,9 +119,10 @@ bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) 
 }
 
 int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
-                  const SocketAddress& peer, const SocketAddress& original) {
+                  const SocketAddress& peer, const SocketAddress& original, bool transparent) {
   state_ = State::kConnecting;
   direction_ = direction;
+  transparent_ = transparent;
   peer_ = peer;
   original_ = original;
   start_ = std::chrono::steady_clock::now();
@@ -117,13 +135,12 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   worker.stats.of(direction).opened.Add(1);
 
   const SocketAddress upstream = Upstream(worker);
-  std::optional<IpAddress> source;
-  if (direction == Direction::kInbound) source = InboundSource(upstream.ip.family());
+  const std::optional<Source> source = UpstreamSource(upstream);
   Connecting connecting = StartConnect(upstream, source);
   server_.fd = connecting.fd.release();
   if (connecting.error != 0) {
     if (connecting.step == Connecting::Step::kBind && connecting.error == EADDRNOTAVAIL) {
-      WarnOnce(*source);
+      WarnOnce(source->address);
       error_ = EADDRNOTAVAIL;
       Abort(worker, Failure::kNoSourceAddress);
     } else {
@@ -131,6 +148,14 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
     }
     return failure_ == Failure::kNoDescriptor ? error_ : 0;
   }
+  if (direction == Direction::kInbound && worker.config.inbound_proxy_protocol) {
+    const ProxyProtocolHeader header(peer, original);
+    if (!request_.Prepend(header.bytes().data(), header.bytes().size())) {
+      FailConnect(worker, ENOMEM, true);
+      return ENOMEM;
+    }
+  }
+  if (!worker.config.sniff) sniffer_.Stop();
   if (!Watch(worker, client_, Side::kClient) || !Watch(worker, server_, Side::kServer)) {
     FailConnect(worker, errno, true);
     return failure_ == Failure::kNoDescriptor ? error_ : 0;
@@ -213,11 +238,17 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
   if (flow.finished()) return false;
   const std::uint64_t read = flow.bytes_read();
   const std::uint64_t written = flow.bytes_written();
-  const Progress progress = flow.Run(from, to, worker.relay);
+  const bool request = &flow == &request_;
+  Tap tap;
+  if (request ? sniffer_.WantsClient() : sniffer_.WantsServer()) {
+    tap.context = &sniffer_;
+    tap.look = request ? LookAtRequest : LookAtResponse;
+  }
+  const Progress progress = flow.Run(from, to, worker.relay, tap);
   if (flow.bytes_read() != read || flow.bytes_written() != written) {
     active_tick_ = worker.now_ticks;
     DirectionStats& stats = worker.stats.of(direction_);
-    if (&flow == &request_) {
+    if (request) {
       stats.received_bytes.Add(flow.bytes_read() - read);
     } else {
       stats.sent_bytes.Add(flow.bytes_written() - written);
@@ -239,7 +270,7 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
       worker.timers.Set(*this, worker.now_ticks + IdleTicks(worker));
       break;
     case Progress::kFailed: {
-      const bool client = flow.error_at_source() == (&flow == &request_);
+      const bool client = flow.error_at_source() == request;
       OnBroken(worker, client ? Side::kClient : Side::kServer, flow.error());
       return true;
     }
@@ -333,6 +364,15 @@ void Session::Log(WorkerContext& worker) {
   }
   record.transport_failure = reason;
   record.termination_details = details;
+  if (const Sniffed* const seen = sniffer_.result()) {
+    record.requested_server_name = seen->server_name;
+    record.method = seen->method;
+    record.path = seen->path;
+    record.protocol = seen->protocol;
+    record.authority = seen->authority;
+    record.user_agent = seen->user_agent;
+    record.response_code = seen->response_code;
+  }
   thread_local std::string line;
   line.clear();
   AppendAccessLogLine(record, line);

@@ -2,12 +2,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/socket_address.h"
 #include "proxy/config.h"
 #include "proxy/log_writer.h"
 #include "proxy/relay.h"
+#include "proxy/sniff.h"
+#include "proxy/sockets.h"
 #include "proxy/stats.h"
 #include "proxy/timer_wheel.h"
 
@@ -46,9 +49,10 @@ class Session : public TimerNode {
   Session& operator=(const Session&) = delete;
 
   // Takes `client_fd` over and starts to connect to the upstream. May be closed on return.
+  // `transparent`: connects from the client's own address (TPROXY mode).
   // 0, or errno when descriptors or memory have run out, so that no more should be accepted now.
   int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
-           const SocketAddress& original);
+           const SocketAddress& original, bool transparent);
 
   // `events` as epoll_wait(2) reports them.
   void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);
@@ -76,10 +80,12 @@ class Session : public TimerNode {
   void Close(WorkerContext& worker);
   void Log(WorkerContext& worker);
   SocketAddress Upstream(const WorkerContext& worker) const;
+  std::optional<Source> UpstreamSource(const SocketAddress& upstream) const;
   std::uint64_t IdleTicks(const WorkerContext& worker) const;
 
   Flow request_;   // client to server
   Flow response_;  // server to client
+  Sniffer sniffer_;
   Endpoint client_;
   Endpoint server_;
   SocketAddress peer_;
@@ -93,6 +99,7 @@ class Session : public TimerNode {
   Failure failure_ = Failure::kCount;  // kCount: ended well
   std::uint16_t error_ = 0;            // errno of what broke the connection
   bool queued_ = false;
+  bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting
   bool connected_ = false;
   bool sends_at_once_ = false;  // TCP_NODELAY is set towards the server

@@ -39,6 +39,15 @@ int SetInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+// The mark by which istio-iptables' rules of TPROXY mode know the proxy's connections to the
+// application: their answers are led back to the proxy.
+constexpr int kTproxyMark = 1337;
+
+int SetTransparent(int fd, Family family) {
+  return family == Family::kIpv4 ? SetInt(fd, SOL_IP, IP_TRANSPARENT, 1)
+                                 : SetInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+}
+
 int DomainOf(Family family) { return family == Family::kIpv4 ? AF_INET : AF_INET6; }
 
 bool Missing(int error) { return error == EAFNOSUPPORT || error == EADDRNOTAVAIL; }
@@ -83,7 +92,7 @@ void KeepAlive(int fd, std::chrono::seconds idle) {
   SetInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-Connecting StartConnect(const SocketAddress& destination, const std::optional<IpAddress>& source) {
+Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source) {
   Connecting out;
   out.fd.reset(
       ::socket(DomainOf(destination.ip.family()), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -94,8 +103,13 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<Ip
   sockaddr_storage address;
   if (source) {
     out.step = Connecting::Step::kBind;
+    if (source->transparent && (SetTransparent(out.fd.get(), source->address.family()) != 0 ||
+                                SetInt(out.fd.get(), SOL_SOCKET, SO_MARK, kTproxyMark) != 0)) {
+      out.error = errno;
+      return out;
+    }
     SetInt(out.fd.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    const socklen_t length = ToSockaddr({*source, 0}, address);
+    const socklen_t length = ToSockaddr({source->address, 0}, address);
     if (::bind(out.fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
       out.error = errno;
       return out;
@@ -110,7 +124,7 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<Ip
   return out;
 }
 
-std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port) {
+std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent) {
   const std::string target = std::string(Name(family)) + " port " + std::to_string(port);
   UniqueFd fd(::socket(DomainOf(family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) {
@@ -120,6 +134,11 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port) {
   SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   SetInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (family == Family::kIpv6) SetInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (transparent && SetTransparent(fd.get(), family) != 0) {
+    throw SystemError(errno, "listen for connections to other addresses (IP_TRANSPARENT)", target,
+                      "TPROXY mode needs CAP_NET_ADMIN; REDIRECT mode, with "
+                      "--inbound-proxy-protocol for the client's address, needs none");
+  }
   SendAtOnce(fd.get());
   KeepAlive(fd.get(), kRedirectedKeepAlive);
 

@@ -33,8 +33,16 @@ void SendAtOnce(int fd);
 // Probes a peer that has been silent for `idle`, so that dead peers are found and NAT entries live.
 void KeepAlive(int fd, std::chrono::seconds idle);
 
-// A connecting, non-blocking socket. `source`, when given, is bound first, its port chosen at
-// connect(2), so that the ports of one source are counted per destination.
+// From where a connection is made. The port is chosen at connect(2), so that the ports of one
+// source are counted per destination.
+struct Source {
+  IpAddress address;
+  // The address is another host's (IP_TRANSPARENT), and the packets get the mark by which the rules
+  // of TPROXY mode know them. Needs CAP_NET_ADMIN.
+  bool transparent = false;
+};
+
+// A connecting, non-blocking socket.
 struct Connecting {
   UniqueFd fd;
   // Why there is none; 0 while the connection is under way.
@@ -42,12 +50,13 @@ struct Connecting {
   // The system call that failed.
   enum class Step : std::uint8_t { kSocket, kBind, kConnect } step = Step::kSocket;
 };
-Connecting StartConnect(const SocketAddress& destination, const std::optional<IpAddress>& source);
+Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source);
 
 // A listening socket on all addresses of a family, with SO_REUSEPORT: one per worker shares a port.
-// Accepted sockets inherit its options. Throws sluice::Error; returns none when the kernel does not
-// have the family.
-std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port);
+// Accepted sockets inherit its options. `transparent`: it also takes connections to addresses that
+// are not this host's, as TPROXY hands them over. Throws sluice::Error; returns none when the
+// kernel does not have the family.
+std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent);
 
 // Makes a listening socket drop new connection attempts, which the client's kernel repeats after a
 // second, while handshakes that have begun come to their end: what is then accepted until the queue

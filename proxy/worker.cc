@@ -94,8 +94,11 @@ Worker::~Worker() {
 
 void Worker::AddListener(Family family, Direction direction) {
   const ProxyConfig& config = shared_.config;
+  const bool transparent =
+      direction == Direction::kInbound && config.inbound_mode == InboundMode::kTproxy;
   std::optional<UniqueFd> fd = MakeListener(
-      family, direction == Direction::kOutbound ? config.outbound_port : config.inbound_port);
+      family, direction == Direction::kOutbound ? config.outbound_port : config.inbound_port,
+      transparent);
   if (!fd) {
     if (family == Family::kIpv4) {
       throw Error(
@@ -109,6 +112,7 @@ void Worker::AddListener(Family family, Direction direction) {
   listener->fd = std::move(*fd);
   listener->family = family;
   listener->direction = direction;
+  listener->transparent = transparent;
   epoll_event event{};
   event.data.u64 = Tagged(listener.get(), kListenerTag);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener->fd.get(), &event) != 0) {
@@ -304,7 +308,16 @@ void Worker::PauseAccepting(int error) {
 
 void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) {
   UniqueFd owner(fd);
-  const std::optional<SocketAddress> original = OriginalDestination(fd, listener.family);
+  std::optional<SocketAddress> original = OriginalDestination(fd, listener.family);
+  // Handed over by TPROXY, a connection keeps the address that it was meant for. What comes to the
+  // same listener redirected by the nat table is a call of the pod to itself, through loopback:
+  // from the client's own address it would be captured again.
+  bool transparent = false;
+  if (listener.transparent) {
+    const SocketAddress local = LocalAddress(fd);
+    transparent = !original || *original == local;
+    original = original.value_or(local);
+  }
   if (NeedsJudgement(original, shared_.own_ports)) {
     const Arrival arrival{.original = original, .accepted_on = LocalAddress(fd)};
     const Verdict verdict = JudgeArrival(arrival);
@@ -324,7 +337,7 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
     return;
   }
   const int shortage =
-      session->Open(context_, listener.direction, owner.release(), peer, *original);
+      session->Open(context_, listener.direction, owner.release(), peer, *original, transparent);
   if (shortage != 0) PauseAccepting(shortage);
 }
 

@@ -61,6 +61,7 @@ class Worker {
     UniqueFd fd;
     Family family = Family::kIpv4;
     Direction direction = Direction::kOutbound;
+    bool transparent = false;
     // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
     // finding the queue empty; doubled while they keep coming.
     int budget = 1;

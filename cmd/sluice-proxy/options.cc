@@ -63,6 +63,18 @@ IpAddress Upstream(std::string_view text) {
   return address;
 }
 
+InboundMode Mode(std::string_view text) {
+  if (text == "REDIRECT") return InboundMode::kRedirect;
+  if (text == "TPROXY") return InboundMode::kTproxy;
+  throw std::invalid_argument("REDIRECT or TPROXY");
+}
+
+bool OnOff(std::string_view text) {
+  if (text == "on") return true;
+  if (text == "off") return false;
+  throw std::invalid_argument("on or off");
+}
+
 std::string AccessLog(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a path, - for standard output, or off");
   if (text == "off") return {};
@@ -97,6 +109,17 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) {
          o.config.concurrency = static_cast<int>(ParseNumber(v, 1, kMaxConcurrency));
        }},
+      {"mode", "MODE",
+       "how inbound connections are captured (REDIRECT); with TPROXY the application sees the "
+       "client's own address, which needs CAP_NET_ADMIN",
+       [](Options& o, std::string_view v) { o.config.inbound_mode = Mode(v); }},
+      {"inbound-proxy-protocol", nullptr,
+       "tell the application the client's address by a PROXY protocol v2 header",
+       [](Options& o, std::string_view v) { o.config.inbound_proxy_protocol = Switch(v); }},
+      {"sniff", "on|off",
+       "read the TLS server name, or the HTTP/1 request and status, off the first bytes for the "
+       "access log (on)",
+       [](Options& o, std::string_view v) { o.config.sniff = OnOff(v); }},
       {"inbound-upstream", "ADDRESS",
        "connect inbound connections to this address, for applications that listen on 127.0.0.1 "
        "only (their original destination)",
@@ -118,6 +141,9 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.status_port = PortOrOff(v); }},
       {"metrics-port", "PORT", "serves /stats/prometheus (15090); 0 switches it off",
        [](Options& o, std::string_view v) { o.config.metrics_port = PortOrOff(v); }},
+      {"dns-port", "PORT",
+       "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
+       [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"log-level", "LEVEL", "trace, debug, info, warn, error or off (info)",
@@ -191,7 +217,8 @@ void CheckPorts(const ProxyConfig& config) {
   const std::pair<const char*, std::uint16_t> ports[] = {{"--outbound-port", config.outbound_port},
                                                          {"--inbound-port", config.inbound_port},
                                                          {"--status-port", config.status_port},
-                                                         {"--metrics-port", config.metrics_port}};
+                                                         {"--metrics-port", config.metrics_port},
+                                                         {"--dns-port", config.dns_port}};
   for (const auto& [name, port] : ports) {
     for (const auto& [other_name, other] : ports) {
       if (name != other_name && port != 0 && port == other) {

@@ -139,10 +139,12 @@ bool Eventually(const std::function<bool()>& condition) {
 }
 
 ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
-                           Credentials who, std::optional<std::size_t> open_files)
+                           Credentials who, std::optional<std::size_t> open_files,
+                           std::optional<std::vector<int>> capabilities)
     : where_(where), process_(where, [&] {
         Command command{.argv = {ProgramPath("sluice-proxy")},
                         .who = std::move(who),
+                        .capabilities = std::move(capabilities),
                         .timeout = milliseconds(600'000),
                         .open_files = open_files};
         command.argv.insert(command.argv.end(), flags.begin(), flags.end());

@@ -84,7 +84,8 @@ class ProxyProcess {
  public:
   // Does not wait for it to be ready.
   ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
-               Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt);
+               Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt,
+               std::optional<std::vector<int>> capabilities = std::nullopt);
 
   Process& process() { return process_; }
   bool WaitReady();

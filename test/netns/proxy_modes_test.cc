@@ -1,0 +1,114 @@
+// What the application is told about the client, and what the log about the application.
+
+#include <linux/capability.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/netns/proxy_fixture.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+
+class ModesTest : public ProxyTest {
+ protected:
+  // A request over a connection of its own, answered and closed.
+  void Exchange(Acceptor& acceptor, const std::string& request, const std::string& response) {
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    pair->client.Send(request);
+    EXPECT_EQ(pair->server.Receive(request.size()), request);
+    pair->server.Send(response);
+    pair->server.Close();
+    End end{};
+    EXPECT_EQ(pair->client.ReceiveAll(end), response);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, ModesTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
+TEST_P(ModesTest, LogsWhatIsSpoken) {
+  StartClientProxy({});
+  StartServerProxy({"--sniff=off"});
+  Acceptor acceptor(server(), GetParam());
+  const std::string request =
+      "GET /index.html?q=1 HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: test/1\r\n\r\n";
+  Exchange(acceptor, request, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+  const auto seen = client_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(seen, "method"), "GET");
+  EXPECT_EQ(Text(seen, "path"), "/index.html?q=1");
+  EXPECT_EQ(Text(seen, "authority"), "shop.example");
+  EXPECT_EQ(Text(seen, "user_agent"), "test/1");
+  EXPECT_EQ(Text(seen, "protocol"), "HTTP/1.1");
+  EXPECT_EQ(seen.at("response_code"), 404);
+  const auto unseen = server_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(unseen, "method"), "-");
+  EXPECT_EQ(unseen.at("response_code"), 0);
+}
+
+TEST_P(ModesTest, TellsTheClientsAddressByTheProxyProtocol) {
+  StartServerProxy({"--inbound-proxy-protocol"});
+  Acceptor acceptor(server(), GetParam());
+  // From the node, so that the client's own address arrives.
+  auto client = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
+  ASSERT_TRUE(client);
+  auto application = acceptor.Accept();
+  ASSERT_TRUE(application);
+  const bool v4 = GetParam() == Family::kIpv4;
+  std::string expected("\r\n\r\n\0\r\nQUIT\n\x21", 13);
+  expected += v4 ? std::string("\x11\0\x0c", 3) : std::string("\x21\0\x24", 3);
+  for (const SocketAddress& address : {client->Local(), ServerAt(acceptor.port())}) {
+    const auto bytes = address.ip.bytes();
+    expected.append(bytes.begin(), bytes.end());
+  }
+  for (const SocketAddress& address : {client->Local(), ServerAt(acceptor.port())}) {
+    expected += static_cast<char>(address.port >> 8);
+    expected += static_cast<char>(address.port & 0xff);
+  }
+  EXPECT_EQ(application->Receive(expected.size()), expected) << "before the client has spoken";
+  client->Send("hello");
+  EXPECT_EQ(application->Receive(5), "hello");
+  client->Close();
+  application->Close();
+  EXPECT_EQ(server_proxy_->LogLineTo(ServerAt(acceptor.port())).at("bytes_received"), 5)
+      << "the header is not the client's";
+}
+
+TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
+  const CommandResult init = RunCommand(
+      server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
+                          "-m", "TPROXY", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
+  ASSERT_EQ(init.exit_status, 0) << init.err;
+  server_proxy_ = std::make_unique<ProxyProcess>(
+      server(), std::vector<std::string>{"--mode=TPROXY", "--max-connections=50"}, kProxy,
+      std::nullopt, std::vector<int>{CAP_NET_ADMIN});
+  ASSERT_TRUE(server_proxy_->WaitReady()) << server_proxy_->process().Err();
+  Acceptor acceptor(server(), GetParam());
+  auto client = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
+  ASSERT_TRUE(client);
+  auto application = acceptor.Accept();
+  ASSERT_TRUE(application) << server_proxy_->process().Out();
+  EXPECT_EQ(application->Remote().ip, client->Local().ip);
+  EXPECT_EQ(application->Local(), ServerAt(acceptor.port()));
+  client->Send("hello");
+  EXPECT_EQ(application->Receive(5), "hello");
+  application->Send("good day");
+  EXPECT_EQ(client->Receive(8), "good day");
+  EXPECT_EQ(server_proxy_->Metric("istio_tcp_connections_opened_total{reporter=\"destination\"}"),
+            1)
+      << "not captured twice";
+}
+
+TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {
+  const CommandResult result =
+      RunCommand(server(), {.argv = {ProgramPath("sluice-proxy"), "--mode=TPROXY"},
+                            .who = kProxy,
+                            .timeout = std::chrono::seconds(20)});
+  EXPECT_EQ(result.exit_status, 3);
+  EXPECT_THAT(result.err, HasSubstr("CAP_NET_ADMIN"));
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -216,6 +216,8 @@ std::vector<std::byte> WithTargetName(const InstalledRule& rule, std::size_t tar
   xt_entry_target header;
   std::memcpy(&header, entry.data() + target_offset, sizeof(header));
   if (header.u.user.name[0] != '\0') return entry;
+  // The kernel writes names up to their NUL; what stands behind is whatever libiptc's memory held.
+  std::memset(header.u.user.name, 0, sizeof(header.u.user.name));
   std::memcpy(header.u.user.name, rule.target.data(),
               std::min(rule.target.size(), sizeof(header.u.user.name) - 1));
   std::memcpy(entry.data() + target_offset, &header, sizeof(header));

@@ -6,12 +6,14 @@
 #include <utility>
 
 #include "base/error.h"
+#include "cmd/sluice-init/network_steps.h"
 #include "cmd/sluice-init/probe_exchange.h"
 #include "cmd/sluice-init/probe_link.h"
 #include "cmd/sluice-init/probe_pick.h"
 #include "cmd/sluice-init/probe_plan.h"
 #include "cmd/sluice-init/probe_sockets.h"
 #include "cmd/sluice-init/probe_verdict.h"
+#include "iptables/capture_rules.h"
 
 namespace sluice::init {
 namespace {
@@ -53,6 +55,7 @@ class FamilyChecks {
  private:
   Check RunOne(Probe probe, const std::vector<Listener>& listeners);
   std::string FindObstacle(const Probe& probe);
+  Check CheckPolicyRouting(Family family);
 
   const InitConfig& config_;
   netns::RouteSocket& socket_;
@@ -111,6 +114,17 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
   return check;
 }
 
+// No probe shows it: their destination is the pod's own, where they would be delivered anyway. The
+// answers that an application sends to a client's address are not.
+Check FamilyChecks::CheckPolicyRouting(Family family) {
+  PolicyRoutingStep step(socket_, family, iptables::BuildPolicyRouting(config_.capture));
+  const bool missing = step.Differs();
+  return {.family = family,
+          .path = "policy routing",
+          .status = missing ? CheckStatus::kFailed : CheckStatus::kOk,
+          .detail = step.Summary() + (missing ? " should be there, and are not" : "")};
+}
+
 std::vector<Check> FamilyChecks::Run() {
   const Family family = site_.pod.family();
   try {
@@ -126,6 +140,7 @@ std::vector<Check> FamilyChecks::Run() {
   const std::vector<Listener> listeners = ListenAsProxy(config_.capture, family, probes);
   std::vector<Check> out;
   for (const Probe& probe : probes) out.push_back(RunOne(probe, listeners));
+  if (iptables::BuildPolicyRouting(config_.capture)) out.push_back(CheckPolicyRouting(family));
   return out;
 }
 

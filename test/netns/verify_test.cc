@@ -362,9 +362,10 @@ TEST_F(VerifyTest, PolicyRoutingThatIsGoneIsNamed) {
   Must({"ip", "rule", "del", "priority", "13370"});
   Must({"ip", "-6", "rule", "del", "priority", "13370"});
   const auto result = Init(Verify(words, {"--probe-timeout", "300ms"}));
-  // The destination is the pod's own, so the packets come home without it; what is missing shows
-  // in `diff`. The status is that of the paths.
-  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_EQ(result.exit_status, kInvalid) << result.err;
+  const Checks checks = ChecksOf(result);
+  EXPECT_EQ(checks.at("IPv4 policy routing").first, "failed");
+  EXPECT_EQ(checks.at("IPv6 policy routing").first, "failed");
 }
 
 TEST_F(VerifyTest, FindsThatNothingIsInstalledAndInstallsNothing) {

@@ -111,7 +111,7 @@ class Decoder {
     const auto* const end = std::find(std::begin(mask), std::end(mask), 0);
     const auto compared = static_cast<std::size_t>(end - std::begin(mask));
     if (compared == 0) return text.empty() && !negated;
-    if (text.empty()) return false;
+    if (text.empty() || text.size() == IFNAMSIZ) return false;
     const std::size_t expected = text.back() == '+' ? text.size() - 1 : text.size() + 1;
     if (compared != expected) return false;
     out = Condition<std::string>{std::string(text), negated};

@@ -220,6 +220,20 @@ TEST_P(XtEntry, LeavesToOthersWhatSluiceDoesNotWrite) {
   EXPECT_EQ(DecodeEntry(FromKernel(counting, GetParam()), "", GetParam()), std::nullopt);
 }
 
+// The kernel's field has room for 15 letters and a NUL.
+TEST_P(XtEntry, InterfaceNameWithoutAnEndIsNotOurs) {
+  const Rule rule{.in_interface = Is("fifteen-letter+"), .target = Drop{}};
+  std::vector<std::byte> entry = FromKernel(rule, GetParam());
+  ASSERT_EQ(DecodeEntry(entry, "DROP", GetParam()), std::optional(rule));
+  const std::size_t name = GetParam() == Family::kIpv4 ? offsetof(ipt_entry, ip.iniface)
+                                                       : offsetof(ip6t_entry, ipv6.iniface);
+  const std::size_t mask = name + 2 * IFNAMSIZ;
+  entry[name + 14] = std::byte{'s'};
+  entry[name + 15] = std::byte{'+'};
+  entry[mask + 14] = std::byte{0xff};
+  EXPECT_EQ(DecodeEntry(entry, "DROP", GetParam()), std::nullopt);
+}
+
 TEST_P(XtEntry, RefusesWhatNetfilterCannotSay) {
   const Family other = GetParam() == Family::kIpv4 ? Family::kIpv6 : Family::kIpv4;
   const Rule foreign{.source = Is(Cidr::Parse(other == Family::kIpv4 ? "10.0.0.0/8" : "fd00::/8"))};

@@ -47,6 +47,8 @@ struct ProxyConfig {
   // Ports of the control path; 0 switches the server off.
   std::uint16_t status_port = 15020;
   std::uint16_t metrics_port = 15090;
+  // On loopback only; what a client may ask there is in admin.h.
+  std::uint16_t admin_port = 15000;
   // Answers captured DNS queries when it is not 0.
   std::uint16_t dns_port = 0;
 };

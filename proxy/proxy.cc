@@ -1,6 +1,7 @@
 #include "proxy/proxy.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -100,6 +101,23 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
     http_->Listen(config_.metrics_port, false,
                   [this](const HttpRequest& request) { return ServeMetrics(request); });
   }
+  if (config_.admin_port != 0) {
+    // Reached through the inbound side it would not be on loopback only any more.
+    shared_->own_ports.push_back(config_.admin_port);
+    http_->Listen(config_.admin_port, true,
+                  [this, backend = Backend()](const HttpRequest& request) {
+                    return ServeAdmin(request, backend);
+                  });
+  }
+}
+
+std::vector<ConnectionInfo> Proxy::Connections() {
+  std::vector<ConnectionInfo> out;
+  for (const auto& worker : workers_) {
+    std::vector<ConnectionInfo> part = worker->Connections();
+    out.insert(out.end(), part.begin(), part.end());
+  }
+  return out;
 }
 
 Proxy::~Proxy() {
@@ -152,6 +170,17 @@ HttpResponse Proxy::ServeStatus(const HttpRequest& request) const {
   if (!IsGet(request)) return {.status = 405, .body = "GET only\n"};
   if (Ready()) return {.status = 200, .body = "ready\n"};
   return {.status = 503, .body = phase_ == Phase::kStarting ? "starting\n" : "draining\n"};
+}
+
+AdminBackend Proxy::Backend() {
+  return {.config = &config_,
+          .metrics = [this] { return PrometheusText(stats_, log_ ? log_->dropped() : 0); },
+          .connections = [this] { return Connections(); },
+          // As if the signal had come from outside; once, for the second one would end at once.
+          .drain =
+              [this] {
+                if (phase_ == Phase::kServing) ::kill(::getpid(), SIGTERM);
+              }};
 }
 
 HttpResponse Proxy::ServeMetrics(const HttpRequest& request) const {

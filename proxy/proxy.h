@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/admin.h"
 #include "proxy/config.h"
 #include "proxy/dns_forwarder.h"
 #include "proxy/http_server.h"
@@ -52,6 +53,8 @@ class Proxy {
 
   bool Ready() const;
   int Listening(Direction direction) const;
+  AdminBackend Backend();
+  std::vector<ConnectionInfo> Connections();
   HttpResponse ServeStatus(const HttpRequest& request) const;
   HttpResponse ServeMetrics(const HttpRequest& request) const;
 

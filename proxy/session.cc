@@ -103,6 +103,17 @@ SocketAddress Session::Upstream(const WorkerContext& worker) const {
   return original_;
 }
 
+ConnectionInfo Session::Info(const WorkerContext& worker) const {
+  return {.direction = direction_,
+          .state = state_ == State::kConnecting ? "connecting" : "relaying",
+          .downstream_remote = peer_,
+          .downstream_local = original_,
+          .upstream_host = Upstream(worker),
+          .start_unix_ms = start_unix_ms_,
+          .bytes_received = request_.bytes_read(),
+          .bytes_sent = response_.bytes_written()};
+}
+
 std::optional<Source> Session::UpstreamSource(const SocketAddress& upstream) const {
   if (direction_ == Direction::kOutbound) return std::nullopt;
   if (transparent_ && peer_.ip.family() == upstream.ip.family()) {

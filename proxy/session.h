@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/socket_address.h"
+#include "proxy/admin.h"
 #include "proxy/config.h"
 #include "proxy/log_writer.h"
 #include "proxy/relay.h"
@@ -61,6 +62,8 @@ class Session : public TimerNode {
   void Continue(WorkerContext& worker);
   // Ends the connection with a reset to both sides.
   void Abort(WorkerContext& worker, Failure failure);
+
+  ConnectionInfo Info(const WorkerContext& worker) const;
 
   bool open() const { return state_ != State::kClosed; }
   // In WorkerContext::ready.

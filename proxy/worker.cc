@@ -137,14 +137,42 @@ void Worker::Start() {
 
 void Worker::CloseListeners(Direction direction) {
   close_requested_[static_cast<std::size_t>(direction)].store(true);
+  Wake();
+}
+
+std::vector<ConnectionInfo> Worker::Connections() {
+  std::future<std::vector<ConnectionInfo>> answer;
+  {
+    const std::scoped_lock lock(snapshots_mutex_);
+    answer = snapshots_.emplace_back().get_future();
+  }
+  Wake();
+  if (answer.wait_for(std::chrono::seconds(1)) != std::future_status::ready) return {};
+  return answer.get();
+}
+
+void Worker::AnswerSnapshots() {
+  std::vector<std::promise<std::vector<ConnectionInfo>>> asked;
+  {
+    const std::scoped_lock lock(snapshots_mutex_);
+    asked.swap(snapshots_);
+  }
+  for (auto& promise : asked) {
+    std::vector<ConnectionInfo> connections;
+    sessions_.ForEachOpen(
+        [&](const Session& session) { connections.push_back(session.Info(context_)); });
+    promise.set_value(std::move(connections));
+  }
+}
+
+void Worker::Wake() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
 }
 
 void Worker::Stop() {
   stop_.store(true);
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
+  Wake();
 }
 
 std::uint64_t Worker::NowTicks() const {
@@ -228,6 +256,7 @@ void Worker::Dispatch(std::uint64_t tag, std::uint32_t events) {
 void Worker::ObeyCommands() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
+  AnswerSnapshots();
   bool closing = false;
   for (const auto& listener : listeners_) {
     if (listener->closing || !close_requested_[static_cast<std::size_t>(listener->direction)]) {

@@ -3,7 +3,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -46,6 +48,9 @@ class Worker {
   // Stops listening on one side without losing a connection that the kernel has already made.
   // Thread-safe; takes effect within a second.
   void CloseListeners(Direction direction);
+  // The connections that are open. Asks the worker's thread and waits for at most a second; empty
+  // when it does not answer. Thread-safe.
+  std::vector<ConnectionInfo> Connections();
   // Resets what is left and ends the loop; the destructor joins. Thread-safe.
   void Stop();
 
@@ -73,6 +78,8 @@ class Worker {
   void AddListener(Family family, Direction direction);
   void Dispatch(std::uint64_t tag, std::uint32_t events);
   void ObeyCommands();
+  void AnswerSnapshots();
+  void Wake();
   int WaitMillis() const;
   std::uint64_t NowTicks() const;
 
@@ -110,6 +117,8 @@ class Worker {
   std::atomic<int> listening_[2] = {0, 0};
   std::atomic<bool> close_requested_[2] = {false, false};
   std::atomic<bool> stop_{false};
+  std::mutex snapshots_mutex_;
+  std::vector<std::promise<std::vector<ConnectionInfo>>> snapshots_;
   std::thread thread_;
 };
 

@@ -141,6 +141,10 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.status_port = PortOrOff(v); }},
       {"metrics-port", "PORT", "serves /stats/prometheus (15090); 0 switches it off",
        [](Options& o, std::string_view v) { o.config.metrics_port = PortOrOff(v); }},
+      {"admin-port", "PORT",
+       "serves /config_dump, /connections, /drain, /logging and /stats on loopback (15000); 0 "
+       "switches it off",
+       [](Options& o, std::string_view v) { o.config.admin_port = PortOrOff(v); }},
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
@@ -214,11 +218,10 @@ po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
 
 // Two servers cannot share a port.
 void CheckPorts(const ProxyConfig& config) {
-  const std::pair<const char*, std::uint16_t> ports[] = {{"--outbound-port", config.outbound_port},
-                                                         {"--inbound-port", config.inbound_port},
-                                                         {"--status-port", config.status_port},
-                                                         {"--metrics-port", config.metrics_port},
-                                                         {"--dns-port", config.dns_port}};
+  const std::pair<const char*, std::uint16_t> ports[] = {
+      {"--outbound-port", config.outbound_port}, {"--inbound-port", config.inbound_port},
+      {"--status-port", config.status_port},     {"--metrics-port", config.metrics_port},
+      {"--admin-port", config.admin_port},       {"--dns-port", config.dns_port}};
   for (const auto& [name, port] : ports) {
     for (const auto& [other_name, other] : ports) {
       if (name != other_name && port != 0 && port == other) {

@@ -186,12 +186,14 @@ boost::json::object ProxyProcess::LogLineTo(const SocketAddress& original_destin
   });
 }
 
-std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_view path) {
+std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_view path,
+                                              std::string_view method) {
   // As root: the proxy's own uid would do as well, an application's connection to loopback is not
   // captured either.
   auto peer = Peer::Connect(where_, {IpAddress::V4(127, 0, 0, 1), port}, kRoot);
   if (!peer) return {0, ""};
-  peer->Send("GET " + std::string(path) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  peer->Send(std::string(method) + " " + std::string(path) +
+             " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   End end{};
   const std::string answer = peer->ReceiveAll(end);
   const std::size_t body = answer.find("\r\n\r\n");

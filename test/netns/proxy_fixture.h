@@ -94,8 +94,9 @@ class ProxyProcess {
   // The first line for which `matches` holds, waiting for it; fails the test when there is none.
   boost::json::object LogLine(const std::function<bool(const boost::json::object&)>& matches);
   boost::json::object LogLineTo(const SocketAddress& original_destination);
-  // Status and body of GET `path`; status 0 when nobody answers.
-  std::pair<int, std::string> Get(std::uint16_t port, std::string_view path);
+  // Status and body of a request of `path`; status 0 when nobody answers.
+  std::pair<int, std::string> Get(std::uint16_t port, std::string_view path,
+                                  std::string_view method = "GET");
   // A sample of /stats/prometheus, such as `sluice_accept_pauses_total`; -1 when it is missing.
   double Metric(std::string_view sample);
   // User and system time so far.

@@ -81,6 +81,14 @@ TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
       server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
                           "-m", "TPROXY", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
   ASSERT_EQ(init.exit_status, 0) << init.err;
+  // The reference rules redirect every connection of the proxy's uid over loopback, and with it the
+  // one that carries the client's address to the application.
+  for (const char* const iptables : {"iptables-legacy", "ip6tables-legacy"}) {
+    const CommandResult exempt = RunCommand(
+        server(), {.argv = {iptables, "-t", "nat", "-I", "ISTIO_OUTPUT", "1", "-o", "lo", "-p",
+                            "tcp", "-m", "mark", "--mark", "0x539/0x7ff", "-j", "RETURN"}});
+    ASSERT_EQ(exempt.exit_status, 0) << exempt.err;
+  }
   server_proxy_ = std::make_unique<ProxyProcess>(
       server(), std::vector<std::string>{"--mode=TPROXY", "--max-connections=50"}, kProxy,
       std::nullopt, std::vector<int>{CAP_NET_ADMIN});
@@ -108,6 +116,53 @@ TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {
                             .timeout = std::chrono::seconds(20)});
   EXPECT_EQ(result.exit_status, 3);
   EXPECT_THAT(result.err, HasSubstr("CAP_NET_ADMIN"));
+}
+
+TEST_P(ModesTest, AdminShowsTheConnectionsAndDrains) {
+  StartProxies({"--idle-timeout=7m"});
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  pair->client.Send("hello");
+  EXPECT_EQ(pair->server.Receive(5), "hello");
+  const auto shown = client_proxy_->Get(15000, "/connections");
+  ASSERT_EQ(shown.first, 200);
+  const auto connections =
+      boost::json::parse(shown.second).as_object().at("connections").as_array();
+  ASSERT_EQ(connections.size(), 1U) << shown.second;
+  const auto& connection = connections.front().as_object();
+  EXPECT_EQ(Text(connection, "direction"), "outbound");
+  EXPECT_EQ(Text(connection, "state"), "relaying");
+  EXPECT_EQ(Text(connection, "downstream_remote_address"), pair->client.Local().ToString());
+  EXPECT_EQ(Text(connection, "upstream_host"), ServerAt(acceptor.port()).ToString());
+  EXPECT_EQ(connection.at("bytes_received"), 5);
+
+  EXPECT_THAT(client_proxy_->Get(15000, "/config_dump").second,
+              HasSubstr("\"idle_timeout_ms\":420000"));
+  EXPECT_THAT(client_proxy_->Get(15000, "/stats").second,
+              HasSubstr("sluice_tcp_connections_active{reporter=\"source\"} 1"));
+  EXPECT_EQ(client_proxy_->Get(15000, "/logging").second, "info\n");
+  EXPECT_EQ(client_proxy_->Get(15000, "/logging?level=debug").first, 405);
+  EXPECT_EQ(client_proxy_->Get(15000, "/nothing").first, 404);
+  EXPECT_EQ(client_proxy_->Get(15000, "/logging?level=debug", "POST").second, "debug\n");
+  EXPECT_EQ(client_proxy_->Get(15000, "/logging?level=loud", "POST").first, 400);
+
+  // Neither from outside, nor by way of the proxy.
+  EXPECT_FALSE(Peer::Connect(client(), {Cluster::PodIp(0, GetParam()), 15000}));
+  auto intruder = Peer::Connect(client(), ServerAt(15000));
+  if (intruder) {
+    EXPECT_EQ(intruder->WaitForEnd(), End::kReset);
+  }
+
+  EXPECT_EQ(client_proxy_->Get(15000, "/drain").first, 405);
+  EXPECT_EQ(client_proxy_->Get(15000, "/drain", "POST").first, 200);
+  EXPECT_TRUE(Eventually([&] { return client_proxy_->Get(15020, "/healthz/ready").first == 503; }));
+  EXPECT_EQ(client_proxy_->Get(15000, "/drain", "POST").first, 200) << "no second signal";
+  EXPECT_TRUE(pair->server.Send("still"));
+  EXPECT_EQ(pair->client.Receive(5), "still");
+  pair->client.Close();
+  pair->server.Close();
+  EXPECT_EQ(client_proxy_->process().Wait(kPatience).exit_status, 0);
 }
 
 }  // namespace

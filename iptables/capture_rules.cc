@@ -74,6 +74,13 @@ void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
   output.Add({.source = Is(Cidr(PassthroughSource(output.family()), AddressBits(output.family()))),
               .out_interface = Is("lo"),
               .target = Return{}});
+  // In TPROXY mode they come from the client's address instead, and the mark is what tells them.
+  if (config.mode == InterceptionMode::kTproxy && !config.inbound_ports.empty()) {
+    output.Add({.out_interface = Is("lo"),
+                .protocol = Protocol::kTcp,
+                .matches = {MarkMatch{Is(MarksOf(config).inbound)}},
+                .target = Return{}});
+  }
   for (const Matches& owner : ExcludedOwners(config)) {
     output.Add({.matches = owner, .target = Return{}});
   }

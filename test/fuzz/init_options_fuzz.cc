@@ -1,0 +1,88 @@
+// The command line and the environment of sluice-init, up to the rules that come of them. The input
+// is a list of words, one a line; behind an empty line variables, "NAME=value".
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "cmd/sluice-init/init_config.h"
+#include "cmd/sluice-init/settings.h"
+#include "iptables/capture_rules.h"
+#include "iptables/restore_text.h"
+#include "iptables/xt_entry.h"
+#include "test/fuzz/fuzz.h"
+
+namespace sluice {
+namespace {
+
+struct Words {
+  std::vector<std::string> arguments;
+  std::vector<std::string> variables;
+};
+
+Words Split(std::string_view text) {
+  constexpr std::size_t kMaxWords = 32;
+  Words out;
+  auto* into = &out.arguments;
+  while (!text.empty() && into->size() < kMaxWords) {
+    const auto end = text.find('\n');
+    const std::string_view word = text.substr(0, end);
+    if (word.empty() && into == &out.arguments && end != std::string_view::npos) {
+      into = &out.variables;
+    } else {
+      // What a word on a command line can be; and the file that --config names is not the subject.
+      if (word.find('\0') != std::string_view::npos ||
+          word.find("config") != std::string_view::npos) {
+        return {};
+      }
+      into->emplace_back(word == "''" ? "" : word);
+    }
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+  }
+  return out;
+}
+
+// Whatever was accepted, netfilter can say.
+void Build(iptables::CaptureConfig& config) {
+  config.ipv6 = true;
+  const iptables::RuleSet rules = iptables::BuildRules(config);
+  fuzz::Require(!iptables::RestoreText(rules).empty(), "there are rules");
+  for (const Family family : iptables::kFamilies) {
+    for (const iptables::TableRules& table : rules.family(family).tables) {
+      for (const iptables::Chain& chain : table.chains) {
+        for (const iptables::Rule& rule : chain.rules) iptables::EncodeEntry(rule, family);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sluice;  // NOLINT(google-build-using-namespace): the whole of a program
+  using fuzz::Require;
+  constexpr std::size_t kMaxSize = 4096;
+  if (size > kMaxSize) return 0;
+  const Words words = Split({reinterpret_cast<const char*>(data), size});
+  const auto environment = [&words](const char* name) -> const char* {
+    const std::string start = std::string(name) + "=";
+    for (const std::string& variable : words.variables) {
+      if (variable.starts_with(start) && start != "SLUICE_CONFIG=") {
+        return variable.c_str() + start.size();
+      }
+    }
+    return nullptr;
+  };
+  try {
+    const init::Settings settings = init::ParseCommandLine(words.arguments, environment);
+    init::DescribeSettings(settings);
+    init::InitConfig config = init::ToInitConfig(settings);
+    Require(!config.capture.proxy_uids.empty(), "there is a proxy");
+    Build(config.capture);
+  } catch (const Error& error) {
+    Require(error.kind() == ErrorKind::kUsage, "the only error is one of usage");
+    Require(!error.text().why.empty(), "an error says why");
+  }
+  return 0;
+}

@@ -1,0 +1,47 @@
+// The decoder of kernel entries. The first byte is the family, the second the length of the
+// target's name, which follows; the rest is the entry.
+#include <algorithm>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "iptables/rule_text.h"
+#include "iptables/xt_entry.h"
+#include "test/fuzz/fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sluice;  // NOLINT(google-build-using-namespace): the whole of a program
+  using fuzz::Require;
+  if (size < 2) return 0;
+  const Family family = (data[0] & 1) == 0 ? Family::kIpv4 : Family::kIpv6;
+  const std::size_t name_size = data[1] % 32U;
+  if (size < 2 + name_size) return 0;
+  const std::string name(reinterpret_cast<const char*>(data) + 2, name_size);
+  // Bytes of their own, so that a read behind them is seen.
+  const std::vector<std::byte> entry(reinterpret_cast<const std::byte*>(data) + 2 + name_size,
+                                     reinterpret_cast<const std::byte*>(data) + size);
+  const auto rule = iptables::DecodeEntry(entry, name, family);
+  if (!rule) return 0;
+  Require(!iptables::ToText(*rule).empty(), "a rule has a text");
+  // A chain's name that no kernel would have is the one thing that cannot be written again.
+  if (name.empty() || name.size() > 28 || name.find('\0') != std::string::npos) return 0;
+  auto again = iptables::EncodeEntry(*rule, family);
+  // A verdict or a jump comes from the kernel as a number; libiptc alone knows its name.
+  constexpr std::size_t kStandardTarget = 40;
+  constexpr std::size_t kNameOffset = 2;
+  constexpr std::size_t kNameSize = 29;
+  const bool standard = std::visit(
+      [](const auto& target) {
+        using T = std::decay_t<decltype(target)>;
+        return std::is_same_v<T, iptables::Accept> || std::is_same_v<T, iptables::Drop> ||
+               std::is_same_v<T, iptables::Return> || std::is_same_v<T, iptables::Jump> ||
+               std::is_same_v<T, iptables::Goto>;
+      },
+      rule->target);
+  if (standard) {
+    std::fill_n(again.end() - kStandardTarget + kNameOffset, kNameSize, std::byte{0});
+  }
+  Require(iptables::DecodeEntry(again, name, family) == rule, "a rule is read as written");
+  return 0;
+}

@@ -23,6 +23,8 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 
+using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+
 // A kubelet or a scraper sends a few hundred bytes.
 constexpr std::uint32_t kMaxHeaderBytes = 8 * 1024;
 constexpr std::uint64_t kMaxBodyBytes = 1024;
@@ -102,6 +104,8 @@ class Acceptor {
     acceptor_.open(endpoint.protocol(), error);
     if (error == asio::error::address_family_not_supported) return false;
     if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    // A proxy that takes this one's place listens beside it for a while.
+    if (!error) acceptor_.set_option(ReusePort(true), error);
     if (!error && endpoint.protocol() == tcp::v6()) {
       acceptor_.set_option(asio::ip::v6_only(true), error);
     }

@@ -1,12 +1,18 @@
 #include "proxy/proxy.h"
 
+#include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <string>
 #include <utility>
 
+#include "base/error.h"
+#include "base/unique_fd.h"
 #include "proxy/dns_resolv_conf.h"
 #include "proxy/metrics.h"
 
@@ -70,6 +76,31 @@ bool IsGet(const HttpRequest& request) {
 }
 
 }  // namespace
+
+void CheckPortsAreFree(const ProxyConfig& config) {
+  for (const std::uint16_t port : {config.outbound_port, config.inbound_port, config.status_port,
+                                   config.metrics_port, config.admin_port}) {
+    if (port == 0) continue;
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const bool v4 = family == Family::kIpv4;
+      const UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      if (!fd) continue;  // said when the port is to be used
+      const int on = 1;
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+      if (!v4) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+      sockaddr_storage address;
+      const socklen_t length =
+          ToSockaddr({v4 ? IpAddress() : IpAddress::Parse("::"), port}, address);
+      if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 &&
+          errno == EADDRINUSE) {
+        throw SystemError(EADDRINUSE, "listen",
+                          std::string(Name(family)) + " port " + std::to_string(port),
+                          "`ss -ltnp` names the process that does; --hand-over takes the ports of "
+                          "a sluice-proxy over");
+      }
+    }
+  }
+}
 
 Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.concurrency) {
   // splice(2) has no MSG_NOSIGNAL.

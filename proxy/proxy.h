@@ -17,6 +17,11 @@
 
 namespace sluice::proxy {
 
+// Throws sluice::Error that names the first of the relay's and control path's ports on which
+// somebody listens. The proxy's own sockets share their ports with those of the same user's other
+// proxies, which is wanted for a hand-over only.
+void CheckPortsAreFree(const ProxyConfig& config);
+
 // The proxy: workers, access log and control path, put together. All threads that it starts have
 // all signals blocked. One per process: it ignores SIGPIPE and raises the descriptor limit.
 class Proxy {

@@ -150,6 +150,13 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
+      {"hand-over", nullptr,
+       "start beside a sluice-proxy of the same user that has these ports; send it SIGTERM when "
+       "this one is ready, and no connection is refused",
+       [](Options& o, std::string_view v) { o.hand_over = Switch(v); }},
+      {"seccomp", "on|off",
+       "kill the process when it makes a system call that it has no use for (on)",
+       [](Options& o, std::string_view v) { o.seccomp = OnOff(v); }},
       {"log-level", "LEVEL", "trace, debug, info, warn, error or off (info)",
        [](Options& o, std::string_view v) { o.log_level = LogLevel(v); }},
   };

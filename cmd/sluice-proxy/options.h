@@ -14,6 +14,10 @@ struct Options {
   ProxyConfig config;
   std::chrono::milliseconds drain_duration = std::chrono::seconds(45);
   bool allow_root = false;
+  // Filters system calls and gives up gaining privileges.
+  bool seccomp = true;
+  // Shares the ports with a proxy that is running and will be told to end.
+  bool hand_over = false;
   std::string log_level = "info";
   bool help = false;
   bool version = false;

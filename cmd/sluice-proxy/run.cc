@@ -14,6 +14,8 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "cmd/sluice-proxy/harden.h"
+#include "cmd/sluice-proxy/notify.h"
 #include "proxy/proxy.h"
 
 namespace sluice::proxy {
@@ -84,12 +86,16 @@ void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseco
 void Run(const Options& options) {
   CheckUser(options);
   const Signals signals;
+  if (!options.hand_over) CheckPortsAreFree(options.config);
   Proxy proxy(options.config);
   proxy.Start();
+  // All threads run and all ports are bound: what comes now is the daily round.
+  if (options.seccomp) Harden();
   spdlog::info("outbound on {}, inbound on {}, {} workers, at most {} connections{}",
                options.config.outbound_port, options.config.inbound_port,
                options.config.concurrency, proxy.max_connections(),
                proxy.has_ipv6() ? "" : "; without IPv6, which this kernel does not have");
+  Notify("READY=1");
   while (true) {
     const std::optional<int> signal = signals.Next(std::chrono::milliseconds(-1));
     if (!signal) continue;
@@ -97,6 +103,7 @@ void Run(const Options& options) {
       proxy.ReopenLog();
       continue;
     }
+    Notify("STOPPING=1");
     DrainUntilDone(proxy, signals, options.drain_duration);
     return;
   }

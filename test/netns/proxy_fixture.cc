@@ -148,8 +148,14 @@ ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std:
                         .timeout = milliseconds(600'000),
                         .open_files = open_files};
         command.argv.insert(command.argv.end(), flags.begin(), flags.end());
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+        // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the
+        // proxy's.
+        command.environment = {"SLUICE_PROXY_SECCOMP=off"};
+#endif
         return command;
-      }()) {}
+      }()) {
+}
 
 bool ProxyProcess::WaitReady() {
   return Eventually([&] { return Get(15020, "/healthz/ready").first == 200; });

@@ -229,6 +229,52 @@ TEST_P(LoadTest, ClosesItsListenersWithoutLosingAConnection) {
   EXPECT_GT(refused, 0);
 }
 
+// A second proxy takes the ports over while connections come in: each of them is served.
+TEST_P(LoadTest, HandsItsPortsOverWithoutRefusingAConnection) {
+  StartServerProxy({"--drain-duration=20s"});
+  Acceptor acceptor(server(), GetParam());
+  std::atomic<bool> stop{false};
+  std::atomic<bool> stop_asking{false};
+  std::atomic<int> served{0};
+  std::atomic<int> failed{0};
+  std::thread answering([&] {
+    const int flags = ::fcntl(acceptor.fd(), F_GETFL);
+    ::fcntl(acceptor.fd(), F_SETFL, flags | O_NONBLOCK);
+    while (!stop) {
+      pollfd wait{.fd = acceptor.fd(), .events = POLLIN, .revents = 0};
+      if (::poll(&wait, 1, 20) <= 0) continue;
+      if (auto peer = acceptor.Accept()) {
+        const std::string question = peer->Receive(4);
+        if (!question.empty()) peer->Send(question);
+      }
+    }
+  });
+  std::vector<std::thread> asking;
+  for (int i = 0; i < 8; ++i) {
+    asking.emplace_back([&] {
+      while (!stop_asking) {
+        auto peer = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
+        const bool good = peer && peer->Send("ping") && peer->Receive(4) == "ping";
+        ++(good ? served : failed);
+      }
+    });
+  }
+  EXPECT_TRUE(Eventually([&] { return served > 200; }));
+  ProxyProcess next(server(), {"--hand-over"});
+  EXPECT_TRUE(next.process().WaitForText("inbound on", kPatience)) << next.process().Err();
+  server_proxy_->process().Signal(SIGTERM);
+  const CommandResult result = server_proxy_->process().Wait(kPatience);
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  const int before = served;
+  EXPECT_TRUE(Eventually([&] { return served > before + 200; }));
+  stop_asking = true;
+  for (std::thread& thread : asking) thread.join();
+  stop = true;
+  answering.join();
+  EXPECT_EQ(failed, 0) << "of " << served;
+  EXPECT_GE(next.Log().size(), 200U);
+}
+
 TEST_P(LoadTest, DrainingIsNotReadyAndTheApplicationMayStillConnect) {
   StartProxies({"--drain-duration=60s"});
   Acceptor acceptor(server(), GetParam());

@@ -134,6 +134,21 @@ TEST_P(InitDrift, JumpsAndChains) {
   }
 }
 
+// `diff` tells, and changes nothing.
+TEST_P(InitDrift, DiffTellsByItsExitCode) {
+  CaptureCase asked = FindCase(GetParam());
+  asked.args.insert(asked.args.begin(), "diff");
+  const auto in_place = RunCase(pod(), asked);
+  EXPECT_EQ(in_place.exit_status, 0) << in_place.err;
+  EXPECT_EQ(in_place.out, "");
+  Iptables(pod(), Family::kIpv4, "-t nat -D ISTIO_REDIRECT 1");
+  const Snapshot before = TakeSnapshot(pod());
+  const auto drift = RunCase(pod(), asked);
+  EXPECT_EQ(drift.exit_status, 10) << drift.err;
+  EXPECT_THAT(drift.out, HasSubstr("+-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001"));
+  EXPECT_EQ(TakeSnapshot(pod()), before);
+}
+
 TEST_P(InitDrift, AddressAndPolicyRouting) {
   netns::RouteSocket socket(pod());
   socket.RemoveAddress("lo", netns::InterfaceAddress::Parse("::6"));

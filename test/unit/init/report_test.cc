@@ -26,7 +26,7 @@ constexpr const char* kGoodJson = R"json({
   "steps": [
     {"name": "nat table (IPv4)", "changed": true, "summary": "4 chains, 17 rules"},
     {"name": "nat table (IPv6)", "changed": false, "summary": "nothing of ours"}],
-  "warnings": ["mind the \"gap\""], "duration_ms": 1.5
+  "checks": [], "warnings": ["mind the \"gap\""], "duration_ms": 1.5
 })json";
 
 TEST(Report, IsOneLineOfJson) {
@@ -48,6 +48,15 @@ TEST(Report, NamesThePartsOfAnError) {
   EXPECT_EQ(out.at("exit_code"), 5);
   EXPECT_EQ(out.at("changed"), false);
   EXPECT_EQ(out.at("error"), json::parse(kLocked));
+}
+
+TEST(Report, DriftIsAnExitCodeOfItsOwn) {
+  Report report;
+  report.action = "diff";
+  EXPECT_EQ(report.exit_code(), 0);
+  report.drift = true;
+  EXPECT_EQ(report.exit_code(), 10);
+  EXPECT_EQ(json::parse(ToJson(report)).at("drift"), true);
 }
 
 TEST(Report, HasChangedWhenAStepHas) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -74,6 +75,13 @@ std::size_t ReceivePattern(Peer& peer, std::uint64_t seed) {
 
 class LoadTest : public ProxyTest {};
 
+class ManyTest : public ProxyTest {
+ protected:
+  void UseAtOnce(std::size_t count);
+};
+
+INSTANTIATE_TEST_SUITE_P(, ManyTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
 INSTANTIATE_TEST_SUITE_P(, LoadTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
 
 TEST_P(LoadTest, CarriesAGibibyteBothWaysAtOnce) {
@@ -96,31 +104,31 @@ TEST_P(LoadTest, CarriesAGibibyteBothWaysAtOnce) {
   EXPECT_EQ(line.at("bytes_sent"), 1L << 30);
 }
 
-TEST_P(LoadTest, TwoThousandConnectionsAtOnce) {
+// Opens `count` connections, uses each of them and closes them: nothing is lost.
+void ManyTest::UseAtOnce(std::size_t count) {
   StartProxies();
   Acceptor acceptor(server(), GetParam());
-  constexpr std::size_t kConnections = 2000;
+  const int descriptors = client_proxy_->OpenDescriptors();
   std::vector<Peer> clients;
   std::vector<Peer> servers;
   std::thread connecting([&] {
-    for (std::size_t i = 0; i < kConnections; ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       auto peer = Peer::Connect(client(), ServerAt(acceptor.port()));
       if (!peer) return;
       clients.push_back(std::move(*peer));
     }
   });
-  for (std::size_t i = 0; i < kConnections; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     auto peer = acceptor.Accept();
     if (!peer) break;
     servers.push_back(std::move(*peer));
   }
   connecting.join();
-  ASSERT_EQ(clients.size(), kConnections);
-  ASSERT_EQ(servers.size(), kConnections);
-  EXPECT_EQ(client_proxy_->Metric("sluice_tcp_connections_active{reporter=\"source\"}"),
-            kConnections);
+  ASSERT_EQ(clients.size(), count);
+  ASSERT_EQ(servers.size(), count);
+  EXPECT_EQ(client_proxy_->Metric("sluice_tcp_connections_active{reporter=\"source\"}"), count);
   // All of them are asked before any is answered, each with its own number.
-  for (std::size_t i = 0; i < kConnections; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     ASSERT_TRUE(clients[i].Send("number " + std::to_string(10000 + i)));
   }
   for (Peer& peer : servers) {
@@ -129,15 +137,33 @@ TEST_P(LoadTest, TwoThousandConnectionsAtOnce) {
     ASSERT_TRUE(peer.Send("you are " + number));
     peer.Close();
   }
-  for (std::size_t i = 0; i < kConnections; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     End end{};
     ASSERT_EQ(clients[i].ReceiveAll(end), "you are number " + std::to_string(10000 + i));
     ASSERT_EQ(end, End::kFin);
   }
   clients.clear();
   for (ProxyProcess* proxy : {client_proxy_.get(), server_proxy_.get()}) {
-    EXPECT_TRUE(Eventually([&] { return proxy->Log().size() == kConnections; }));
+    EXPECT_TRUE(Eventually([&] {
+      const std::string log = proxy->process().Out();
+      return static_cast<std::size_t>(std::ranges::count(log, '\n')) == count;
+    }));
   }
+  // The scrape's own descriptor, and one that is being closed.
+  EXPECT_LE(client_proxy_->OpenDescriptors(), descriptors + 4) << "none is left open";
+}
+
+TEST_P(ManyTest, TwoThousandConnectionsAtOnce) { UseAtOnce(2000); }
+
+// What a limit of 20,000 descriptors allows, for the proxies and for this process, which has both
+// ends of each connection.
+TEST_P(ManyTest, NineThousandFiveHundredConnectionsAtOnce) {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (limit.rlim_max < 20'000) GTEST_SKIP() << "the descriptor limit is " << limit.rlim_max;
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  UseAtOnce(9500);
 }
 
 TEST_P(LoadTest, DrainsUnderLoadWithNothingLost) {

@@ -1,14 +1,13 @@
 #include "proxy/sockets.h"
 
 #include <ifaddrs.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
-#include <iterator>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -155,17 +154,11 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
   return fd;
 }
 
-void DropNewConnections(int listener_fd) {
-  // tcp[13] & (SYN|ACK) == SYN; the filter sees the packet from its TCP header on.
-  sock_filter code[] = {
-      {.code = BPF_LD | BPF_B | BPF_ABS, .jt = 0, .jf = 0, .k = 13},
-      {.code = BPF_ALU | BPF_AND | BPF_K, .jt = 0, .jf = 0, .k = 0x12},
-      {.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = 0x02},
-      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0},
-      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0xffffffff},
-  };
-  const sock_fprog program{.len = std::size(code), .filter = code};
-  ::setsockopt(listener_fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+void RefuseNewConnections(int listener_fd) {
+  // Bound to an interface that does not exist, it is found by no SYN any more; the requests that it
+  // has hold a reference of their own. (A filter for SYN packets, SO_ATTACH_FILTER, is refused to
+  // users without privilege on some kernels.)
+  SetInt(listener_fd, SOL_SOCKET, SO_BINDTOIFINDEX, std::numeric_limits<int>::max());
 }
 
 std::vector<IpAddress> LocalAddresses() {

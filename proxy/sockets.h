@@ -58,10 +58,10 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
 // kernel does not have the family.
 std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent);
 
-// Makes a listening socket drop new connection attempts, which the client's kernel repeats after a
-// second, while handshakes that have begun come to their end: what is then accepted until the queue
-// is empty loses nothing at close(2), which would reset what is in the queue.
-void DropNewConnections(int listener_fd);
+// Makes a listening socket refuse new connection attempts, while handshakes that have begun come to
+// their end: what is then accepted until the queue is empty loses nothing at close(2), which would
+// reset what is in the queue. Needs no privilege (Linux 5.7).
+void RefuseNewConnections(int listener_fd);
 
 // All addresses of this network namespace (getifaddrs(3)). Throws sluice::Error.
 std::vector<IpAddress> LocalAddresses();

@@ -263,7 +263,7 @@ void Worker::ObeyCommands() {
       continue;
     }
     listener->closing = closing = true;
-    DropNewConnections(listener->fd.get());
+    RefuseNewConnections(listener->fd.get());
   }
   const auto ticks = static_cast<std::uint64_t>(kHandshakeGrace / kTick);
   if (closing) timers_.Set(listener_timer_, NowTicks() + ticks);

@@ -86,10 +86,11 @@ class Walker {
 
   // True when the packet's way ends in this table.
   bool Walk(Hook hook) {
-    for (std::size_t i = 0; i < rules_.jumps.size(); ++i) {
-      const EntryJump& jump = rules_.jumps[i];
+    std::size_t next = 0;  // counted within the built-in chain
+    for (const EntryJump& jump : rules_.jumps) {
       if (jump.hook != hook) continue;
-      if (!Test(std::string(Name(hook)), i, jump.rule)) continue;
+      const std::size_t index = next++;
+      if (!Test(std::string(Name(hook)), index, jump.rule)) continue;
       switch (WalkFrom(std::get<Jump>(jump.rule.target).chain)) {
         case Next::kEnd:
           return true;

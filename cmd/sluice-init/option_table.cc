@@ -23,7 +23,8 @@ const std::vector<OptionSpec>& Table() {
       {.name = "inbound-tunnel-port",
        .letter = 'e',
        .fallback = "15008",
-       .help = "inbound port that the proxy listens on itself (HBONE); never redirected"},
+       .help =
+           "inbound port that the proxy listens on itself (HBONE); not redirected, but by TPROXY"},
       {.name = "proxy-uid",
        .letter = 'u',
        .help = "users whose traffic is the proxy's own and is not captured (default: the uid of "

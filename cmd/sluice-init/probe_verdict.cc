@@ -102,18 +102,6 @@ const iptables::Chain* WantedChain(const iptables::FamilyRules& wanted, const Ma
   return found == chains.end() ? nullptr : &*found;
 }
 
-// Rules of a built-in chain count from our first one there: where that stands among others' is not
-// ours to say.
-Matched CountedInItsChain(const iptables::FamilyRules& wanted, Matched matched) {
-  if (iptables::IsOwnedChain(matched.chain)) return matched;
-  matched.index = 0;
-  for (const iptables::EntryJump& jump : wanted.table(matched.table).jumps) {
-    if (jump.rule == matched.rule) break;
-    if (Name(jump.hook) == matched.chain) ++matched.index;
-  }
-  return matched;
-}
-
 // "rule 1 of nat PREROUTING", when that stands before ours there.
 std::optional<std::string> RuleBeforeOurs(Family family, const Matched& matched) {
   iptables::TableNames names;
@@ -130,8 +118,7 @@ std::optional<std::string> Fault(const iptables::FamilyRules& wanted, const Matc
   iptables::TableNames names;
   const auto state = iptables::ReadTable(wanted.family, matched.table, names);
   const auto rules = Installed(state, matched.chain);
-  const std::string should = "the rule that should have matched, " +
-                             CountedInItsChain(wanted, matched).ToString() + ", is ";
+  const std::string should = "the rule that should have matched, " + matched.ToString() + ", is ";
   if (!rules) return should + "missing, with all of its chain";
   const std::optional<iptables::Rule> rule = matched.rule;
   const bool there = std::ranges::find(*rules, rule) != rules->end();
@@ -217,8 +204,7 @@ std::string Diagnose(const CaptureConfig& config, const Probe& probe, const Prob
   PolicyRoutingStep routing(socket, probe.family, iptables::BuildPolicyRouting(config));
   if (routing.Differs()) return routing.Name() + " is not in place";
   if (evaluation.path.empty()) return "no rule of ours should have matched";
-  std::string out = "the rule that should have matched, " +
-                    CountedInItsChain(wanted, evaluation.path.back()).ToString() +
+  std::string out = "the rule that should have matched, " + evaluation.path.back().ToString() +
                     ", is in place: look for one that is not Sluice's";
   for (const Matched& matched : evaluation.path) {
     if (iptables::IsOwnedChain(matched.chain)) continue;

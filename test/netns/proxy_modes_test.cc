@@ -81,14 +81,6 @@ TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
       server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
                           "-m", "TPROXY", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
   ASSERT_EQ(init.exit_status, 0) << init.err;
-  // The reference rules redirect every connection of the proxy's uid over loopback, and with it the
-  // one that carries the client's address to the application.
-  for (const char* const iptables : {"iptables-legacy", "ip6tables-legacy"}) {
-    const CommandResult exempt = RunCommand(
-        server(), {.argv = {iptables, "-t", "nat", "-I", "ISTIO_OUTPUT", "1", "-o", "lo", "-p",
-                            "tcp", "-m", "mark", "--mark", "0x539/0x7ff", "-j", "RETURN"}});
-    ASSERT_EQ(exempt.exit_status, 0) << exempt.err;
-  }
   server_proxy_ = std::make_unique<ProxyProcess>(
       server(), std::vector<std::string>{"--mode=TPROXY", "--max-connections=50"}, kProxy,
       std::nullopt, std::vector<int>{CAP_NET_ADMIN});

@@ -195,7 +195,7 @@ Cidr LoopbackRange(const CaptureConfig& config, Family family) {
 }
 
 TproxyMarks MarksOf(const CaptureConfig& config) {
-  const int bits = std::max(std::bit_width(config.tproxy_mark), std::bit_width(kOutboundMark));
+  const auto bits = std::max(std::bit_width(config.tproxy_mark), std::bit_width(kOutboundMark));
   const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << bits) - 1);
   return {.inbound = {config.tproxy_mark, mask}, .outbound = {kOutboundMark, mask}};
 }

@@ -369,7 +369,7 @@ bool TableNames::Has(Family family, Table table) {
   const bool v4 = family == Family::kIpv4;
   std::optional<Names>& names = v4 ? v4_ : v6_;
   if (!names) {
-    names.emplace();
+    names = Names{.known = true, .lines = {}};
     // Of the thread, not of the process: it may have entered a namespace by itself.
     const UniqueFd file(open(
         v4 ? "/proc/thread-self/net/ip_tables_names" : "/proc/thread-self/net/ip6_tables_names",

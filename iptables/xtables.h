@@ -72,7 +72,7 @@ class TableNames {
 
  private:
   struct Names {
-    bool known = true;
+    bool known;
     std::string lines;  // "\nnat\nmangle\n"
   };
   std::optional<Names> v4_;

@@ -1,0 +1,84 @@
+// `sluice-init show`: what of ours is installed, with its counters, whatever configuration made it.
+
+#include <string>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/support/connection.h"
+#include "test/support/init_program.h"
+#include "test/support/pod_network.h"
+
+namespace sluice::testing_support {
+namespace {
+
+namespace json = boost::json;
+using testing::HasSubstr;
+
+class InitShow : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  }
+
+  const netns::Namespace& pod() const { return network_.pod(); }
+
+  std::string Show(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), "show");
+    const auto result = RunInit(pod(), std::move(more));
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    return result.out;
+  }
+
+  PodNetwork network_;
+};
+
+TEST_F(InitShow, NothingIsShownOfOthers) {
+  const std::string tables = TableNames(pod());
+  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+  EXPECT_EQ(TableNames(pod()), tables) << "looking made a table";
+  Iptables(pod(), Family::kIpv4, "-t nat -N FOREIGN");
+  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+}
+
+TEST_F(InitShow, RulesRoutesAndAddressesOfAnyConfiguration) {
+  ASSERT_EQ(RunInit(pod(), {"-m", "TPROXY", "-i", "*", "-b", "*", "--dual-stack"}).exit_status, 0);
+  const std::string out = Show();
+  EXPECT_THAT(out, HasSubstr("# mangle table (IPv6)\n"));
+  EXPECT_THAT(out, HasSubstr("] -A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN\n"));
+  EXPECT_THAT(out, HasSubstr("fwmark 0x539/0x7ff lookup 133"));
+  EXPECT_THAT(out, HasSubstr("# address ::6/128 on lo\n"));
+  ASSERT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+}
+
+TEST_F(InitShow, ARuleThatWeCannotHaveWrittenIsShownAsForeign) {
+  ASSERT_EQ(RunInit(pod(), {"-i", "*", "-b", "*"}).exit_status, 0);
+  Iptables(pod(), Family::kIpv4, "-t nat -A ISTIO_OUTPUT -p icmp -j ACCEPT");
+  EXPECT_THAT(Show(), HasSubstr("-A ISTIO_OUTPUT (a foreign rule: ACCEPT)\n"));
+}
+
+TEST_F(InitShow, JsonCountsPackets) {
+  ASSERT_EQ(RunInit(pod(), {"-i", "*", "-b", "*"}).exit_status, 0);
+  const auto redirected = [this] {
+    const json::value shown = json::parse(Show({"--output", "json"}));
+    for (const json::value& table : shown.at("tables").as_array()) {
+      if (table.at("family") != "IPv4" || table.at("table") != "nat") continue;
+      for (const json::value& chain : table.at("chains").as_array()) {
+        if (chain.at("name") != "ISTIO_REDIRECT") continue;
+        return chain.at("rules").at(0).at("packets").to_number<int>();
+      }
+    }
+    ADD_FAILURE() << "no ISTIO_REDIRECT in the IPv4 nat table";
+    return -1;
+  };
+  EXPECT_EQ(redirected(), 0);
+  // Nobody listens there: the packet is redirected, and refused.
+  EXPECT_EQ(Connect(pod(), {IpAddress::Parse("198.51.100.1"), 80}, {.who = kApplication}),
+            "refused");
+  EXPECT_EQ(redirected(), 1);
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -14,7 +14,9 @@ std::vector<std::string> TableStep::Have() {
 
 std::vector<std::string> TableStep::Want() { return RuleLines(wanted_); }
 
-void TableStep::Apply() { before_ = ReplaceTable(family_, wanted_); }
+void TableStep::Apply() {
+  before_ = ReplaceTable(family_, wanted_, force_ ? Keep::kNothing : Keep::kEqual);
+}
 
 void TableStep::Undo() { RestoreTable(family_, wanted_.table, before_); }
 

@@ -262,13 +262,14 @@ void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
 }
 
 template <typename Api>
-void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want) {
+void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want, Keep keep_what) {
+  const bool anew = keep_what == Keep::kNothing;
   std::vector<const Chain*> to_fill;
   std::vector<std::string> to_delete;
   for (const Chain& chain : want.chains) {
     const InstalledChain* old = Find(have, chain.name);
     if (old == nullptr) handle.Create(chain.name);
-    if (old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
+    if (anew || old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
   }
   std::map<std::string_view, const Chain*> wanted;
   for (const Chain& chain : want.chains) wanted[chain.name] = &chain;
@@ -277,14 +278,14 @@ void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want) {
     const bool keep = found != wanted.end();
     if (!keep) to_delete.push_back(chain.name);
     // Emptied before anything is deleted: a chain that is jumped to cannot be.
-    if (!keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
+    if (anew || !keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
   }
   for (const Chain* chain : to_fill) {
     for (const Rule& rule : chain->rules) {
       handle.Append(chain->name, EncodeEntry(rule, Api::kFamily));
     }
   }
-  if (!JumpsEqual(have.jumps, want.jumps)) ReplaceJumps(handle, have.jumps, want.jumps);
+  if (anew || !JumpsEqual(have.jumps, want.jumps)) ReplaceJumps(handle, have.jumps, want.jumps);
   for (const std::string& chain : to_delete) handle.Delete(chain);
 }
 
@@ -297,12 +298,12 @@ Error ForeignReference(Family family, Table table, const TableState& state) {
 }
 
 template <typename Api>
-TableState Replace(const TableRules& wanted) {
+TableState Replace(const TableRules& wanted, Keep keep) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
     Handle<Api> handle(wanted.table);
     TableState before = handle.Read();
     try {
-      Edit(handle, before, wanted);
+      Edit(handle, before, wanted, keep);
       if (handle.Commit()) return before;
     } catch (const typename Handle<Api>::Failure& failure) {
       // EMLINK is libiptc's word for "still referenced".
@@ -395,8 +396,8 @@ TableState ReadTable(Family family, Table table, TableNames& names) {
   return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
 }
 
-TableState ReplaceTable(Family family, const TableRules& wanted) {
-  return family == Family::kIpv4 ? Replace<V4>(wanted) : Replace<V6>(wanted);
+TableState ReplaceTable(Family family, const TableRules& wanted, Keep keep) {
+  return family == Family::kIpv4 ? Replace<V4>(wanted, keep) : Replace<V6>(wanted, keep);
 }
 
 void RestoreTable(Family family, Table table, const TableState& before) {

@@ -82,11 +82,17 @@ class TableNames {
 // What is ours in the table now.
 TableState ReadTable(Family family, Table table, TableNames& names);
 
+// What ReplaceTable leaves alone of what is ours.
+enum class Keep {
+  kEqual,   // chains and jumps that are as wanted, with their counters
+  kNothing  // everything of ours is written anew
+};
+
 // Replaces what is ours in the table with `wanted`, in one atomic commit: the table is as it was or
-// as wanted, at any moment and after any failure. Chains that are equal already keep their
-// counters, as all foreign rules do. Starts over when somebody else changes the table at the same
-// time, up to kCommitAttempts times. Returns what was there before.
-TableState ReplaceTable(Family family, const TableRules& wanted);
+// as wanted, at any moment and after any failure. Foreign rules keep their counters. Starts over
+// when somebody else changes the table at the same time, up to kCommitAttempts times. Returns what
+// was there before.
+TableState ReplaceTable(Family family, const TableRules& wanted, Keep keep = Keep::kEqual);
 
 // Puts `before`, which ReplaceTable returned, back: the rules' bytes, positions and counters.
 void RestoreTable(Family family, Table table, const TableState& before);

@@ -236,11 +236,19 @@ TEST_F(InitContainer, EnvironmentAloneIsEnough) {
 TEST_F(InitContainer, ForceApplyWritesAnyway) {
   ASSERT_EQ(RunCase(pod(), FindCase("seed-dual-stack")).exit_status, 0);
   const Snapshot wanted = TakeSnapshot(pod());
+  // A packet of the pod's own: only rules that are written anew have not counted it.
+  const std::string jump = "-A OUTPUT -j ISTIO_OUTPUT";
+  RunCommand(pod(), {.argv = {"bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1"}});
+  const auto counted = [&] {
+    return RunCommand(pod(), {.argv = {"iptables-legacy-save", "-c", "-t", "nat"}}).out;
+  };
+  EXPECT_THAT(counted(), Not(HasSubstr("[0:0] " + jump)));
   const auto forced =
       RunCase(pod(), FindCase("seed-dual-stack"), {"--force-apply", "--reconcile", "--cni-mode"});
   EXPECT_EQ(forced.exit_status, 0) << forced.err;
   EXPECT_THAT(forced.err, HasSubstr("]: done ("));
   EXPECT_EQ(TakeSnapshot(pod()), wanted);
+  EXPECT_THAT(counted(), HasSubstr("[0:0] " + jump));
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
     const OptionSpec* option = FindOption(name);
     if (option == nullptr) Refuse(path, "there is no flag \"" + name + "\"", "see --help");
     if (name == "config") Refuse(path, "a configuration file cannot name another one");
-    out[name] = {Text(value, name, path), "\"" + name + "\" in " + path, false};
+    out[name] = {Text(value, name, path), "\"" + name + "\" in " + path};
   }
   return out;
 }

@@ -28,17 +28,16 @@ class Reader {
   // One value through `parse`, which throws std::invalid_argument saying what is expected.
   template <typename Parse>
   auto Value(std::string_view name, Parse parse) const {
-    return Item(settings_.Get(name), settings_.Text(name), parse);
+    return Item(name, settings_.Text(name), parse);
   }
 
   template <typename Parse>
   auto List(std::string_view name, Parse parse) const {
-    const Setting& setting = settings_.Get(name);
     const auto items =
-        Item(setting, setting.value, [](std::string_view text) { return SplitList(text); });
+        Item(name, settings_.Text(name), [](std::string_view text) { return SplitList(text); });
     std::vector<decltype(parse(std::string_view()))> out;
     out.reserve(items.size());
-    for (const std::string_view item : items) out.push_back(Item(setting, item, parse));
+    for (const std::string_view item : items) out.push_back(Item(name, item, parse));
     return out;
   }
 
@@ -55,7 +54,12 @@ class Reader {
 
   bool Bool(std::string_view name) const { return settings_.Bool(name); }
   bool IsAll(std::string_view name) const { return Trim(settings_.Text(name)) == "*"; }
-  const Setting& Get(std::string_view name) const { return settings_.Get(name); }
+  const std::string& Text(std::string_view name) const { return settings_.Text(name); }
+  std::string Origin(std::string_view name) const { return settings_.Origin(name); }
+  [[noreturn]] void Refuse(std::string_view name, std::string_view part,
+                           std::string_view expected) const {
+    RefuseValue(settings_, name, part, expected);
+  }
 
   std::uint16_t Port(std::string_view name) const {
     return Value(name, [](std::string_view text) {
@@ -93,12 +97,12 @@ class Reader {
 
  private:
   template <typename Parse>
-  static auto Item(const Setting& setting, std::string_view text, Parse parse)
+  auto Item(std::string_view name, std::string_view text, Parse parse) const
       -> decltype(parse(text)) {
     try {
       return parse(text);
     } catch (const std::invalid_argument& error) {
-      RefuseValue(setting, text, error.what());
+      Refuse(name, text, error.what());
     }
   }
 
@@ -108,11 +112,11 @@ class Reader {
 template <typename T>
 T OneOf(const Reader& reader, std::string_view name,
         std::initializer_list<std::pair<std::string_view, T>> choices, std::string_view expected) {
-  const std::string_view text = Trim(reader.Get(name).value);
+  const std::string_view text = Trim(reader.Text(name));
   for (const auto& [choice, value] : choices) {
     if (text == choice) return value;
   }
-  RefuseValue(reader.Get(name), text, expected);
+  reader.Refuse(name, text, expected);
 }
 
 std::uint32_t GroupId(std::string_view text) {
@@ -128,12 +132,12 @@ void ReadProxy(const Reader& reader, CaptureConfig& capture) {
   capture.inbound_port = reader.Port("inbound-capture-port");
   capture.tunnel_port = reader.Port("inbound-tunnel-port");
   if (capture.outbound_port == capture.inbound_port) {
-    RefuseValue(reader.Get("inbound-capture-port"), reader.Get("inbound-capture-port").value,
-                "another port than --envoy-port");
+    reader.Refuse("inbound-capture-port", reader.Text("inbound-capture-port"),
+                  "another port than --envoy-port");
   }
   capture.proxy_uids = reader.Ids("proxy-uid");
   if (capture.proxy_uids.empty()) {
-    capture.proxy_uids = {FindUser(reader.Get("envoy-user").value).value_or(1337)};
+    capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(1337)};
   }
   capture.proxy_gids = reader.Ids("proxy-gid");
   if (capture.proxy_gids.empty()) capture.proxy_gids = capture.proxy_uids;
@@ -148,8 +152,8 @@ void ReadInbound(const Reader& reader, CaptureConfig& capture) {
                                          "REDIRECT or TPROXY");
   capture.tproxy_mark = reader.Number("istio-inbound-tproxy-mark", 1, 0xffffffff);
   if (capture.tproxy_mark == 1338) {
-    RefuseValue(reader.Get("istio-inbound-tproxy-mark"), "1338",
-                "another mark than 1338, which marks outbound connections");
+    reader.Refuse("istio-inbound-tproxy-mark", "1338",
+                  "another mark than 1338, which marks outbound connections");
   }
   // 253 to 255 are the kernel's own tables (default, main, local), 0 is none.
   capture.tproxy_route_table =
@@ -172,8 +176,8 @@ void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
     capture.outbound_ranges.ranges = reader.Ranges("istio-service-cidr");
   }
   if (reader.IsAll("istio-service-exclude-cidr")) {
-    RefuseValue(reader.Get("istio-service-exclude-cidr"), "*",
-                "ranges; to capture no outbound traffic leave --istio-service-cidr empty");
+    reader.Refuse("istio-service-exclude-cidr", "*",
+                  "ranges; to capture no outbound traffic leave --istio-service-cidr empty");
   }
   capture.outbound_exclude_ranges = reader.Ranges("istio-service-exclude-cidr");
   capture.outbound_ports = reader.Ports("istio-outbound-ports");
@@ -195,8 +199,8 @@ void ReadOwners(const Reader& reader, CaptureConfig& capture) {
   const auto refuse_own = [&reader](std::string_view name, const auto& excluded, const auto& own) {
     for (const std::uint32_t id : excluded) {
       if (std::ranges::find(own, id) == own.end()) continue;
-      RefuseValue(reader.Get(name), std::to_string(id),
-                  "ids other than the proxy's, which is never captured");
+      reader.Refuse(name, std::to_string(id),
+                    "ids other than the proxy's, which is never captured");
     }
   };
   refuse_own("exclude-uids", capture.exclude_uids, capture.proxy_uids);
@@ -206,9 +210,9 @@ void ReadOwners(const Reader& reader, CaptureConfig& capture) {
   }
   capture.owner_groups_exclude = reader.UniqueList("istio-outbound-owner-groups-exclude", GroupId);
   if (capture.owner_groups && !capture.owner_groups_exclude.empty()) {
-    RefuseValue(reader.Get("istio-outbound-owner-groups-exclude"),
-                reader.Get("istio-outbound-owner-groups-exclude").value,
-                "nothing, since --istio-outbound-owner-groups is given too");
+    reader.Refuse("istio-outbound-owner-groups-exclude",
+                  reader.Text("istio-outbound-owner-groups-exclude"),
+                  "nothing, since --istio-outbound-owner-groups is given too");
   }
 }
 
@@ -222,11 +226,11 @@ void ReadInterfaces(const Reader& reader, CaptureConfig& capture) {
 void AddWarnings(const Reader& reader, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
   if (!capture.inbound_ports.all && !capture.inbound_exclude_ports.empty()) {
-    config.warnings.push_back(reader.Get("istio-local-exclude-ports").origin +
+    config.warnings.push_back(reader.Origin("istio-local-exclude-ports") +
                               " has no effect: not all inbound ports are captured");
   }
   if (capture.capture_all_dns && !capture.redirect_dns) {
-    config.warnings.push_back(reader.Get("capture-all-dns").origin +
+    config.warnings.push_back(reader.Origin("capture-all-dns") +
                               " has no effect without --redirect-dns");
   }
   if (config.rollback_on_failed_validation && !config.run_validation) {
@@ -242,8 +246,8 @@ Ipv6Mode ReadIpv6(const Reader& reader) {
       "auto, on or off");
   if (!reader.Bool("dual-stack")) return mode;
   if (mode == Ipv6Mode::kOff) {
-    RefuseValue(reader.Get("ipv6"), "off",
-                "auto or on, since " + reader.Get("dual-stack").origin + " asks for IPv6");
+    reader.Refuse("ipv6", "off",
+                  "auto or on, since " + reader.Origin("dual-stack") + " asks for IPv6");
   }
   return Ipv6Mode::kOn;
 }
@@ -300,8 +304,8 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.probe_port = reader.Port("iptables-probe-port");
   config.dry_run = reader.Bool("dry-run");
   if (!reader.Bool("restore-format")) {
-    RefuseValue(reader.Get("restore-format"), "false",
-                "true; --dry-run prints what iptables-restore takes, and nothing else");
+    reader.Refuse("restore-format", "false",
+                  "true; --dry-run prints what iptables-restore takes, and nothing else");
   }
   config.cleanup_only = reader.Bool("cleanup-only");
   config.force_apply = reader.Bool("force-apply");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <iterator>
 #include <optional>
 #include <sstream>
@@ -32,24 +33,37 @@ constexpr std::array<std::pair<std::string_view, Command>, 3> kCommands = {{
                                   .help = std::move(help)});
 }
 
-// The options of the table that `wanted` is true for.
-template <typename Wanted>
-po::options_description Describe(Wanted wanted) {
+// What is said about an option.
+std::string HelpOf(const OptionSpec& option) {
+  if (*option.refused != '\0') return std::string("refused: ") + option.refused;
+  std::string help = option.help;
+  if (*option.fallback != '\0' && option.kind == OptionKind::kText) {
+    help += std::string(" (default: ") + option.fallback + ")";
+  }
+  return help;
+}
+
+// In which forms the options stand in a command line.
+struct Forms {
+  bool name = true;
+  bool letter = true;
+};
+
+// The options of the table, each in the forms of its place in `all_forms`, and not at all where
+// those are none.
+po::options_description Describe(const std::vector<Forms>& all_forms) {
   constexpr unsigned int kWidth = 100;
   po::options_description options("Options", kWidth, kWidth / 2);
-  for (const OptionSpec& option : Options()) {
-    if (!wanted(option)) continue;
-    std::string name = option.name;
-    if (option.letter != 0) name += std::string(",") + option.letter;
+  for (std::size_t i = 0; i < all_forms.size(); ++i) {
+    const OptionSpec& option = Options()[i];
+    const Forms forms = all_forms[i];
+    std::string name(forms.name ? option.name : "");
+    if (forms.letter && option.letter != 0) name += std::string(",") + option.letter;
+    if (name.empty()) continue;
     // A vector, because a flag may be repeated; the last one counts, as in cobra.
     auto* value = po::value<std::vector<std::string>>()->value_name("arg");
     if (option.kind == OptionKind::kBool) value->implicit_value({"true"}, "true");
-    std::string help =
-        *option.refused != '\0' ? std::string("refused: ") + option.refused : option.help;
-    if (*option.fallback != '\0' && option.kind == OptionKind::kText) {
-      help += std::string(" (default: ") + option.fallback + ")";
-    }
-    options.add_options()(name.c_str(), value, help.c_str());
+    options.add_options()(name.c_str(), value, HelpOf(option).c_str());
   }
   options.add_options()("help,h", "print this and exit")("version", "print the version and exit");
   return options;
@@ -60,8 +74,9 @@ const OptionSpec* FindLetter(char letter) {
   return letter == 0 || found == Options().end() ? nullptr : &*found;
 }
 
-po::option Found(const OptionSpec& option, std::string value, std::vector<std::string> tokens) {
-  po::option out(option.name, {std::move(value)});
+// `key` is the form that was typed, as Boost calls it: "envoy-port" or "-p".
+po::option Found(std::string key, std::string value, std::vector<std::string> tokens) {
+  po::option out(std::move(key), {std::move(value)});
   out.original_tokens = std::move(tokens);
   return out;
 }
@@ -83,23 +98,24 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
       return {};
     }
     take(adjacent ? 1 : 2);
-    return {Found(*option, "", {token})};
+    return {Found(std::string(option->name), "", {token})};
   }
   if (token.size() < 2 || token[0] != '-') return {};
   const OptionSpec* option = FindLetter(token[1]);
   if (option == nullptr) return {};
+  const std::string letter = token.substr(0, 2);
   std::string rest = token.substr(2);
   if (rest.starts_with('=')) {
     take(1);
-    return {Found(*option, rest.substr(1), {token})};
+    return {Found(letter, rest.substr(1), {token})};
   }
   if (option->kind == OptionKind::kText) {
     if (!rest.empty() || !empty_follows) return {};
     take(2);
-    return {Found(*option, "", {token})};
+    return {Found(letter, "", {token})};
   }
   take(1);
-  std::vector<po::option> found = {Found(*option, "true", {token})};
+  std::vector<po::option> found = {Found(letter, "true", {token})};
   if (rest.empty()) return found;
   // What is left is a cluster of its own. Read here: Boost takes a parser that leaves as many
   // tokens as it found for one that did nothing.
@@ -108,24 +124,33 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
   return found;
 }
 
-// Whether one of `arguments` can mean `option`. Boost compares each argument with each description,
-// and makes strings of both: describing all options took half of the run time.
-bool Mentions(const std::vector<std::string>& arguments, const OptionSpec& option) {
-  return std::ranges::any_of(arguments, [&option](std::string_view argument) {
+// The forms in which `arguments` can mean each option. Boost compares each argument with each form,
+// and makes strings of both: describing all options in both forms took half of the run time.
+std::vector<Forms> FormsIn(const std::vector<std::string>& arguments) {
+  std::vector<Forms> forms(Options().size(), Forms{.name = false, .letter = false});
+  std::bitset<256> letters;
+  for (const std::string_view argument : arguments) {
     if (argument.starts_with("--")) {
-      return argument.substr(2, argument.find('=') - 2) == option.name;
+      const std::size_t index = IndexOfOption(argument.substr(2, argument.find('=') - 2));
+      if (index < forms.size()) forms[index].name = true;
+    } else if (argument.starts_with('-')) {
+      for (const char letter : argument) letters.set(static_cast<unsigned char>(letter));
     }
-    return option.letter != 0 && argument.starts_with('-') &&
-           argument.find(option.letter) != std::string_view::npos;
-  });
+  }
+  for (std::size_t i = 0; i < forms.size(); ++i) {
+    const auto letter = static_cast<unsigned char>(Options()[i].letter);
+    forms[i].letter = letter != 0 && letters.test(letter);
+  }
+  return forms;
 }
+
+constexpr const char* kEmptyValueHelp = "give an empty value as --flag=; see --help";
 
 // The values of each flag given, in their order; positional words are under "command".
 using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
 
 Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
-  po::options_description all =
-      Describe([&](const OptionSpec& option) { return Mentions(arguments, option); });
+  po::options_description all = Describe(FormsIn(arguments));
   all.add_options()("command", po::value<std::vector<std::string>>());
   po::positional_options_description positional;
   positional.add("command", -1);
@@ -141,14 +166,23 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
                             .extra_style_parser(ParseFieldStyle)
                             .run();
     for (const po::option& option : parsed.options) {
-      std::vector<std::string>& values = flags[option.string_key];
+      // What is described by its letter alone is called "-p".
+      const std::string& key = option.string_key;
+      const bool letter = key.size() == 2 && key[0] == '-';
+      auto& values = flags[letter ? std::string(FindLetter(key[1])->name) : key];
       // A boolean flag has a value only when one is given with '='.
       values.push_back(option.value.empty() ? "true" : option.value.front());
     }
   } catch (const po::unknown_option& error) {
     Refuse("there is no flag " + error.get_option_name());
+  } catch (po::error_with_option_name& error) {
+    // What is described by its letter alone is called "--p" here.
+    const std::string called = error.get_option_name();
+    const OptionSpec* const option = called.size() == 3 ? FindLetter(called[2]) : nullptr;
+    if (option != nullptr) error.set_option_name(std::string(option->name));
+    Refuse(error.what(), kEmptyValueHelp);
   } catch (const po::error& error) {
-    Refuse(error.what(), "give an empty value as --flag=; see --help");
+    Refuse(error.what(), kEmptyValueHelp);
   }
   if (flags.contains("command")) {
     const auto& words = flags["command"];
@@ -168,12 +202,11 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
 
 // Set and not empty: an empty variable is how manifests say "not set", and how viper reads it.
 std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment) {
-  std::vector<std::string> names = {VariableOf(option)};
-  names.insert(names.end(), option.other_variables.begin(), option.other_variables.end());
-  for (const std::string& name : names) {
-    const char* const value = environment(name.c_str());
+  const auto& others = option.other_variables;
+  for (const char* const name : {option.variable.data(), others[0], others[1]}) {
+    const char* const value = name == nullptr ? nullptr : environment(name);
     if (value != nullptr && *value != '\0') {
-      return Setting{value, name + " in the environment", false};
+      return Setting{value, std::string(name) + " in the environment"};
     }
   }
   return {};
@@ -184,46 +217,52 @@ std::optional<Setting> FromFlags(const OptionSpec& option, const Flags& flags,
   const auto given = flags.find(option.name);
   if (given == flags.end()) return {};
   const auto& values = given->second;
-  const std::string flag = std::string("--") + option.name;
+  const std::string flag = FlagOf(option);
   for (const std::string& value : values) {
     // Boost takes whatever follows a long flag for its value. Nothing that a flag takes begins so.
     if (!value.starts_with("--")) continue;
     const auto name = std::string_view(value).substr(2, value.find('=') - 2);
     if (FindOption(name) == nullptr) continue;
-    Refuse("the required argument for option '" + flag + "' is missing",
-           "give an empty value as --flag=; see --help");
+    Refuse("the required argument for option '" + flag + "' is missing", kEmptyValueHelp);
   }
   if (std::ranges::any_of(values, [&](const auto& value) { return value != values.back(); })) {
     warnings.push_back(flag + " is given " + std::to_string(values.size()) +
                        " times; the last one counts: \"" + values.back() + "\"");
   }
-  return Setting{values.back(), flag, false};
+  return Setting{values.back(), flag};
 }
 
 void RefuseUnsupported(const Settings& settings) {
   for (const OptionSpec& option : Options()) {
-    const Setting& setting = settings.Get(option.name);
-    if (*option.refused == '\0' || setting.is_default) continue;
+    if (*option.refused == '\0' || settings.Get(option.name).is_default()) continue;
     if (option.kind == OptionKind::kBool && !settings.Bool(option.name)) continue;
-    throw Error(ErrorKind::kUsage, {.doing = "do what " + setting.origin + " asks for",
-                                    .target = {},
-                                    .why = option.refused,
-                                    .help = {}});
+    throw Error(ErrorKind::kUsage,
+                {.doing = "do what " + settings.Origin(option.name) + " asks for",
+                 .target = {},
+                 .why = option.refused,
+                 .help = {}});
   }
 }
 
 }  // namespace
 
-void RefuseValue(const Setting& setting, std::string_view part, std::string_view expected) {
+void RefuseValue(const Settings& settings, std::string_view name, std::string_view part,
+                 std::string_view expected) {
+  const std::string& value = settings.Text(name);
   std::string why = "expected " + std::string(expected);
-  if (part != setting.value) why = "\"" + std::string(part) + "\" is wrong: " + why;
-  throw Error(ErrorKind::kUsage, {.doing = "use \"" + setting.value + "\" for " + setting.origin,
+  if (part != value) why = "\"" + std::string(part) + "\" is wrong: " + why;
+  throw Error(ErrorKind::kUsage, {.doing = "use \"" + value + "\" for " + settings.Origin(name),
                                   .target = {},
                                   .why = std::move(why),
                                   .help = {}});
 }
 
-const Setting& Settings::Get(std::string_view name) const { return values.find(name)->second; }
+const Setting& Settings::Get(std::string_view name) const { return values.at(IndexOfOption(name)); }
+
+std::string Settings::Origin(std::string_view name) const {
+  const Setting& setting = Get(name);
+  return setting.is_default() ? "--" + std::string(name) : setting.origin;
+}
 
 bool Settings::Bool(std::string_view name) const {
   constexpr std::array<std::string_view, 6> kTrue = {"1", "t", "T", "true", "TRUE", "True"};
@@ -231,31 +270,32 @@ bool Settings::Bool(std::string_view name) const {
   const Setting& setting = Get(name);
   if (std::ranges::find(kTrue, setting.value) != kTrue.end()) return true;
   if (std::ranges::find(kFalse, setting.value) != kFalse.end()) return false;
-  RefuseValue(setting, setting.value, "true or false");
+  RefuseValue(*this, name, setting.value, "true or false");
 }
 
 Settings ParseCommandLine(const std::vector<std::string>& arguments,
                           const Environment& environment) {
   Settings settings;
   const Flags flags = ParseFlags(arguments, settings.command);
-  for (const OptionSpec& option : Options()) {
-    settings.values[option.name] = {option.fallback, std::string("--") + option.name, true};
-  }
-  const auto override = [&](const OptionSpec& option) {
+  for (const OptionSpec& option : Options()) settings.values.push_back({option.fallback, {}});
+  const auto override = [&](std::size_t index) {
+    const OptionSpec& option = Options()[index];
     if (auto setting = FromEnvironment(option, environment)) {
-      settings.values[option.name] = *std::move(setting);
+      settings.values[index] = *std::move(setting);
     }
     if (auto setting = FromFlags(option, flags, settings.warnings)) {
-      settings.values[option.name] = *std::move(setting);
+      settings.values[index] = *std::move(setting);
     }
   };
-  const OptionSpec& config = *FindOption("config");
+  const std::size_t config = IndexOfOption("config");
   override(config);
-  if (const Setting& file = settings.Get("config"); !file.value.empty()) {
-    for (auto& [name, setting] : ReadConfigFile(file.value)) settings.values[name] = setting;
+  if (const std::string path = settings.values[config].value; !path.empty()) {
+    for (auto& [name, setting] : ReadConfigFile(path)) {
+      settings.values[IndexOfOption(name)] = setting;
+    }
   }
-  for (const OptionSpec& option : Options()) {
-    if (&option != &config) override(option);
+  for (std::size_t index = 0; index < Options().size(); ++index) {
+    if (index != config) override(index);
   }
   RefuseUnsupported(settings);
   return settings;
@@ -274,7 +314,7 @@ std::string HelpText() {
          "the variable of its name in upper case with underscores (SLUICE_ before those marked "
          "*).\n"
          "\n";
-  out << Describe([](const OptionSpec&) { return true; });
+  out << Describe(std::vector<Forms>(Options().size()));
   out << "\nOnes marked *:";
   for (const OptionSpec& option : Options()) {
     if (option.ours) out << " --" << option.name;
@@ -290,7 +330,7 @@ std::string DescribeSettings(const Settings& settings) {
   for (const OptionSpec& option : Options()) {
     const Setting& setting = settings.Get(option.name);
     out[option.name] = {{"value", setting.value},
-                        {"origin", setting.is_default ? "default" : setting.origin}};
+                        {"origin", setting.is_default() ? "default" : setting.origin}};
   }
   return PrettyJson(out);
 }

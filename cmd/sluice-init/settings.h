@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,8 +10,9 @@ namespace sluice::init {
 // A value as it was typed, and where: "--envoy-port", "ENVOY_PORT in the environment".
 struct Setting {
   std::string value;
-  std::string origin;
-  bool is_default = true;
+  std::string origin;  // empty: the default
+
+  bool is_default() const { return origin.empty(); }
 };
 
 // What is to be done.
@@ -22,12 +22,15 @@ enum class Command { kApply, kDiff, kShow, kVerify, kHelp, kVersion };
 // the configuration file, that over defaults.
 struct Settings {
   Command command = Command::kApply;
-  std::map<std::string, Setting, std::less<>> values;
+  std::vector<Setting> values;  // in the order of Options()
   // Oddities that are not errors, such as a flag given twice.
   std::vector<std::string> warnings;
 
+  // `name` is one of the table's.
   const Setting& Get(std::string_view name) const;
   const std::string& Text(std::string_view name) const { return Get(name).value; }
+  // What to call the setting in a message: where it stands, or its flag when that is nowhere.
+  std::string Origin(std::string_view name) const;
   // Throws Error(kUsage) for what is not a boolean: true, false, 1, 0, t, f and so on, as Go's
   // strconv.ParseBool takes them, since that is what manifests are written for.
   bool Bool(std::string_view name) const;
@@ -47,8 +50,9 @@ std::string HelpText();
 // What --print-config prints: one JSON object, each key with its value and origin.
 std::string DescribeSettings(const Settings& settings);
 
-// The Error for a value that cannot be used. `expected` completes "expected ...".
-[[noreturn]] void RefuseValue(const Setting& setting, std::string_view part,
-                              std::string_view expected);
+// The Error for a value, or a part of one, that cannot be used. `expected` completes "expected
+// ...".
+[[noreturn]] void RefuseValue(const Settings& settings, std::string_view name,
+                              std::string_view part, std::string_view expected);
 
 }  // namespace sluice::init

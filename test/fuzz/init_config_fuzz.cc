@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         init::ParseConfig({reinterpret_cast<const char*>(data), size}, "fuzz.json");
     for (const auto& [name, setting] : settings) {
       Require(init::FindOption(name) != nullptr, "a key is a flag");
-      Require(!setting.is_default && !setting.origin.empty(), "a value tells where it stands");
+      Require(!setting.is_default() && !setting.origin.empty(), "a value tells where it stands");
     }
   } catch (const Error& error) {
     Require(error.kind() == ErrorKind::kUsage, "the only error is one of usage");

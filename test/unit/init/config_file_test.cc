@@ -47,7 +47,7 @@ TEST(ConfigFile, TakesWhatAFlagTakes) {
 TEST(ConfigFile, SaysWhereAValueStands) {
   const auto settings = ParseConfig(R"({"wait": 3})", "pod.json");
   EXPECT_EQ(settings.at("wait").origin, "\"wait\" in pod.json");
-  EXPECT_FALSE(settings.at("wait").is_default);
+  EXPECT_FALSE(settings.at("wait").is_default());
 }
 
 TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {

@@ -63,7 +63,7 @@ std::vector<OptionSpec> OptionsOfKind(OptionKind kind) {
   std::vector<OptionSpec> out;
   for (const OptionSpec& option : Options()) {
     // --config would be read, as a file.
-    if (option.kind == kind && !IsRefused(option) && std::string_view(option.name) != "config") {
+    if (option.kind == kind && !IsRefused(option) && option.name != "config") {
       out.push_back(option);
     }
   }
@@ -91,12 +91,14 @@ TEST(Settings, HaveTheDefaultsOfTheReferenceTool) {
       {"restore-format", "true"},
   };
   for (const auto& [name, value] : expected) EXPECT_EQ(settings.Text(name), value) << name;
-  for (const auto& [name, setting] : settings.values) EXPECT_TRUE(setting.is_default) << name;
+  for (const OptionSpec& option : Options()) {
+    EXPECT_TRUE(settings.Get(option.name).is_default()) << option.name;
+  }
 }
 
 TEST(Settings, EveryTextFlagTakesAllItsForms) {
   for (const OptionSpec& option : OptionsOfKind(OptionKind::kText)) {
-    const std::string flag = std::string("--") + option.name;
+    const std::string flag = FlagOf(option);
     std::vector<std::vector<std::string>> forms = {{flag, "12"}, {flag + "=12"}};
     std::vector<std::vector<std::string>> empty = {{flag, ""}, {flag + "="}};
     if (option.letter != 0) {
@@ -109,10 +111,10 @@ TEST(Settings, EveryTextFlagTakesAllItsForms) {
         const Settings settings = Parse(form);
         EXPECT_EQ(settings.Text(option.name), value) << testing::PrintToString(form);
         EXPECT_EQ(settings.Get(option.name).origin, flag);
-        EXPECT_FALSE(settings.Get(option.name).is_default);
+        EXPECT_FALSE(settings.Get(option.name).is_default());
         // No other setting is touched: `-x` once swallowed `-b`.
         const auto given = std::ranges::count_if(
-            settings.values, [](const auto& entry) { return !entry.second.is_default; });
+            settings.values, [](const Setting& setting) { return !setting.is_default(); });
         EXPECT_EQ(given, 1) << testing::PrintToString(form);
       }
     };
@@ -123,7 +125,7 @@ TEST(Settings, EveryTextFlagTakesAllItsForms) {
 
 TEST(Settings, EveryBooleanFlagTakesAllItsForms) {
   for (const OptionSpec& option : OptionsOfKind(OptionKind::kBool)) {
-    const std::string flag = std::string("--") + option.name;
+    const std::string flag = FlagOf(option);
     EXPECT_TRUE(Parse({flag}).Bool(option.name)) << flag;
     for (const char* yes : {"1", "t", "T", "true", "TRUE", "True"}) {
       EXPECT_TRUE(Parse({flag + "=" + yes}).Bool(option.name)) << flag << yes;
@@ -144,7 +146,7 @@ TEST(Settings, EveryBooleanFlagTakesAllItsForms) {
 TEST(Settings, BooleanLettersStandTogether) {
   const Settings both = Parse({"-nf"});
   EXPECT_TRUE(both.Bool("dry-run"));
-  EXPECT_FALSE(both.Get("restore-format").is_default);
+  EXPECT_FALSE(both.Get("restore-format").is_default());
   const Settings with_text = Parse({"-nfp", "16001"});
   EXPECT_TRUE(with_text.Bool("dry-run"));
   EXPECT_EQ(with_text.Text("envoy-port"), "16001");
@@ -184,8 +186,10 @@ TEST(Settings, TheLastOfRepeatedFlagsCountsAndThatIsSaid) {
 TEST(Settings, EveryFlagHasItsVariables) {
   for (const OptionKind kind : {OptionKind::kText, OptionKind::kBool}) {
     for (const OptionSpec& option : OptionsOfKind(kind)) {
-      std::vector<std::string> names = {VariableOf(option)};
-      names.insert(names.end(), option.other_variables.begin(), option.other_variables.end());
+      std::vector<std::string> names = {option.variable.data()};
+      for (const char* const other : option.other_variables) {
+        if (other != nullptr) names.emplace_back(other);
+      }
       for (const std::string& name : names) {
         const Settings settings = Parse({}, {{name, "1"}});
         EXPECT_EQ(settings.Text(option.name), "1") << name;
@@ -221,18 +225,20 @@ TEST(Settings, VariablesHaveTheNamesThatManifestsUse) {
   }
   const OptionSpec* config = FindOption("config");
   ASSERT_NE(config, nullptr);
-  EXPECT_EQ(VariableOf(*config), "SLUICE_CONFIG");
+  EXPECT_STREQ(config->variable.data(), "SLUICE_CONFIG");
 }
 
 // Names such as WAIT or CONFIG may be anybody's.
 TEST(Settings, OurOwnFlagsDoNotReadEverybodysVariables) {
   const Settings settings =
       Parse({}, {{"WAIT", "1"}, {"IPV6", "off"}, {"LOG_FORMAT", "x"}, {"CONFIG", "/nonexistent"}});
-  for (const auto& [name, setting] : settings.values) EXPECT_TRUE(setting.is_default) << name;
+  for (const OptionSpec& option : Options()) {
+    EXPECT_TRUE(settings.Get(option.name).is_default()) << option.name;
+  }
 }
 
 TEST(Settings, AnEmptyVariableIsNotSet) {
-  EXPECT_TRUE(Parse({}, {{"ENVOY_PORT", ""}}).Get("envoy-port").is_default);
+  EXPECT_TRUE(Parse({}, {{"ENVOY_PORT", ""}}).Get("envoy-port").is_default());
 }
 
 TEST(Settings, TheNamesOwnVariableWinsOverItsAlternates) {
@@ -264,11 +270,11 @@ TEST(Settings, RefusesWhatItDoesNotKnow) {
 TEST(Settings, RefusedFlagsSayWhyUnlessTheyAreOff) {
   for (const OptionSpec& option : Options()) {
     if (!IsRefused(option)) continue;
-    const std::string flag = std::string("--") + option.name;
+    const std::string flag = FlagOf(option);
     EXPECT_EQ(Refusal({flag}), "cannot do what " + flag + " asks for: " + option.refused);
-    EXPECT_EQ(
-        Refusal({}, {{VariableOf(option), "true"}}),
-        "cannot do what " + VariableOf(option) + " in the environment asks for: " + option.refused);
+    const std::string variable = option.variable.data();
+    EXPECT_EQ(Refusal({}, {{variable, "true"}}),
+              "cannot do what " + variable + " in the environment asks for: " + option.refused);
     EXPECT_EQ(Refusal({flag + "=false"}), "accepted");
   }
 }
@@ -287,7 +293,7 @@ TEST(Settings, CommandsStandAnywhere) {
 TEST(Settings, HelpNamesEveryFlag) {
   const std::string help = HelpText();
   for (const OptionSpec& option : Options()) {
-    EXPECT_THAT(help, HasSubstr(std::string("--") + option.name));
+    EXPECT_THAT(help, HasSubstr(FlagOf(option)));
   }
   EXPECT_THAT(help, HasSubstr("Exit codes: 0 done"));
 }
@@ -306,9 +312,11 @@ TEST(Settings, DescriptionTellsWhereEachValueComesFrom) {
 TEST(OptionTable, NamesAndLettersAndVariablesAreThereOnce) {
   std::map<std::string, int> seen;
   for (const OptionSpec& option : Options()) {
-    ++seen[option.name];
-    ++seen["variable " + VariableOf(option)];
-    for (const char* other : option.other_variables) ++seen[std::string("variable ") + other];
+    ++seen[std::string(option.name)];
+    ++seen[std::string("variable ") + option.variable.data()];
+    for (const char* const other : option.other_variables) {
+      if (other != nullptr) ++seen[std::string("variable ") + other];
+    }
     if (option.letter != 0) ++seen[std::string("-") + option.letter];
   }
   for (const auto& [name, count] : seen) EXPECT_EQ(count, 1) << name;

@@ -11,6 +11,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -19,8 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kNamespacePath = "/proc/thread-self/ns/net";
-constexpr const char* kXtablesLock = "/run/xtables.lock";  // iptables' XT_LOCK_NAME
+constexpr const char* kNamespacePath = "/proc/thread-self/ns/net";  // its name in messages
+constexpr const char* kXtablesLock = "/run/xtables.lock";           // iptables' XT_LOCK_NAME
 
 // How often a held lock is tried again. A commit takes about a millisecond.
 constexpr std::chrono::milliseconds kRetry{2};
@@ -76,14 +77,15 @@ void Acquire(int file, const std::string& path, Clock::time_point deadline,
 
 }  // namespace
 
-Lock::Lock(std::chrono::milliseconds wait) {
+void Lock::Held::reset(int network) {
+  if (network_ >= 0) flock(network_, LOCK_UN);
+  network_ = network;
+}
+
+Lock::Lock(int network, std::chrono::milliseconds wait) {
   const auto deadline = Clock::now() + wait;
-  namespace_.reset(open(kNamespacePath, O_RDONLY | O_CLOEXEC));
-  if (!namespace_) {
-    throw SystemError(errno, "lock the network namespace's rules", kNamespacePath,
-                      "mount /proc in this container");
-  }
-  Acquire(namespace_.get(), kNamespacePath, deadline, wait);
+  Acquire(network, kNamespacePath, deadline, wait);
+  network_.reset(network);
 
   // Only where it exists: no legacy tool has run in a file system without it, and it is not ours to
   // make. Nor is it ours to insist: it may belong to another user.
@@ -93,9 +95,9 @@ Lock::Lock(std::chrono::milliseconds wait) {
   if (xtables_) Acquire(xtables_.get(), path, deadline, wait);
 }
 
-std::optional<Lock> Lock::Try() {
+std::optional<Lock> Lock::Try(int network) {
   try {
-    return Lock(std::chrono::milliseconds(0));
+    return std::optional<Lock>(std::in_place, network, std::chrono::milliseconds(0));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kLocked) throw;
     return {};

@@ -32,17 +32,17 @@ namespace {
 
 bool TransactionResult::changed() const { return std::ranges::any_of(steps, &StepResult::changed); }
 
-TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps,
+TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, int network,
                                  std::chrono::milliseconds lock_wait) {
   TransactionResult result;
-  std::optional<Lock> lock = Lock::Try();
+  std::optional<Lock> lock = Lock::Try(network);
   if (!lock) {
     const auto differs = [](const std::unique_ptr<Step>& step) { return step->Differs(); };
     if (std::ranges::none_of(steps, differs)) {
       for (const auto& step : steps) result.steps.push_back({step->Name(), false, step->Summary()});
       return result;
     }
-    lock.emplace(lock_wait);
+    lock.emplace(network, lock_wait);
     for (const auto& step : steps) step->Forget();
   }
   std::vector<Step*> applied;

@@ -53,14 +53,15 @@ struct TransactionResult {
   bool changed() const;
 };
 
-// Brings about all of `steps`, in their order, or none.
+// Brings about all of `steps`, in their order, or none. `network` is a descriptor of the network
+// namespace that they are about, whose lock is taken.
 //
 // Looks under the lock, and applies what differs; where nothing differs nothing is written. When
 // somebody else holds the lock it looks without, because what is in place needs no waiting for, and
 // waits up to `lock_wait` only to change something; then it looks again, because whoever held the
 // lock may have done the work. When a step fails the ones before it are undone, last first, and its
 // Error goes on; when one of them cannot be undone the Error says so.
-TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps,
+TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, int network,
                                  std::chrono::milliseconds lock_wait);
 
 }  // namespace sluice::iptables

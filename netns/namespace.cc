@@ -150,8 +150,9 @@ Namespace Namespace::Open(std::string_view text) {
   return {std::move(target), std::move(fd)};
 }
 
-Namespace Namespace::Current() {
-  UniqueFd fd = OpenOrThrow(kOwnNetwork, "the thread's own");
+Namespace Namespace::Current() { return Take(OpenOrThrow(kOwnNetwork, "the thread's own")); }
+
+Namespace Namespace::Take(UniqueFd fd) {
   std::string name = IdentityOf(fd.get(), "the thread's own").ToString();
   return {std::move(name), std::move(fd)};
 }

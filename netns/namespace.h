@@ -38,6 +38,9 @@ class Namespace {
   // The one that the calling thread is in.
   static Namespace Current();
 
+  // The one that `fd` is a descriptor of, which it owns from now on.
+  static Namespace Take(UniqueFd fd);
+
   // A new one that has no name: it goes when the last descriptor, process and socket in it are
   // gone. The calling thread stays where it is. lo is down. Needs CAP_SYS_ADMIN.
   static Namespace CreateAnonymous();

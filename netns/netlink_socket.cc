@@ -85,9 +85,8 @@ NetlinkSocket::NetlinkSocket() : socket_(nl_socket_alloc()) {
   // Both only improve what we get: a sentence with each refusal (since Linux 4.12), and listings
   // that the kernel filters (since 4.20). An older kernel refuses the option and works without.
   const int on = 1;
-  const int fd = nl_socket_get_fd(socket_.get());
-  static_cast<void>(setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)));
-  static_cast<void>(setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)));
+  static_cast<void>(setsockopt(fd(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)));
+  static_cast<void>(setsockopt(fd(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)));
 }
 
 int NetlinkSocket::Receive(Messages& answer) {
@@ -142,8 +141,11 @@ NetlinkSocket::Messages NetlinkSocket::List(nl_msg* request, const std::string& 
 }
 
 NlPtr<nl_msg> NewListing(int type, const void* header, std::size_t length) {
-  NlPtr<nl_msg> out = Own(nlmsg_alloc_simple(type, NLM_F_DUMP));
-  if (nlmsg_append(out.get(), const_cast<void*>(header), length, NLMSG_ALIGNTO) < 0) {
+  // A page would be the default, which is cleared first; a listing may add an attribute or two.
+  constexpr std::size_t kAttributes = 64;
+  NlPtr<nl_msg> out = Own(nlmsg_alloc_size(NLMSG_SPACE(length) + kAttributes));
+  if (nlmsg_put(out.get(), NL_AUTO_PORT, NL_AUTO_SEQ, type, 0, NLM_F_DUMP) == nullptr ||
+      nlmsg_append(out.get(), const_cast<void*>(header), length, NLMSG_ALIGNTO) < 0) {
     throw std::bad_alloc();
   }
   return out;

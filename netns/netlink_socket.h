@@ -53,6 +53,8 @@ class NetlinkSocket {
   // way. Every failure throws, but a refusal with `empty_errno` is an empty list.
   Messages List(nl_msg* request, const std::string& doing, int empty_errno = 0);
 
+  int fd() const { return nl_socket_get_fd(socket_.get()); }
+
   Error Refusal(std::string doing, std::string target) const {
     return NetlinkError(0, answer_, std::move(doing), std::move(target));
   }

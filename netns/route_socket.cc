@@ -1,17 +1,19 @@
 #include "netns/route_socket.h"
 
-#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <map>
 #include <utility>
 
 #include <netlink/route/link/veth.h>
 
 #include "base/error.h"
+#include "base/unique_fd.h"
 #include "netns/netlink_socket.h"
 #include "netns/route_codec.h"
 
@@ -35,7 +37,8 @@ class RouteSocket::Impl : public NetlinkSocket {
   std::optional<Link> FindLink(std::string_view name);
   // Throws when there is none.
   int IndexOf(std::string_view name, const std::string& doing);
-  std::map<int, std::string> Names();
+  // Empty when there is none of that index (any more).
+  std::string NameOf(int index);
 };
 
 std::vector<Link> RouteSocket::Impl::Links() {
@@ -74,10 +77,13 @@ int RouteSocket::Impl::IndexOf(std::string_view name, const std::string& doing) 
                                    .help = ""});
 }
 
-std::map<int, std::string> RouteSocket::Impl::Names() {
-  std::map<int, std::string> out;
-  for (Link& link : Links()) out.emplace(link.index, std::move(link.name));
-  return out;
+// Any socket answers for the devices of its namespace (netdevice(7)). A listing of all devices, for
+// the two or three names that a pod has, costs more than everything else about its addresses.
+std::string RouteSocket::Impl::NameOf(int index) {
+  ifreq request = {};
+  request.ifr_ifindex = index;
+  if (ioctl(fd(), SIOCGIFNAME, &request) != 0) return "";
+  return request.ifr_name;
 }
 
 RouteSocket::RouteSocket() : impl_(std::make_unique<Impl>()) {}
@@ -90,6 +96,12 @@ RouteSocket::RouteSocket(const Namespace& where) {
 RouteSocket::RouteSocket(RouteSocket&&) noexcept = default;
 RouteSocket& RouteSocket::operator=(RouteSocket&&) noexcept = default;
 RouteSocket::~RouteSocket() = default;
+
+std::optional<Namespace> RouteSocket::Where() const {
+  UniqueFd fd(ioctl(impl_->fd(), SIOCGSKNS));  // is close-on-exec
+  if (!fd) return std::nullopt;
+  return Namespace::Take(std::move(fd));
+}
 
 std::vector<Link> RouteSocket::Links() { return impl_->Links(); }
 
@@ -201,14 +213,7 @@ std::vector<AddressEntry> RouteSocket::Addresses(std::optional<Family> family) {
   for (const auto& message : impl_->List(request.get(), "list the addresses")) {
     out.push_back(DecodeAddress(Parse<rtnl_addr>(message.get()).get()));
   }
-  if (out.empty()) return out;
-  const auto names = impl_->Names();
-  for (AddressEntry& entry : out) {
-    // A link that went between the two listings has no name any more.
-    if (const auto found = names.find(entry.link_index); found != names.end()) {
-      entry.link = found->second;
-    }
-  }
+  for (AddressEntry& entry : out) entry.link = impl_->NameOf(entry.link_index);
   return out;
 }
 
@@ -237,12 +242,7 @@ std::vector<Route> RouteSocket::Routes(Family family, std::uint32_t table) {
   // ENOENT: the table was never used (net/ipv4/fib_frontend.c, inet_dump_fib).
   const auto messages = impl_->List(request.get(), "list the routes", ENOENT);
   std::vector<Route> out;
-  if (messages.empty()) return out;
-  const auto names = impl_->Names();
-  const auto name_of = [&names](int index) {
-    const auto found = names.find(index);
-    return found == names.end() ? std::string() : found->second;
-  };
+  const auto name_of = [this](int index) { return impl_->NameOf(index); };
   for (const auto& message : messages) {
     const NlPtr<rtnl_route> route = Parse<rtnl_route>(message.get());
     // A kernel that does not filter sends every table.

@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "cmd/sluice-init/host.h"
@@ -26,37 +27,50 @@ using Clock = std::chrono::steady_clock;
 
 void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-void DryRun(InitConfig& config, Report& report) {
-  report.action = "dry run";
+// Where a run takes place.
+struct Site {
   netns::RouteSocket socket;
-  FillFromHost(config, socket);
+  netns::Namespace here;
+};
+
+Site EnterSite(const InitConfig& config) {
+  if (!config.network_namespace.empty()) {
+    netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
+  }
+  netns::RouteSocket socket;
+  auto here = socket.Where();
+  if (!here) here = netns::Namespace::Current();
+  return {std::move(socket), *std::move(here)};
+}
+
+void DryRun(InitConfig& config, Site& site, Report& report) {
+  report.action = "dry run";
+  FillFromHost(config, site.socket);
   Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
 }
 
-void Apply(InitConfig& config, Report& report) {
+void Apply(InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
-  netns::RouteSocket socket;
-  if (!config.cleanup_only) FillFromHost(config, socket);
-  PlanContext context{.socket = socket};
+  if (!config.cleanup_only) FillFromHost(config, site.socket);
+  PlanContext context{.socket = site.socket};
   auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
   // As a step of the transaction its failure is one of the transaction's.
   const bool as_step = validate && config.rollback_on_failed_validation;
   if (as_step) {
-    steps.push_back(std::make_unique<ValidationStep>(config, socket, report.checks));
+    steps.push_back(std::make_unique<ValidationStep>(config, site.socket, report.checks));
   }
-  report.steps = iptables::RunTransaction(steps, config.lock_wait).steps;
+  report.steps = iptables::RunTransaction(steps, site.here.fd(), config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
-  if (validate && !as_step) Validate(config, socket, report.checks);
+  if (validate && !as_step) Validate(config, site.here, site.socket, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
-void Verify(InitConfig& config, Report& report) {
+void Verify(InitConfig& config, Site& site, Report& report) {
   report.action = "verify";
-  netns::RouteSocket socket;
-  FillFromHost(config, socket);
-  Validate(config, socket, report.checks);
+  FillFromHost(config, site.socket);
+  Validate(config, site.here, site.socket, report.checks);
 }
 
 void Show(const InitConfig& config, Report& report) {
@@ -64,25 +78,22 @@ void Show(const InitConfig& config, Report& report) {
   Write(config.json_output ? ShowJson() : ShowText());
 }
 
-void Diff(InitConfig& config, Report& report) {
+void Diff(InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
-  netns::RouteSocket socket;
-  if (!config.cleanup_only) FillFromHost(config, socket);
-  const Drift drift = FindDrift(config, socket);
+  if (!config.cleanup_only) FillFromHost(config, site.socket);
+  const Drift drift = FindDrift(config, site.socket);
   Write(drift.text);
   report.drift = drift.any();
 }
 
 void Execute(Command command, InitConfig& config, Report& report) {
-  if (!config.network_namespace.empty()) {
-    netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
-  }
-  report.network_namespace = netns::Namespace::Current().Identity().ToString();
+  Site site = EnterSite(config);
+  report.network_namespace = site.here.name();
   if (command == Command::kShow) return Show(config, report);
-  if (command == Command::kDiff) return Diff(config, report);
-  if (command == Command::kVerify) return Verify(config, report);
-  if (config.dry_run) return DryRun(config, report);
-  Apply(config, report);
+  if (command == Command::kDiff) return Diff(config, site, report);
+  if (command == Command::kVerify) return Verify(config, site, report);
+  if (config.dry_run) return DryRun(config, site, report);
+  Apply(config, site, report);
 }
 
 }  // namespace

@@ -184,10 +184,11 @@ void ValidationStep::Apply() {
                                     .help = "see `sluice-init diff` and `sluice-init show`"});
 }
 
-void Validate(const InitConfig& config, netns::RouteSocket& socket, std::vector<Check>& checks) {
+void Validate(const InitConfig& config, const netns::Namespace& here, netns::RouteSocket& socket,
+              std::vector<Check>& checks) {
   std::vector<std::unique_ptr<iptables::Step>> steps;
   steps.push_back(std::make_unique<ValidationStep>(config, socket, checks));
-  iptables::RunTransaction(steps, config.lock_wait);
+  iptables::RunTransaction(steps, here.fd(), config.lock_wait);
 }
 
 }  // namespace sluice::init

@@ -156,7 +156,7 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
                      std::make_unique<Failing>());
         try {
-          iptables::RunTransaction(steps, std::chrono::seconds(10));
+          iptables::RunTransaction(steps, pod().fd(), std::chrono::seconds(10));
           ADD_FAILURE() << "no error";
         } catch (const Error& error) {
           EXPECT_STREQ(error.what(), "cannot go on: the test says so");

@@ -83,6 +83,16 @@ class RouteSocketTest : public testing::Test {
 
 // --- links ---
 
+TEST_F(RouteSocketTest, KnowsTheNamespaceThatItSpeaksFor) {
+  const auto where = routes_->Where();
+  ASSERT_TRUE(where);
+  EXPECT_EQ(where->Identity(), one_->Identity());
+  EXPECT_EQ(where->name(), one_->Identity().ToString());
+  const bool told = CallIn(*one_, testing_support::kApplication,
+                           [] { return RouteSocket().Where().has_value(); });
+  EXPECT_FALSE(told) << "without CAP_NET_ADMIN";
+}
+
 TEST_F(RouteSocketTest, VethHasItsEndsWhereTheyWereAskedFor) {
   RouteSocket other(*other_);
   // Made from a third place: the socket's namespace need not be one of the two.

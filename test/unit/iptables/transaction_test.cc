@@ -1,11 +1,14 @@
 #include "iptables/transaction.h"
 
+#include <fcntl.h>
+
 #include <cstdlib>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/unique_fd.h"
 
 namespace sluice::iptables {
 namespace {
@@ -68,7 +71,8 @@ class Transaction : public testing::Test {
       steps.push_back(std::make_unique<FakeStep>(
           std::string(1, static_cast<char>('a' + steps.size())), script, log_));
     }
-    return RunTransaction(steps, std::chrono::seconds(10));
+    const UniqueFd network(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    return RunTransaction(steps, network.get(), std::chrono::seconds(10));
   }
 
   // Runs what must fail, and returns how.

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include <boost/json.hpp>
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 namespace sluice::init {
 namespace {
@@ -16,34 +18,45 @@ double Milliseconds(std::chrono::microseconds duration) {
   return static_cast<double>(duration.count()) / 1000;
 }
 
-// One line. spdlog's logger, made for a program that lives longer, costs as much as a commit.
-template <typename... Values>
-void Line(const char* level, fmt::format_string<Values...> format, Values&&... values) {
-  fmt::print(stderr, "sluice-init: {}: {}\n", level,
-             fmt::format(format, std::forward<Values>(values)...));
-}
+// Lines of text, collected so that they are written at once. spdlog's logger, made for a program
+// that lives longer, costs as much as a commit.
+class Lines {
+ public:
+  template <typename... Values>
+  void Add(const char* level, fmt::format_string<Values...> format, Values&&... values) {
+    const auto end = std::back_inserter(text_);
+    fmt::format_to(end, "sluice-init: {}: ", level);
+    fmt::format_to(end, format, std::forward<Values>(values)...);
+    text_.push_back('\n');
+  }
+  std::string_view text() const { return {text_.data(), text_.size()}; }
 
-void PrintText(const Report& report) {
-  for (const std::string& warning : report.warnings) Line("warning", "{}", warning);
+ private:
+  fmt::memory_buffer text_;
+};
+
+void AddText(const Report& report, Lines& lines) {
+  for (const std::string& warning : report.warnings) lines.Add("warning", "{}", warning);
   for (const Check& check : report.checks) {
-    Line(check.status == CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
-         Name(check.family), check.path, Name(check.status), check.detail);
+    lines.Add(check.status == CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
+              Name(check.family), check.path, Name(check.status), check.detail);
   }
   if (report.error) {
-    Line("error", "{} (exit code {})", report.error->what(), report.exit_code());
+    lines.Add("error", "{} (exit code {})", report.error->what(), report.exit_code());
     return;
   }
   for (const iptables::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
     if (step.summary == "nothing of ours") {
-      Line("info", "{}: removed", step.name);
+      lines.Add("info", "{}: removed", step.name);
     } else {
-      Line("info", "{}: {}: {}", step.name, step.changed ? "written" : "in place", step.summary);
+      lines.Add("info", "{}: {}: {}", step.name, step.changed ? "written" : "in place",
+                step.summary);
     }
   }
-  Line("info", "{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
-       report.Outcome(), Milliseconds(report.duration));
+  lines.Add("info", "{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
+            report.Outcome(), Milliseconds(report.duration));
 }
 
 }  // namespace
@@ -91,7 +104,9 @@ std::string ToJson(const Report& report) {
 
 void Print(const Report& report, LogFormat format) {
   if (format == LogFormat::kText) {
-    PrintText(report);
+    Lines lines;
+    AddText(report, lines);
+    std::fwrite(lines.text().data(), 1, lines.text().size(), stderr);
   } else {
     std::fprintf(stderr, "%s\n", ToJson(report).c_str());
   }

@@ -30,15 +30,27 @@ class Cost:
         """Times beyond those of `other`. Memory is not additive, so it stays."""
         return Cost(self.wall_us - other.wall_us, self.cpu_us - other.cpu_us, self.peak_kib)
 
+    def then(self, other):
+        """One run after the other."""
+        return Cost(self.wall_us + other.wall_us, self.cpu_us + other.cpu_us,
+                    max(self.peak_kib, other.peak_kib))
+
+
+def installed(name, directory):
+    """The path of a copy of one of our programs as a package installs it: stripped, and written in one
+    go. What the linker wrote is spread over more pages of the page cache, and each costs time."""
+    path = pathlib.Path(directory) / name
+    subprocess.run(["install", "--strip", BIN / name, path], check=True)
+    return path
+
 
 # A program that does nothing: what starting and ending any process costs here.
 EMPTY = Program("an empty process", ("/bin/true",))
 
 
-def measure(program, ipv6=False, timeout_s=60):
+def measure(program, timeout_s=60):
     """One run in a new namespace. Raises when the program fails: half a job costs half."""
-    flags = ["--ipv6"] if ipv6 else []
-    done = subprocess.run([BIN / "sluice-measure", *flags, *program.argv], input=program.input,
+    done = subprocess.run([BIN / "sluice-measure", *program.argv], input=program.input,
                           capture_output=True, timeout=timeout_s)
     said = done.stderr.decode(errors="replace")
     if done.returncode != 0:
@@ -49,14 +61,14 @@ def measure(program, ipv6=False, timeout_s=60):
     return Cost(**cost)
 
 
-def alternate(programs, rounds, ipv6=False):
+def alternate(programs, rounds):
     """{name: medians}. One run of each program per round, so that whatever else the machine does
     falls on all of them; the order turns from round to round. The first round only warms up."""
     costs = {program.name: [] for program in programs}
     for number in range(rounds + 1):
         shift = number % len(programs)
         for program in [*programs[shift:], *programs[:shift]]:
-            cost = measure(program, ipv6)
+            cost = measure(program)
             if number > 0:
                 costs[program.name].append(cost)
     return {name: medians(list_of) for name, list_of in costs.items()}

@@ -1,9 +1,9 @@
 // sluice-measure: runs one program in a new network namespace and prints what it cost.
 //
-//   sluice-measure [--ipv6] PROGRAM [ARGUMENT]... <INPUT
+//   sluice-measure PROGRAM [ARGUMENT]... <INPUT
 //
-// The namespace has lo up, and with --ipv6 a unique-local address there. The program inherits
-// standard input; what it prints goes to standard error. One line of JSON on standard output:
+// The namespace has lo up. The program inherits standard input; what it prints goes to standard
+// error. One line of JSON on standard output:
 //   {"status": 0, "wall_us": 1234.5, "cpu_us": 987.0, "peak_kib": 3456}
 //
 // A program of its own, linked statically and without iostreams, because the kernel counts a
@@ -12,7 +12,6 @@
 
 #include <arpa/inet.h>
 #include <linux/if.h>
-#include <linux/ipv6.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -51,29 +50,16 @@ void SetLoopbackUp() {
   close(fd);
 }
 
-void AddUniqueLocalAddress() {
-  in6_ifreq request = {};
-  request.ifr6_ifindex = 1;  // lo is the first device of every namespace
-  request.ifr6_prefixlen = 128;
-  inet_pton(AF_INET6, "fd00:2::2", &request.ifr6_addr);
-  const int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request) != 0) Fail("add an IPv6 address");
-  close(fd);
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int, char** argv) {
   char** program = argv + 1;
-  const bool ipv6 = argc > 1 && std::strcmp(argv[1], "--ipv6") == 0;
-  if (ipv6) ++program;
   if (*program == nullptr) {
-    std::fputs("usage: sluice-measure [--ipv6] PROGRAM [ARGUMENT]...\n", stderr);
+    std::fputs("usage: sluice-measure PROGRAM [ARGUMENT]...\n", stderr);
     return 2;
   }
   if (unshare(CLONE_NEWNET) != 0) Fail("make a network namespace");
   SetLoopbackUp();
-  if (ipv6) AddUniqueLocalAddress();
 
   timespec started;
   timespec ended;

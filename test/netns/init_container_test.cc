@@ -21,6 +21,7 @@
 namespace sluice::testing_support {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -230,6 +231,31 @@ TEST_F(InitContainer, EnvironmentAloneIsEnough) {
   const auto flags = RunCase(pod(), FindCase("seed-dual-stack"));
   EXPECT_EQ(flags.exit_status, 0);
   EXPECT_THAT(flags.err, HasSubstr("nothing written"));
+}
+
+// What is left of DNS capture on a kernel without the raw table: everything but conntrack zones.
+TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
+  const CaptureCase& dns = FindCase("dns-all-v6");
+  const PodNetwork elsewhere;
+  ASSERT_EQ(RunCase(elsewhere.pod(), dns).exit_status, 0);
+  Snapshot wanted = TakeSnapshot(elsewhere.pod());
+  ASSERT_EQ(wanted.tables.erase("v4 raw") + wanted.tables.erase("v6 raw"), 2U);
+
+  Command command = CaseCommand(dns);
+  command.environment.push_back("LD_PRELOAD=" + ProgramPath("libsluice_without_raw.so"));
+  for (const char* const outcome : {"]: done (", "nothing written"}) {
+    const auto result = RunCommand(pod(), command);
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    for (const char* const family : {"IPv4", "IPv6"}) {
+      EXPECT_THAT(result.err, ContainsRegex(std::string("warning: .*raw table \\(") + family +
+                                            ".*without conntrack zones of its own"));
+    }
+    EXPECT_THAT(result.err, HasSubstr(outcome));
+    EXPECT_EQ(TakeSnapshot(pod()), wanted);
+  }
+  command.argv = InitCommand({"--cleanup-only"}).argv;
+  EXPECT_EQ(RunCommand(pod(), command).exit_status, 0);
+  EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
 // --force-apply writes what is in place already; --reconcile and --cni-mode are taken.

@@ -41,11 +41,11 @@ class Encoder {
     if (*rule_.protocol == Protocol::kTcp) {
       xt_tcp info{};
       PackPorts(match, info, XT_TCP_INV_SRCPT, XT_TCP_INV_DSTPT);
-      AppendMatch(xt::kTcp, info);
+      Append<xt_entry_match>(xt::kTcp, info);
     } else {
       xt_udp info{};
       PackPorts(match, info, XT_UDP_INV_SRCPT, XT_UDP_INV_DSTPT);
-      AppendMatch(xt::kUdp, info);
+      Append<xt_entry_match>(xt::kUdp, info);
     }
   }
 
@@ -61,7 +61,7 @@ class Encoder {
     };
     pack(match.uid, XT_OWNER_UID, info.uid_min, info.uid_max);
     pack(match.gid, XT_OWNER_GID, info.gid_min, info.gid_max);
-    AppendMatch(xt::kOwner, info);
+    Append<xt_entry_match>(xt::kOwner, info);
   }
 
   // -m conntrack --ctstate RELATED,ESTABLISHED
@@ -73,19 +73,21 @@ class Encoder {
     if (match.established) states |= xt::kStateEstablished;
     if (match.related) states |= xt::kStateRelated;
     info.state_mask = static_cast<__u16>(states);
-    AppendMatch(xt::kConntrack, info);
+    Append<xt_entry_match>(xt::kConntrack, info);
   }
 
   // -m mark --mark 0x539/0x7ff
   void operator()(const MarkMatch& match) {
     const Mark& mark = match.mark.value;
-    AppendMatch(xt::kMarkMatch, xt_mark_mtinfo1{mark.value, mark.mask, match.mark.negated});
+    Append<xt_entry_match>(xt::kMarkMatch,
+                           xt_mark_mtinfo1{mark.value, mark.mask, match.mark.negated});
   }
 
   // -m connmark --mark 0x539/0x7ff
   void operator()(const ConnmarkMatch& match) {
     const Mark& mark = match.mark.value;
-    AppendMatch(xt::kConnmarkMatch, xt_connmark_mtinfo1{mark.value, mark.mask, match.mark.negated});
+    Append<xt_entry_match>(xt::kConnmarkMatch,
+                           xt_connmark_mtinfo1{mark.value, mark.mask, match.mark.negated});
   }
 
   void operator()(const Accept&) { AppendStandard("ACCEPT"); }
@@ -105,7 +107,7 @@ class Encoder {
       info.flags = NF_NAT_RANGE_PROTO_SPECIFIED;
       info.min_proto.tcp.port = info.max_proto.tcp.port = htons(redirect.port);
     }
-    AppendTarget(xt::kRedirect, info);
+    Append<xt_entry_target>(xt::kRedirect, info);
   }
 
   // -j TPROXY --on-port 15006 --tproxy-mark 0x539/0x7ff
@@ -114,12 +116,12 @@ class Encoder {
     info.lport = htons(tproxy.port);
     info.mark_value = tproxy.mark.value;
     info.mark_mask = tproxy.mark.mask;
-    AppendTarget(xt::kTproxy, info);
+    Append<xt_entry_target>(xt::kTproxy, info);
   }
 
   // -j MARK --set-xmark 0x539/0x7ff
   void operator()(const SetMark& set) {
-    AppendTarget(xt::kMarkTarget, xt_mark_tginfo2{set.mark.value, set.mark.mask});
+    Append<xt_entry_target>(xt::kMarkTarget, xt_mark_tginfo2{set.mark.value, set.mark.mask});
   }
 
   // -j CONNMARK --save-mark --nfmask 0x7ff --ctmask 0x7ff
@@ -133,7 +135,7 @@ class Encoder {
   void operator()(const CtZone& zone) {
     xt_ct_target_info_v1 info{};
     info.zone = zone.zone;
-    AppendTarget(xt::kCt, info);
+    Append<xt_entry_target>(xt::kCt, info);
   }
 
  private:
@@ -211,30 +213,20 @@ class Encoder {
     pack(match.destination, invert_destination, info.dpts);
   }
 
+  static __u16& SizeIn(xt_entry_match& header) { return header.u.user.match_size; }
+  static __u16& SizeIn(xt_entry_target& header) { return header.u.user.target_size; }
+
+  // Header is xt_entry_match or xt_entry_target.
   template <typename Header, typename Info>
-  void AppendExtension(Header header, std::size_t header_size, const Info& info) {
+  void Append(const xt::Id& id, const Info& info) {
+    Header header{};
+    SizeIn(header) = static_cast<__u16>(xt::Aligned(sizeof(header) + sizeof(info)));
+    std::strncpy(header.u.user.name, id.name, sizeof(header.u.user.name) - 1);
+    header.u.user.revision = id.revision;
     const std::size_t offset = bytes_.size();
-    bytes_.resize(offset + xt::Aligned(header_size + sizeof(info)));
+    bytes_.resize(offset + SizeIn(header));
     std::memcpy(bytes_.data() + offset, &header, sizeof(header));
-    std::memcpy(bytes_.data() + offset + header_size, &info, sizeof(info));
-  }
-
-  template <typename Info>
-  void AppendMatch(const xt::Id& id, const Info& info) {
-    xt_entry_match header{};
-    header.u.user.match_size = static_cast<__u16>(xt::Aligned(sizeof(header) + sizeof(info)));
-    std::strncpy(header.u.user.name, id.name, sizeof(header.u.user.name) - 1);
-    header.u.user.revision = id.revision;
-    AppendExtension(header, sizeof(header), info);
-  }
-
-  template <typename Info>
-  void AppendTarget(const xt::Id& id, const Info& info) {
-    xt_entry_target header{};
-    header.u.user.target_size = static_cast<__u16>(xt::Aligned(sizeof(header) + sizeof(info)));
-    std::strncpy(header.u.user.name, id.name, sizeof(header.u.user.name) - 1);
-    header.u.user.revision = id.revision;
-    AppendExtension(header, sizeof(header), info);
+    std::memcpy(bytes_.data() + offset + sizeof(header), &info, sizeof(info));
   }
 
   void AppendStandard(const std::string& name) {
@@ -250,7 +242,7 @@ class Encoder {
   }
 
   void AppendConnmark(__u8 mode, std::uint32_t mask) {
-    AppendTarget(xt::kConnmarkTarget, xt_connmark_tginfo2{0, mask, mask, 0, 0, mode});
+    Append<xt_entry_target>(xt::kConnmarkTarget, xt_connmark_tginfo2{0, mask, mask, 0, 0, mode});
   }
 
   const Rule& rule_;

@@ -21,6 +21,7 @@
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
 #include "test/support/command.h"
+#include "test/support/error_of.h"
 #include "test/support/in_namespace.h"
 
 namespace sluice::netns {
@@ -30,19 +31,9 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 using testing_support::CallIn;
+using testing_support::ErrorOf;
 using testing_support::kRoot;
 using testing_support::MissingPrivilege;
-
-// The Error that `body` throws; a failure of the test when it throws none.
-Error ErrorOf(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no Error was thrown";
-  return {ErrorKind::kFailed, {.doing = "nothing", .target = {}, .why = "nothing", .help = {}}};
-}
 
 class NamespaceTest : public testing::Test {
  protected:

@@ -14,6 +14,7 @@
 #include "netns/cable.h"
 #include "netns/sysctl.h"
 #include "test/support/command.h"
+#include "test/support/error_of.h"
 #include "test/support/in_namespace.h"
 
 namespace sluice::netns {
@@ -25,17 +26,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing_support::CallIn;
+using testing_support::ErrorOf;
 using testing_support::MissingPrivilege;
-
-Error ErrorOf(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no Error was thrown";
-  return {ErrorKind::kFailed, {.doing = "nothing", .target = {}, .why = "nothing", .help = {}}};
-}
 
 InterfaceAddress Address(std::string_view text) { return InterfaceAddress::Parse(text); }
 

@@ -49,14 +49,18 @@ struct Forms {
   bool letter = true;
 };
 
-// The options of the table, each in the forms of its place in `all_forms`, and not at all where
-// those are none.
-po::options_description Describe(const std::vector<Forms>& all_forms) {
+struct Mentioned {
+  std::vector<Forms> options;  // in the order of Options()
+  bool ending = false;         // --help and --version, which do nothing else
+};
+
+// The options, each in its forms, and not at all where those are none.
+po::options_description Describe(const Mentioned& mentioned) {
   constexpr unsigned int kWidth = 100;
   po::options_description options("Options", kWidth, kWidth / 2);
-  for (std::size_t i = 0; i < all_forms.size(); ++i) {
+  for (std::size_t i = 0; i < mentioned.options.size(); ++i) {
     const OptionSpec& option = Options()[i];
-    const Forms forms = all_forms[i];
+    const Forms forms = mentioned.options[i];
     std::string name(forms.name ? option.name : "");
     if (forms.letter && option.letter != 0) name += std::string(",") + option.letter;
     if (name.empty()) continue;
@@ -65,7 +69,9 @@ po::options_description Describe(const std::vector<Forms>& all_forms) {
     if (option.kind == OptionKind::kBool) value->implicit_value({"true"}, "true");
     options.add_options()(name.c_str(), value, HelpOf(option).c_str());
   }
-  options.add_options()("help,h", "print this and exit")("version", "print the version and exit");
+  if (mentioned.ending) {
+    options.add_options()("help,h", "print this and exit")("version", "print the version and exit");
+  }
   return options;
 }
 
@@ -124,24 +130,28 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
   return found;
 }
 
-// The forms in which `arguments` can mean each option. Boost compares each argument with each form,
-// and makes strings of both: describing all options in both forms took half of the run time.
-std::vector<Forms> FormsIn(const std::vector<std::string>& arguments) {
-  std::vector<Forms> forms(Options().size(), Forms{.name = false, .letter = false});
+// What `arguments` can mean, and in which form. Boost compares each argument with each form, and
+// makes strings of both: describing all options in both forms took half of the run time.
+Mentioned MentionedIn(const std::vector<std::string>& arguments) {
+  Mentioned out;
+  out.options.resize(Options().size(), Forms{.name = false, .letter = false});
   std::bitset<256> letters;
   for (const std::string_view argument : arguments) {
     if (argument.starts_with("--")) {
-      const std::size_t index = IndexOfOption(argument.substr(2, argument.find('=') - 2));
-      if (index < forms.size()) forms[index].name = true;
+      const std::string_view name = argument.substr(2, argument.find('=') - 2);
+      const std::size_t index = IndexOfOption(name);
+      if (index < out.options.size()) out.options[index].name = true;
+      out.ending |= name == "help" || name == "version";
     } else if (argument.starts_with('-')) {
       for (const char letter : argument) letters.set(static_cast<unsigned char>(letter));
     }
   }
-  for (std::size_t i = 0; i < forms.size(); ++i) {
+  out.ending |= letters.test('h');
+  for (std::size_t i = 0; i < out.options.size(); ++i) {
     const auto letter = static_cast<unsigned char>(Options()[i].letter);
-    forms[i].letter = letter != 0 && letters.test(letter);
+    out.options[i].letter = letter != 0 && letters.test(letter);
   }
-  return forms;
+  return out;
 }
 
 constexpr const char* kEmptyValueHelp = "give an empty value as --flag=; see --help";
@@ -150,7 +160,7 @@ constexpr const char* kEmptyValueHelp = "give an empty value as --flag=; see --h
 using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
 
 Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
-  po::options_description all = Describe(FormsIn(arguments));
+  po::options_description all = Describe(MentionedIn(arguments));
   all.add_options()("command", po::value<std::vector<std::string>>());
   po::positional_options_description positional;
   positional.add("command", -1);
@@ -314,7 +324,7 @@ std::string HelpText() {
          "the variable of its name in upper case with underscores (SLUICE_ before those marked "
          "*).\n"
          "\n";
-  out << Describe(std::vector<Forms>(Options().size()));
+  out << Describe({.options = std::vector<Forms>(Options().size()), .ending = true});
   out << "\nOnes marked *:";
   for (const OptionSpec& option : Options()) {
     if (option.ours) out << " --" << option.name;

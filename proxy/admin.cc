@@ -16,7 +16,12 @@ HttpResponse Json(const json::value& value) {
   return {.status = 200, .content_type = "application/json", .body = json::serialize(value) + "\n"};
 }
 
-HttpResponse ConfigDump(const ProxyConfig& config) {
+HttpResponse ConfigDump(const AdminBackend& backend) {
+  const ProxyConfig& config = *backend.config;
+  json::array resolvers;
+  for (const DnsResolver& resolver : backend.dns_resolvers) {
+    resolvers.emplace_back(resolver.address.ToString());
+  }
   json::object out{
       {"outbound_port", config.outbound_port},
       {"inbound_port", config.inbound_port},
@@ -34,6 +39,7 @@ HttpResponse ConfigDump(const ProxyConfig& config) {
       {"metrics_port", config.metrics_port},
       {"admin_port", config.admin_port},
       {"dns_port", config.dns_port},
+      {"dns_resolvers", std::move(resolvers)},
   };
   return Json(out);
 }
@@ -89,7 +95,7 @@ HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend)
     return {.status = 404, .body = "there are: /config_dump /connections /drain /logging /stats\n"};
   }
   if (!get) return {.status = 405, .body = "GET only\n"};
-  if (request.path == "/config_dump") return ConfigDump(*backend.config);
+  if (request.path == "/config_dump") return ConfigDump(backend);
   if (request.path == "/connections") return Connections(backend.connections());
   return {.status = 200,
           .content_type = "text/plain; version=0.0.4; charset=utf-8",

@@ -232,6 +232,22 @@ CommandResult RunCommand(const netns::Namespace& where, const Command& command) 
   return Process(where, command).Wait(command.timeout);
 }
 
+Command WithResolvConf(Command command, const std::string& file) {
+  if (command.capabilities) throw std::logic_error("mounting needs more capabilities than chosen");
+  std::vector<std::string> argv = {
+      "unshare", "-m", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"", file};
+  if (command.who.uid != 0) {
+    // The change of user would forget whose child it is (PR_SET_PDEATHSIG).
+    argv.insert(argv.end(), {"setpriv", "--reuid=" + std::to_string(command.who.uid),
+                             "--regid=" + std::to_string(command.who.gid), "--clear-groups",
+                             "--pdeathsig=KILL"});
+    command.who = kRoot;
+  }
+  argv.insert(argv.end(), command.argv.begin(), command.argv.end());
+  command.argv = std::move(argv);
+  return command;
+}
+
 std::string ProgramPath(std::string_view name) {
   const char* const directory = std::getenv("SLUICE_BIN_DIR");
   return std::string(directory != nullptr ? directory : SLUICE_BIN_DIR) + "/" + std::string(name);

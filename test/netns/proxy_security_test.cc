@@ -105,10 +105,13 @@ TEST_F(SecurityTest, KeepsOfRootsCapabilitiesWhatTproxyNeeds) {
   EXPECT_THAT(status["CapBnd"], ElementsAre(kNone));
 }
 
-// The C library may make other system calls when there are many threads, such as counting CPUs for
-// the number of its heaps. The filter has to know them.
+// With many threads the C library makes other system calls: it counts CPUs for the number of its
+// heaps, and has three ways for that. The filter has to know the last one.
 TEST_F(SecurityTest, ManyThreadsLiveUnderTheFilter) {
-  Running({"--concurrency=24", "--access-log=off"}, kProxy);
+  proxy_ = std::make_unique<ProxyProcess>(
+      network_->pod(), WithMounts(ProxyCommand({"--concurrency=24", "--access-log=off"}),
+                                  "mount -t tmpfs none /sys; mount --bind /dev/null /proc/stat"));
+  ASSERT_TRUE(proxy_->WaitReady()) << proxy_->process().Err();
   const CommandResult init =
       RunCommand(network_->pod(), {.argv = {ProgramPath("sluice-init"), "-u", "1337", "-i", "*",
                                             "-b", "*", "-d", "15020,15090"}});

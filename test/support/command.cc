@@ -232,10 +232,9 @@ CommandResult RunCommand(const netns::Namespace& where, const Command& command) 
   return Process(where, command).Wait(command.timeout);
 }
 
-Command WithResolvConf(Command command, const std::string& file) {
+Command WithMounts(Command command, const std::string& mounts) {
   if (command.capabilities) throw std::logic_error("mounting needs more capabilities than chosen");
-  std::vector<std::string> argv = {
-      "unshare", "-m", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"", file};
+  std::vector<std::string> argv = {"unshare", "-m", "sh", "-ec", mounts + "\nexec \"$@\"", "sh"};
   if (command.who.uid != 0) {
     // The change of user would forget whose child it is (PR_SET_PDEATHSIG).
     argv.insert(argv.end(), {"setpriv", "--reuid=" + std::to_string(command.who.uid),
@@ -246,6 +245,10 @@ Command WithResolvConf(Command command, const std::string& file) {
   argv.insert(argv.end(), command.argv.begin(), command.argv.end());
   command.argv = std::move(argv);
   return command;
+}
+
+Command WithResolvConf(Command command, const std::string& file) {
+  return WithMounts(std::move(command), "mount --bind '" + file + "' /etc/resolv.conf");
 }
 
 std::string ProgramPath(std::string_view name) {

@@ -157,8 +157,30 @@ TEST(PipePool, IsBoundedAndClosesWhatIsNotEmpty) {
   EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * lent.size()));
   for (Pipe* const pipe : lent) pool.Release(*pipe, pipe != lent.front());
   EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * (lent.size() - 1)));
+  EXPECT_EQ(pool.idle(), static_cast<int>(lent.size() - 1));
+}
+
+TEST(PipePool, ClosesWhatWasNotNeededLately) {
+  const int before = OpenPipes();
+  PipePool pool;
+  Pipe* const first = pool.Acquire();
+  Pipe* const second = pool.Acquire();
+  ASSERT_TRUE(first && second);
+  pool.Trim();
+  EXPECT_EQ(pool.idle(), 0) << "both are lent";
+  pool.Release(*first, true);
+  pool.Release(*second, true);
+  pool.Trim();
+  EXPECT_EQ(pool.idle(), 2) << "both were lent until just now";
+  EXPECT_EQ(pool.Acquire(), first);
+  pool.Release(*first, true);
+  pool.Trim();
+  EXPECT_EQ(OpenPipes() - before, 2) << "of the first";
+  EXPECT_EQ(pool.idle(), 1);
   pool.Trim();
   EXPECT_EQ(OpenPipes(), before);
+  EXPECT_EQ(pool.idle(), 0);
+  EXPECT_TRUE(pool.Acquire()) << "and opens another when there is need again";
 }
 
 }  // namespace

@@ -95,6 +95,18 @@ Flow::Step Flow::EmptyPipe(Endpoint& to) {
   return Step::kMoved;
 }
 
+bool Flow::Splices(const RelayResources& resources, Tap tap) const {
+  switch (resources.splicing) {
+    case Splicing::kAuto:
+      return splicing_;
+    case Splicing::kOn:
+      return tap.look == nullptr;
+    case Splicing::kOff:
+      break;
+  }
+  return false;
+}
+
 Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   char* const buffer = resources.buffer.data();
   const ssize_t got = ::recv(from.fd, buffer, RelayResources::kBufferBytes, 0);
@@ -175,7 +187,8 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         progress = Progress::kWaiting;
         break;
       }
-      step = splicing_ ? Splice(from, to, resources, tap) : Copy(from, to, resources, tap);
+      step = Splices(resources, tap) ? Splice(from, to, resources, tap)
+                                     : Copy(from, to, resources, tap);
     }
     switch (step) {
       case Step::kMoved:

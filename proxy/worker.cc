@@ -58,6 +58,7 @@ Worker::Worker(const WorkerShared& shared, int index)
                .timers = timers_,
                .ready = {},
                .closed = {}} {
+  relay_->splicing = shared.config.splicing;
   if (!epoll_ || !wake_) throw SystemError(errno, "set up a worker thread");
   epoll_event event{};
   event.events = EPOLLIN;

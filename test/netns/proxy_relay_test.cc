@@ -227,6 +227,36 @@ TEST_P(RelayTest, ReachesAnApplicationThatListensOnLoopbackOnly) {
             (v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(acceptor.port()));
 }
 
+TEST_P(RelayTest, CopiesOrSplicesAsTold) {
+  for (const std::string splice : {"on", "off"}) {
+    StartProxies({"--splice=" + splice});
+    Acceptor acceptor(server(), GetParam());
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    std::string sent;
+    // Small ones, and then more than the thresholds of the switch.
+    for (const std::size_t size : {1, 1000, 70'000, 5'000'000}) {
+      const std::string block(size, static_cast<char>('a' + sent.size() % 26));
+      std::thread sender([&] { pair->client.Send(block); });
+      EXPECT_TRUE(pair->server.Receive(size) == block) << splice << ' ' << size;
+      sender.join();
+      pair->server.Send(block);
+      EXPECT_TRUE(pair->client.Receive(size) == block) << splice << ' ' << size;
+      sent += block;
+    }
+    pair->client.EndSending();
+    EXPECT_EQ(pair->server.WaitForEnd(), End::kFin);
+    pair->server.Close();
+    EXPECT_EQ(pair->client.WaitForEnd(), End::kFin);
+    EXPECT_EQ(client_proxy_->LogLineTo(ServerAt(acceptor.port())).at("bytes_received"),
+              sent.size());
+    EXPECT_THAT(client_proxy_->Get(15000, "/config_dump").second,
+                HasSubstr("\"splice\":\"" + splice + "\""));
+    client_proxy_.reset();
+    server_proxy_.reset();
+  }
+}
+
 int OpenPipes(pid_t pid) {
   int count = 0;
   for (const auto& each :

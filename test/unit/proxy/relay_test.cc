@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -137,6 +138,39 @@ TEST_F(FlowTest, PutsAPrefaceInFront) {
   EXPECT_EQ(Run(), Progress::kWaiting);
   EXPECT_EQ(to_.Receive(), "PROXY+data");
   EXPECT_EQ(flow_.bytes_read(), 5U);
+}
+
+TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
+  struct {
+    Splicing splicing;
+    std::size_t bytes;
+    bool looked_at;
+    bool spliced;
+  } const cases[] = {
+      {Splicing::kAuto, 5, false, false},     {Splicing::kAuto, 1 << 20, false, true},
+      {Splicing::kAuto, 1 << 20, true, true}, {Splicing::kOff, 1 << 20, false, false},
+      {Splicing::kOn, 5, false, true},        {Splicing::kOn, 5, true, false}};
+  for (const auto& each : cases) {
+    const Tap tap{.look = [](void*, std::span<const std::uint8_t>) {}};
+    RelayResources resources;
+    resources.splicing = each.splicing;
+    Link from;
+    Link to;
+    Flow flow;
+    std::string got;
+    std::string left(each.bytes, 'x');
+    while (got.size() < each.bytes) {
+      const ssize_t sent = ::send(from.peer.get(), left.data(), left.size(), 0);
+      if (sent > 0) left.resize(left.size() - static_cast<std::size_t>(sent));
+      from.endpoint.readable = true;
+      ASSERT_NE(flow.Run(from.endpoint, to.endpoint, resources, each.looked_at ? tap : Tap{}),
+                Progress::kFailed);
+      got += to.Receive();
+    }
+    EXPECT_EQ(resources.pipes.idle() > 0, each.spliced)
+        << Name(each.splicing) << ' ' << each.bytes << ' ' << each.looked_at;
+    flow.Drop(resources);
+  }
 }
 
 int OpenPipes() {

@@ -16,7 +16,12 @@ HttpResponse Json(const json::value& value) {
   return {.status = 200, .content_type = "application/json", .body = json::serialize(value) + "\n"};
 }
 
-HttpResponse ConfigDump(const ProxyConfig& config) {
+HttpResponse ConfigDump(const AdminBackend& backend) {
+  const ProxyConfig& config = *backend.config;
+  json::array resolvers;
+  for (const DnsResolver& resolver : backend.dns_resolvers) {
+    resolvers.emplace_back(resolver.address.ToString());
+  }
   json::object out{
       {"outbound_port", config.outbound_port},
       {"inbound_port", config.inbound_port},
@@ -26,6 +31,7 @@ HttpResponse ConfigDump(const ProxyConfig& config) {
       {"inbound_upstream",
        config.inbound_upstream ? json::value(config.inbound_upstream->ToString()) : json::value()},
       {"sniff", config.sniff},
+      {"splice", Name(config.splicing)},
       {"connect_timeout_ms", config.connect_timeout.count()},
       {"idle_timeout_ms", config.idle_timeout.count()},
       {"max_connections", config.max_connections},
@@ -34,6 +40,7 @@ HttpResponse ConfigDump(const ProxyConfig& config) {
       {"metrics_port", config.metrics_port},
       {"admin_port", config.admin_port},
       {"dns_port", config.dns_port},
+      {"dns_resolvers", std::move(resolvers)},
   };
   return Json(out);
 }
@@ -89,7 +96,7 @@ HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend)
     return {.status = 404, .body = "there are: /config_dump /connections /drain /logging /stats\n"};
   }
   if (!get) return {.status = 405, .body = "GET only\n"};
-  if (request.path == "/config_dump") return ConfigDump(*backend.config);
+  if (request.path == "/config_dump") return ConfigDump(backend);
   if (request.path == "/connections") return Connections(backend.connections());
   return {.status = 200,
           .content_type = "text/plain; version=0.0.4; charset=utf-8",

@@ -8,6 +8,7 @@
 
 #include "base/socket_address.h"
 #include "proxy/config.h"
+#include "proxy/dns_resolv_conf.h"
 #include "proxy/http_server.h"
 
 namespace sluice::proxy {
@@ -27,6 +28,7 @@ struct ConnectionInfo {
 // What the admin port shows and does.
 struct AdminBackend {
   const ProxyConfig* config = nullptr;
+  std::vector<DnsResolver> dns_resolvers;  // that the forwarder asks, in their order
   std::function<std::string()> metrics;
   std::function<std::vector<ConnectionInfo>()> connections;
   std::function<void()> drain;

@@ -24,6 +24,17 @@ enum class InboundMode : std::uint8_t {
   kTproxy,    // by TPROXY; the application sees the client's own address. Needs CAP_NET_ADMIN
 };
 
+// Which bytes are moved by splice(2) instead of being copied through the proxy's memory.
+enum class Splicing : std::uint8_t {
+  kAuto,  // those of a stream that keeps the buffer full: see Flow
+  kOn,    // all that nobody wants to look at
+  kOff,   // none: for measurements, and kernels whose splice is broken
+};
+// "auto", "on" or "off".
+constexpr std::string_view Name(Splicing splicing) {
+  return splicing == Splicing::kAuto ? "auto" : splicing == Splicing::kOn ? "on" : "off";
+}
+
 // What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.
 struct ProxyConfig {
   std::uint16_t outbound_port = 15001;
@@ -35,6 +46,7 @@ struct ProxyConfig {
   bool inbound_proxy_protocol = false;
   // Reads what is being spoken off the first bytes, for the access log.
   bool sniff = true;
+  Splicing splicing = Splicing::kAuto;
   // Where inbound connections go instead of to their original address; the port is kept.
   std::optional<IpAddress> inbound_upstream;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);

@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -85,11 +86,19 @@ void Check(const DnsForwarderOptions& options) {
   }
 }
 
-// A socket of `Socket`'s kind, ready to be bound.
+using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+
+// Opens `socket`, a datagram socket or an acceptor, and binds it.
 template <typename Socket>
 void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
                  const SocketAddress& address, error_code& error) {
   socket.open(protocol, error);
+  // A proxy that takes this one's place listens beside it for a while.
+  if (!error) socket.set_option(ReusePort(true), error);
+  if constexpr (std::is_same_v<Socket, tcp::acceptor>) {
+    // Connections of a process before us may be in TIME_WAIT.
+    if (!error) socket.set_option(tcp::acceptor::reuse_address(true), error);
+  }
   if (!error && !address.ip.is_v4()) socket.set_option(asio::ip::v6_only(true), error);
   if (!error) socket.non_blocking(true, error);
   if (!error) socket.bind({ToAsio(address.ip), address.port}, error);
@@ -127,9 +136,19 @@ class DnsForwarder::Impl {
 
   ~Impl() { Stop(); }
 
-  void Start() {
+  void Listen() {
     try {
       for (const SocketAddress& address : options_.listen) Listen(address);
+      is_listening_ = true;
+    } catch (...) {
+      Stop();
+      throw;
+    }
+  }
+
+  void Start() {
+    if (!is_listening_) Listen();
+    try {
       RunThread();
     } catch (...) {
       Stop();
@@ -177,11 +196,7 @@ class DnsForwarder::Impl {
     OpenAndBind(*datagrams, v4 ? udp::v4() : udp::v6(), address, error);
     ThrowIf(error, "UDP", address);
     tcp::acceptor acceptor(*context_);
-    acceptor.open(v4 ? tcp::v4() : tcp::v6(), error);
-    // Connections of the process before us may be in TIME_WAIT.
-    if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error && !v4) acceptor.set_option(asio::ip::v6_only(true), error);
-    if (!error) acceptor.bind({ToAsio(address.ip), address.port}, error);
+    OpenAndBind(acceptor, v4 ? tcp::v4() : tcp::v6(), address, error);
     if (!error) acceptor.listen(kBacklog, error);
     ThrowIf(error, "TCP", address);
     asio::co_spawn(
@@ -271,6 +286,7 @@ class DnsForwarder::Impl {
 
   DnsForwarderOptions options_;
   DnsCounters counters_;
+  bool is_listening_ = false;
   std::size_t tcp_clients_ = 0;
   DnsAnswerer answerer_;
   std::unique_ptr<asio::io_context> context_ = std::make_unique<asio::io_context>(1);
@@ -283,6 +299,8 @@ DnsForwarder::DnsForwarder(DnsForwarderOptions options) {
 }
 
 DnsForwarder::~DnsForwarder() = default;
+
+void DnsForwarder::Listen() { impl_->Listen(); }
 
 void DnsForwarder::Start() { impl_->Start(); }
 

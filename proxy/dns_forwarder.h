@@ -56,8 +56,8 @@ struct DnsStats {
 // that question is believed. Equal questions that are waiting are asked once, which also ends a
 // loop in which a query of ours should come back to us.
 //
-// Works on a thread of its own. Start, Stop and the destructor are called by one thread; stats() by
-// any.
+// Works on a thread of its own. Listen, Start, Stop and the destructor are called by one thread;
+// stats() by any.
 class DnsForwarder {
  public:
   // Throws Error when an option makes no sense; kUsage when a resolver is one of the listening
@@ -68,7 +68,12 @@ class DnsForwarder {
   DnsForwarder(const DnsForwarder&) = delete;
   DnsForwarder& operator=(const DnsForwarder&) = delete;
 
-  // Listens when it returns. Throws Error when it cannot; then nothing runs. Called once.
+  // Binds every address, shared with another forwarder of the same user (SO_REUSEPORT): one that
+  // takes this one's place. Nothing is answered before Start. Throws Error when it cannot; then
+  // nothing listens. Called once.
+  void Listen();
+  // Answers from here on; listens, when that was not done before. Throws Error; then nothing runs.
+  // Called once.
   void Start();
   // Closes everything at once; waiting clients are left without an answer. More calls do nothing.
   void Stop();

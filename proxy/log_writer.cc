@@ -50,13 +50,16 @@ LogWriter::LogWriter(const std::string& path, int workers)
   if (!file_) throw SystemError(errno, "open the access log", path);
   if (!wake_) throw SystemError(errno, "make an eventfd");
   regular_ = IsRegular(file_.get());
+}
+
+void LogWriter::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
 LogWriter::~LogWriter() {
   stop_.store(true);
   Wake();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void LogWriter::Append(int index, std::string_view line) {

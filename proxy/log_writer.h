@@ -20,12 +20,15 @@ namespace sluice::proxy {
 class LogWriter {
  public:
   // `path` is "-" for standard output; a file is made when missing and appended to. Throws
-  // sluice::Error.
+  // sluice::Error. Nothing is written before Start.
   LogWriter(const std::string& path, int workers);
   // Writes what is there, for at most a second when the reader has stopped.
   ~LogWriter();
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
+
+  // Once.
+  void Start();
 
   // Appends one whole line. Only the thread of worker `index` may call it.
   void Append(int index, std::string_view line);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include <prometheus/metric_family.h>
@@ -118,12 +119,48 @@ MetricFamily Single(std::string name, std::string help, std::uint64_t value) {
   return family;
 }
 
+MetricFamily DnsFailures(const DnsStats& dns) {
+  MetricFamily family =
+      Family("sluice_dns_failed_total", "DNS queries and connections without an answer, by reason.",
+             MetricType::Counter);
+  const std::pair<const char*, std::uint64_t> reasons[] = {
+      {"refused", dns.refused_queries},       // malformed, or not to be forwarded
+      {"over_limit", dns.over_limit},         // too many wait for an answer
+      {"no_answer", dns.upstream_failures}};  // no resolver had one
+  for (const auto& [reason, count] : reasons) {
+    family.metric.push_back(Counted(count, {{"reason", reason}}));
+  }
+  return family;
+}
+
+void AppendDns(const DnsStats& dns, std::vector<MetricFamily>& out) {
+  out.push_back(
+      Single("sluice_dns_queries_total", "Well-formed DNS queries of clients.", dns.queries));
+  out.push_back(
+      Single("sluice_dns_cache_hits_total", "Queries answered from the cache.", dns.cache_hits));
+  out.push_back(Single("sluice_dns_coalesced_total",
+                       "Queries answered with what the same one of another client brought.",
+                       dns.coalesced));
+  out.push_back(DnsFailures(dns));
+  out.push_back(Single("sluice_dns_upstream_queries_total",
+                       "Queries sent to resolvers, over UDP and TCP.", dns.upstream_queries));
+  out.push_back(Single("sluice_dns_upstream_timeouts_total",
+                       "How often a resolver did not answer in time.", dns.upstream_timeouts));
+  out.push_back(Single("sluice_dns_upstream_mismatches_total",
+                       "Responses to something else than was asked: late, or forged.",
+                       dns.upstream_mismatches));
+  out.push_back(Single("sluice_dns_upstream_tcp_retries_total",
+                       "Queries asked again over TCP, for the response was truncated.",
+                       dns.tcp_retries));
+}
+
 }  // namespace
 
-std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped) {
+std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped,
+                           const std::optional<DnsStats>& dns) {
   std::uint64_t pauses = 0;
   for (const WorkerStats& worker : stats.workers()) pauses += worker.accept_pauses.Get();
-  const std::vector<MetricFamily> families = {
+  std::vector<MetricFamily> families = {
       PerDirection(stats, "istio_tcp_connections_opened_total",
                    "Connections accepted for relaying.",
                    [](const DirectionStats& s) { return s.opened.Get(); }),
@@ -141,6 +178,7 @@ std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped)
       Single("sluice_access_log_dropped_total",
              "Access-log lines dropped because the reader was too slow.", access_log_dropped),
   };
+  if (dns) AppendDns(*dns, families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

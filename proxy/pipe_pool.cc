@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice::proxy {
 namespace {
@@ -22,8 +23,12 @@ Pipe* PipePool::Acquire() {
   // The first that is free is the one used last: its pages are the warm ones.
   const auto pipe = std::ranges::find_if(pipes_, [](const Pipe& p) { return !p.lent; });
   if (pipe == pipes_.end()) return nullptr;
-  if (!pipe->read_end && !Open(*pipe)) return nullptr;
-  pipe->lent = true;
+  if (pipe->read_end) {
+    --idle_;
+  } else if (!Open(*pipe)) {
+    return nullptr;
+  }
+  pipe->lent = pipe->used = true;
   return &*pipe;
 }
 
@@ -54,6 +59,7 @@ bool PipePool::Open(Pipe& pipe) {
 void PipePool::Release(Pipe& pipe, bool empty) {
   if (empty) {
     pipe.lent = false;
+    ++idle_;
   } else {
     pipe = Pipe{};
   }
@@ -61,7 +67,11 @@ void PipePool::Release(Pipe& pipe, bool empty) {
 
 void PipePool::Trim() {
   for (Pipe& pipe : pipes_) {
-    if (!pipe.lent) pipe = Pipe{};
+    if (pipe.lent || !pipe.read_end) continue;
+    if (!std::exchange(pipe.used, false)) {
+      pipe = Pipe{};
+      --idle_;
+    }
   }
 }
 

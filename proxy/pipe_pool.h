@@ -13,6 +13,7 @@ struct Pipe {
   UniqueFd write_end;
   std::uint32_t capacity_bytes = 0;
   bool lent = false;
+  bool used = false;  // lent since the last PipePool::Trim
 };
 
 // The pipes of one worker. The kernel counts the pages of all pipes of a user id, over all
@@ -28,8 +29,11 @@ class PipePool {
   // Takes back a pipe. One that is not empty (its connection died) is closed.
   void Release(Pipe& pipe, bool empty);
 
-  // Closes the pipes that are not lent; for a worker that has gone quiet.
+  // Closes the pipes that have not been lent since the last call; to be called now and then for as
+  // long as some are idle, so that the pool is as large as what was needed lately.
   void Trim();
+  // Pipes that are open and not lent.
+  int idle() const { return idle_; }
 
  private:
   // A pipe is held while its receiver is slow; when more streams than this stall at once, the
@@ -39,6 +43,7 @@ class PipePool {
   bool Open(Pipe& pipe);
 
   std::array<Pipe, kMaxPipes> pipes_;
+  int idle_ = 0;
   // How many more requests are answered with none before the kernel is asked again.
   std::uint32_t backoff_ = 0;
 };

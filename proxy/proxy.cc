@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -69,6 +70,28 @@ DnsForwarderOptions DnsOptions(std::uint16_t port) {
           .attempts = configured.attempts};
 }
 
+// `type` is SOCK_STREAM or SOCK_DGRAM.
+void CheckIsFree(const SocketAddress& address, int type) {
+  const bool v4 = address.ip.is_v4();
+  const bool tcp = type == SOCK_STREAM;
+  const UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC, 0));
+  if (!fd) return;  // said when the port is to be used
+  const int on = 1;
+  // For connections in TIME_WAIT; to a datagram socket it would mean sharing.
+  if (tcp) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (!v4) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+  sockaddr_storage storage;
+  const socklen_t length = ToSockaddr(address, storage);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), length) == 0) return;
+  if (errno != EADDRINUSE) return;
+  throw SystemError(
+      EADDRINUSE, tcp ? "listen" : "listen for datagrams",
+      std::string(Name(address.ip.family())) + " port " + std::to_string(address.port),
+      std::string(tcp ? "`ss -ltnp`" : "`ss -lunp`") +
+          " names the process that does; --hand-over takes the ports of a "
+          "sluice-proxy over");
+}
+
 HttpResponse NotFound() { return {.status = 404, .body = "not found\n"}; }
 
 bool IsGet(const HttpRequest& request) {
@@ -81,24 +104,13 @@ void CheckPortsAreFree(const ProxyConfig& config) {
   for (const std::uint16_t port : {config.outbound_port, config.inbound_port, config.status_port,
                                    config.metrics_port, config.admin_port}) {
     if (port == 0) continue;
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      const bool v4 = family == Family::kIpv4;
-      const UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      if (!fd) continue;  // said when the port is to be used
-      const int on = 1;
-      ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-      if (!v4) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-      sockaddr_storage address;
-      const socklen_t length =
-          ToSockaddr({v4 ? IpAddress() : IpAddress::Parse("::"), port}, address);
-      if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 &&
-          errno == EADDRINUSE) {
-        throw SystemError(EADDRINUSE, "listen",
-                          std::string(Name(family)) + " port " + std::to_string(port),
-                          "`ss -ltnp` names the process that does; --hand-over takes the ports of "
-                          "a sluice-proxy over");
-      }
+    for (const char* const any : {"0.0.0.0", "::"}) {
+      CheckIsFree({IpAddress::Parse(any), port}, SOCK_STREAM);
     }
+  }
+  if (config.dns_port == 0) return;
+  for (const SocketAddress& address : DnsListenAddresses(config.dns_port)) {
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) CheckIsFree(address, type);
   }
 }
 
@@ -120,7 +132,10 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
     has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();
   }
   if (config_.dns_port != 0) {
-    dns_ = std::make_unique<DnsForwarder>(DnsOptions(config_.dns_port));
+    DnsForwarderOptions options = DnsOptions(config_.dns_port);
+    dns_resolvers_ = options.resolvers;
+    dns_ = std::make_unique<DnsForwarder>(std::move(options));
+    dns_->Listen();
     shared_->own_ports.push_back(config_.dns_port);
   }
   http_ = std::make_unique<HttpServers>();
@@ -160,6 +175,7 @@ Proxy::~Proxy() {
 
 void Proxy::Start() {
   const BlockSignals blocked;
+  if (log_) log_->Start();
   for (const auto& worker : workers_) worker->Start();
   if (dns_) dns_->Start();
   phase_ = Phase::kServing;
@@ -205,7 +221,8 @@ HttpResponse Proxy::ServeStatus(const HttpRequest& request) const {
 
 AdminBackend Proxy::Backend() {
   return {.config = &config_,
-          .metrics = [this] { return PrometheusText(stats_, log_ ? log_->dropped() : 0); },
+          .dns_resolvers = dns_resolvers_,
+          .metrics = [this] { return Metrics(); },
           .connections = [this] { return Connections(); },
           // As if the signal had come from outside; once, for the second one would end at once.
           .drain =
@@ -214,12 +231,16 @@ AdminBackend Proxy::Backend() {
               }};
 }
 
+std::string Proxy::Metrics() const {
+  return PrometheusText(stats_, log_ ? log_->dropped() : 0,
+                        dns_ ? std::optional(dns_->stats()) : std::nullopt);
+}
+
 HttpResponse Proxy::ServeMetrics(const HttpRequest& request) const {
   if (request.path != "/stats/prometheus") return NotFound();
   if (!IsGet(request)) return {.status = 405, .body = "GET only\n"};
-  return {.status = 200,
-          .content_type = "text/plain; version=0.0.4; charset=utf-8",
-          .body = PrometheusText(stats_, log_ ? log_->dropped() : 0)};
+  return {
+      .status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8", .body = Metrics()};
 }
 
 }  // namespace sluice::proxy

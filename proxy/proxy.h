@@ -26,7 +26,8 @@ void CheckPortsAreFree(const ProxyConfig& config);
 // all signals blocked. One per process: it ignores SIGPIPE and raises the descriptor limit.
 class Proxy {
  public:
-  // Binds every port. Throws sluice::Error; then nothing listens.
+  // Binds every port; no thread runs yet, so that the caller may give up privileges in between.
+  // Throws sluice::Error; then nothing listens.
   explicit Proxy(ProxyConfig config);
   // Resets the connections that are left, writes the log out and ends all threads.
   ~Proxy();
@@ -61,6 +62,7 @@ class Proxy {
   AdminBackend Backend();
   std::vector<ConnectionInfo> Connections();
   HttpResponse ServeStatus(const HttpRequest& request) const;
+  std::string Metrics() const;
   HttpResponse ServeMetrics(const HttpRequest& request) const;
 
   const ProxyConfig config_;
@@ -69,6 +71,7 @@ class Proxy {
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<HttpServers> http_;
+  std::vector<DnsResolver> dns_resolvers_;
   std::unique_ptr<DnsForwarder> dns_;
   std::atomic<Phase> phase_{Phase::kStarting};
   bool has_ipv6_ = true;

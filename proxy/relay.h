@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "proxy/config.h"
 #include "proxy/pipe_pool.h"
 
 namespace sluice::proxy {
@@ -18,6 +19,7 @@ struct RelayResources {
 
   std::array<char, kBufferBytes> buffer;
   PipePool pipes;
+  Splicing splicing = Splicing::kAuto;
 };
 
 // Who may look at the bytes that a flow copies: none when `look` is null. Bytes that are spliced
@@ -48,7 +50,7 @@ enum class Progress : std::uint8_t {
 // The bytes of one direction of a connection. Holds no memory while nothing is stuck: bytes are
 // moved through the worker's buffer and only what the receiver would not take is kept, at most one
 // buffer or one pipe full; nothing is read while something is kept. A stream that keeps the buffer
-// full is moved by splice(2), and copied again when it goes quiet.
+// full is moved by splice(2), and copied again when it goes quiet, unless Splicing says otherwise.
 class Flow {
  public:
   // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or the
@@ -77,6 +79,7 @@ class Flow {
   enum class Step : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
 
   Step Flush(Endpoint& to, RelayResources& resources);
+  bool Splices(const RelayResources& resources, Tap tap) const;
   Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step EmptyPipe(Endpoint& to);

@@ -16,13 +16,15 @@
 #include "proxy/proxy_protocol.h"
 #include "proxy/sockets.h"
 
-// The system calls of a short connection that asks once, is answered and closed by the client
-// (strace -f; inbound binds its source: two more; without access log: getsockname less):
+// The system calls of a short connection that asks once, is answered and closed by the client: 16,
+// as strace -f shows them (inbound binds its source: two more; without access log: getsockname
+// less):
 //   accept4 getsockopt(SO_ORIGINAL_DST) socket connect epoll_ctl epoll_ctl   - set up
 //   getsockname                                                              - for the log
 //   recvfrom sendto, recvfrom sendto                                         - request, response
 //   recvfrom=0 shutdown, recvfrom=0 close close                              - both ends
-// and an epoll_wait per round trip, shared by all connections of the worker. TCP_NODELAY and
+// and an epoll_wait per round trip and a write to wake the log's thread, both shared by all
+// connections of the worker. TCP_NODELAY and
 // keep-alive come from the listener on one side; on the other they are set when they begin to
 // matter, which a short connection does not live to see.
 

@@ -9,12 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
-
-#include <spdlog/spdlog.h>
 
 #include "base/error.h"
-#include "proxy/access_log.h"
 #include "proxy/sockets.h"
 
 namespace sluice::proxy {
@@ -30,28 +26,16 @@ constexpr std::uint64_t kWakeTag = 3;
 // Events per epoll_wait(2); more wait in the kernel for the next turn.
 constexpr std::size_t kEventsPerTurn = 256;
 
-// A burst of new connections must not keep the established ones waiting: about a millisecond.
-constexpr int kMaxAcceptsPerTurn = 32;
-
-// After descriptors or memory ran out: long enough to cost nothing, short enough to be a hiccup.
-constexpr std::chrono::milliseconds kAcceptPause{100};
-
-// It lasts as long as the shortage does; said now and then.
-constexpr std::chrono::seconds kPauseWarnings{10};
+// How often a worker looks for pipes that it has not needed since the last time. Their pages are a
+// quota that all sidecars of a node share, and a new pipe costs some ten microseconds: nothing,
+// once in seconds.
+constexpr std::chrono::seconds kPipeRest{2};
 
 // The last packet of a handshake that has begun is here after one round trip.
 constexpr std::chrono::milliseconds kHandshakeGrace{250};
 
-// The local addresses are looked at only for connections that may be a loop. An attacker that makes
-// such connections gets one netlink dump a second out of it, not one for each.
-constexpr std::chrono::seconds kAddressesLifetime{1};
-
 std::uint64_t Tagged(const void* pointer, std::uint64_t tag) {
   return reinterpret_cast<std::uintptr_t>(pointer) | tag;
-}
-
-bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
 }  // namespace
@@ -74,6 +58,7 @@ Worker::Worker(const WorkerShared& shared, int index)
                .timers = timers_,
                .ready = {},
                .closed = {}} {
+  relay_->splicing = shared.config.splicing;
   if (!epoll_ || !wake_) throw SystemError(errno, "set up a worker thread");
   epoll_event event{};
   event.events = EPOLLIN;
@@ -213,10 +198,15 @@ void Worker::Run() {
     timers_.Advance(context_.now_ticks, [this](TimerNode& node) {
       if (&node == &listener_timer_) {
         OnListenerTimer();
+      } else if (&node == &pipe_timer_) {
+        relay_->pipes.Trim();
       } else {
         static_cast<Session&>(node).OnTimer(context_);
       }
     });
+    if (relay_->pipes.idle() > 0 && !pipe_timer_.armed()) {
+      timers_.Set(pipe_timer_, context_.now_ticks + static_cast<std::uint64_t>(kPipeRest / kTick));
+    }
     if (!context_.closed.empty()) {
       SweepClosed();
       if (shared_.log != nullptr) shared_.log->Publish();
@@ -243,11 +233,7 @@ void Worker::Dispatch(std::uint64_t tag, std::uint32_t events) {
     auto& session = *static_cast<Session*>(pointer);
     if (session.open()) session.OnEvents(context_, static_cast<Session::Side>(kind), events);
   } else if (kind == kListenerTag) {
-    auto& listener = *static_cast<Listener*>(pointer);
-    listener.budget =
-        listener.last_turn + 1 == turn_ ? std::min(listener.budget * 2, kMaxAcceptsPerTurn) : 1;
-    listener.last_turn = turn_;
-    Accept(listener, listener.budget);
+    OnArrivals(*static_cast<Listener*>(pointer));
   } else {
     ObeyCommands();
   }
@@ -267,143 +253,6 @@ void Worker::ObeyCommands() {
   }
   const auto ticks = static_cast<std::uint64_t>(kHandshakeGrace / kTick);
   if (closing) timers_.Set(listener_timer_, NowTicks() + ticks);
-}
-
-void Worker::OnListenerTimer() {
-  if (paused_) {
-    paused_ = false;
-    ListenFor(EPOLLIN);
-  }
-  FinishClosing();
-}
-
-void Worker::FinishClosing() {
-  std::erase_if(listeners_, [this](const std::unique_ptr<Listener>& listener) {
-    if (!listener->closing) return false;
-    // Nothing new can come; what the kernel has made is taken, as far as there are descriptors.
-    while (Accept(*listener, kMaxAcceptsPerTurn) == kMaxAcceptsPerTurn) {
-    }
-    if (paused_) return false;
-    listening_[static_cast<std::size_t>(listener->direction)].fetch_sub(1);
-    return true;
-  });
-}
-
-int Worker::Accept(Listener& listener, int limit) {
-  int accepted = 0;
-  // Errors of single connections (ECONNABORTED and the network errors of accept(2)) count as one.
-  for (; accepted < limit && !paused_; ++accepted) {
-    sockaddr_storage address;
-    socklen_t length = sizeof(address);
-    const int fd = ::accept4(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), &length,
-                             SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      Admit(listener, fd, FromSockaddr(address));
-    } else if (errno == EAGAIN) {
-      break;
-    } else if (OutOfResources(errno)) {
-      PauseAccepting(errno);
-    }
-  }
-  return accepted;
-}
-
-void Worker::PauseAccepting(int error) {
-  paused_ = true;
-  context_.stats.accept_pauses.Add(1);
-  ListenFor(0);
-  timers_.Set(listener_timer_, NowTicks() + static_cast<std::uint64_t>(kAcceptPause / kTick));
-  const auto now = std::chrono::steady_clock::now();
-  if (now >= next_pause_warning_) {
-    next_pause_warning_ = now + kPauseWarnings;
-    spdlog::warn("accepting is paused for {} ms at a time: {}", kAcceptPause.count(),
-                 std::strerror(error));
-  }
-  // One client gets its answer; the others wait in the queue for a descriptor.
-  spare_.reset();
-  for (const auto& listener : listeners_) {
-    sockaddr_storage address;
-    socklen_t length = sizeof(address);
-    UniqueFd fd(::accept4(listener->fd.get(), reinterpret_cast<sockaddr*>(&address), &length,
-                          SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd) continue;
-    const auto original = OriginalDestination(fd.get(), listener->family);
-    Refuse(*listener, std::move(fd), FromSockaddr(address), original.value_or(SocketAddress{}),
-           Failure::kNoDescriptor, "UO");
-    break;
-  }
-  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-}
-
-void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) {
-  UniqueFd owner(fd);
-  std::optional<SocketAddress> original = OriginalDestination(fd, listener.family);
-  // Handed over by TPROXY, a connection keeps the address that it was meant for. What comes to the
-  // same listener redirected by the nat table is a call of the pod to itself, through loopback:
-  // from the client's own address it would be captured again.
-  bool transparent = false;
-  if (listener.transparent) {
-    const SocketAddress local = LocalAddress(fd);
-    transparent = !original || *original == local;
-    original = original.value_or(local);
-  }
-  if (NeedsJudgement(original, shared_.own_ports)) {
-    const Arrival arrival{.original = original, .accepted_on = LocalAddress(fd)};
-    const Verdict verdict = JudgeArrival(arrival);
-    if (verdict != Verdict::kRelay) {
-      Refuse(listener, std::move(owner), peer, original.value_or(arrival.accepted_on),
-             verdict == Verdict::kLoop ? Failure::kLoop : Failure::kNotRedirected, "NR");
-      return;
-    }
-  }
-  if (shared_.stats.Active() >= shared_.max_connections) {
-    Refuse(listener, std::move(owner), peer, *original, Failure::kConnectionLimit, "UO");
-    return;
-  }
-  Session* const session = sessions_.Acquire();
-  if (session == nullptr) {
-    Refuse(listener, std::move(owner), peer, *original, Failure::kNoDescriptor, "UO");
-    return;
-  }
-  const int shortage =
-      session->Open(context_, listener.direction, owner.release(), peer, *original, transparent);
-  if (shortage != 0) PauseAccepting(shortage);
-}
-
-Verdict Worker::JudgeArrival(const Arrival& arrival) {
-  const auto now = std::chrono::steady_clock::now();
-  if (local_addresses_read_ == std::chrono::steady_clock::time_point{} ||
-      now - local_addresses_read_ > kAddressesLifetime) {
-    try {
-      local_addresses_ = LocalAddresses();
-    } catch (const Error& error) {
-      // The list of before is better than none; our own address is judged without it.
-      spdlog::warn("{}", error.what());
-    }
-    local_addresses_read_ = now;
-  }
-  return Judge(arrival, shared_.own_ports, local_addresses_);
-}
-
-void Worker::Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
-                    const SocketAddress& original, Failure failure, std::string_view flags) {
-  ResetOnClose(fd.get());
-  fd.reset();
-  context_.stats.of(listener.direction).Count(failure);
-  if (shared_.log == nullptr) return;
-  AccessRecord record{.direction = listener.direction,
-                      .downstream_remote = peer,
-                      .downstream_local = original,
-                      .refused = true,
-                      .response_flags = flags,
-                      .termination_details = Name(failure)};
-  record.start_unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                             std::chrono::system_clock::now().time_since_epoch())
-                             .count();
-  std::string line;
-  AppendAccessLogLine(record, line);
-  shared_.log->Append(index_, line);
-  shared_.log->Publish();
 }
 
 }  // namespace sluice::proxy

@@ -83,6 +83,8 @@ class Worker {
   int WaitMillis() const;
   std::uint64_t NowTicks() const;
 
+  // Accepting, in worker_accept.cc.
+  void OnArrivals(Listener& listener);
   // Accepts up to `limit` connections. Returns how many.
   int Accept(Listener& listener, int limit);
   void Admit(const Listener& listener, int fd, const SocketAddress& peer);
@@ -90,9 +92,10 @@ class Worker {
               const SocketAddress& original, Failure failure, std::string_view flags);
   Verdict JudgeArrival(const Arrival& arrival);
   void PauseAccepting(int error);
-  void ListenFor(std::uint32_t events);
   void OnListenerTimer();
   void FinishClosing();
+
+  void ListenFor(std::uint32_t events);
   void SweepClosed();
 
   const WorkerShared& shared_;
@@ -106,6 +109,7 @@ class Worker {
   const std::chrono::steady_clock::time_point epoch_;
   TimerWheel timers_;
   TimerNode listener_timer_;  // resumes accepting, or finishes closing
+  TimerNode pipe_timer_;      // closes pipes; armed while some are idle
   SessionPool sessions_;
   WorkerContext context_;
   bool paused_ = false;

@@ -75,6 +75,13 @@ bool OnOff(std::string_view text) {
   throw std::invalid_argument("on or off");
 }
 
+Splicing SplicingOf(std::string_view text) {
+  for (const Splicing each : {Splicing::kAuto, Splicing::kOn, Splicing::kOff}) {
+    if (text == Name(each)) return each;
+  }
+  throw std::invalid_argument("auto, on or off");
+}
+
 std::string AccessLog(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a path, - for standard output, or off");
   if (text == "off") return {};
@@ -120,6 +127,11 @@ const std::vector<Flag>& Flags() {
        "read the TLS server name, or the HTTP/1 request and status, off the first bytes for the "
        "access log (on)",
        [](Options& o, std::string_view v) { o.config.sniff = OnOff(v); }},
+      {"splice", "auto|on|off",
+       "move bytes by splice(2): those of bulk transfers (auto), all that --sniff does not look "
+       "at, "
+       "or none",
+       [](Options& o, std::string_view v) { o.config.splicing = SplicingOf(v); }},
       {"inbound-upstream", "ADDRESS",
        "connect inbound connections to this address, for applications that listen on 127.0.0.1 "
        "only (their original destination)",

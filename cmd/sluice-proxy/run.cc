@@ -1,5 +1,6 @@
 #include "cmd/sluice-proxy/run.h"
 
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <optional>
+#include <vector>
 
 #include <spdlog/spdlog.h>
 
@@ -16,6 +18,7 @@
 #include "base/unique_fd.h"
 #include "cmd/sluice-proxy/harden.h"
 #include "cmd/sluice-proxy/notify.h"
+#include "cmd/sluice-proxy/privileges.h"
 #include "proxy/proxy.h"
 
 namespace sluice::proxy {
@@ -61,6 +64,13 @@ void CheckUser(const Options& options) {
                .help = "run as uid 1337, or give --allow-root if the rules exempt uid 0"});
 }
 
+// What relaying needs: in TPROXY mode each connection to the application comes from the client's
+// address (IP_TRANSPARENT) and has a mark.
+std::vector<int> CapabilitiesOf(const ProxyConfig& config) {
+  if (config.inbound_mode == InboundMode::kTproxy) return {CAP_NET_ADMIN};
+  return {};
+}
+
 void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration) {
   const Clock::time_point deadline = Clock::now() + duration;
   proxy.Drain();
@@ -85,9 +95,16 @@ void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseco
 
 void Run(const Options& options) {
   CheckUser(options);
+  // In two steps. What goes at once could open files now that cannot be opened again later, such as
+  // a log in another user's directory; a port below 1024 is bound once.
+  const std::vector<int> needed = CapabilitiesOf(options.config);
+  std::vector<int> needed_to_bind = needed;
+  needed_to_bind.push_back(CAP_NET_BIND_SERVICE);
+  KeepCapabilities(needed_to_bind);
   const Signals signals;
   if (!options.hand_over) CheckPortsAreFree(options.config);
   Proxy proxy(options.config);
+  KeepCapabilities(needed);
   proxy.Start();
   // All threads run and all ports are bound: what comes now is the daily round.
   if (options.seccomp) Harden();

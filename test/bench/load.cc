@@ -1,17 +1,19 @@
-// sluice-load: a server and a client that load what is between them. scripts/bench proxy runs it.
+// sluice-load: a server and a client that load what is between them, for scripts/bench proxy and
+// scripts/bench thresholds.
 //
 //   sluice-load serve PORT COUNT              listens on COUNT ports from PORT on
 //   sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS
+//   sluice-load fetch ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES
 //
 // The server answers each byte with the same byte, but streams for ever to a client whose first
-// byte is 'S'. The client, after a warm-up, prints "begin", works for SECONDS, prints "end" and one
-// line of JSON; `idle` opens the connections, uses each once, prints "ready" and waits for the end
-// of standard input. One thread and one event loop each, and no copying where it can be helped:
-// what is to be measured is the proxy.
+// byte is 'S', and answers each byte with BYTES bytes to one that begins with 'F' and that number,
+// in four bytes of the host's order. The client, after a warm-up, prints "begin", works for
+// SECONDS, prints "end" and one line of JSON; `idle` opens the connections, uses each once, prints
+// "ready" and waits for the end of standard input. One thread and one event loop each, and no
+// copying where it can be helped: what is to be measured is the proxy.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -24,43 +26,22 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "test/bench/load_server.h"
+#include "test/bench/load_sockets.h"
+
+namespace sluice::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 // The size of a small request and of its answer.
 constexpr std::size_t kMessage = 64;
-constexpr std::size_t kChunk = 256 * 1024;
 // Caches, windows and the proxy's choice between copying and splicing settle in this time.
 constexpr std::chrono::milliseconds kWarmUp{400};
-
-[[noreturn]] void Fail(const char* what) {
-  std::perror(what);
-  std::exit(EXIT_FAILURE);
-}
-
-int CheckedSocket() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) Fail("socket");
-  return fd;
-}
-
-void NoDelay(int fd) {
-  const int on = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
-void Watch(int epoll, int fd, std::uint64_t data, std::uint32_t events) {
-  epoll_event event{};
-  event.events = events;
-  event.data.u64 = data;
-  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) Fail("epoll_ctl");
-}
 
 void RaiseDescriptorLimit() {
   rlimit limit{};
@@ -69,93 +50,7 @@ void RaiseDescriptorLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// --- server -----------------------------------------------------------------------------------
-
-// Indexed by descriptor: whether its client asked for the stream.
-enum class Mode : std::uint8_t { kNew, kEcho, kStream };
-
-class Server {
- public:
-  Server(std::uint16_t port, int count) : epoll_(::epoll_create1(EPOLL_CLOEXEC)), block_(kChunk) {
-    for (int i = 0; i < count; ++i) {
-      const int fd = CheckedSocket();
-      const int on = 1;
-      ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-      NoDelay(fd);
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_port = htons(static_cast<std::uint16_t>(port + i));
-      if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) Fail("bind");
-      if (::listen(fd, 4096) != 0) Fail("listen");
-      listeners_.push_back(fd);
-      Watch(epoll_, fd, static_cast<std::uint64_t>(fd), EPOLLIN);
-    }
-  }
-
-  [[noreturn]] void Run() {
-    std::puts("ready");
-    std::fflush(stdout);
-    std::array<epoll_event, 256> events;
-    while (true) {
-      const int count = ::epoll_wait(epoll_, events.data(), events.size(), -1);
-      for (int i = 0; i < count; ++i) {
-        const auto fd = static_cast<int>(events[static_cast<std::size_t>(i)].data.u64);
-        if (std::ranges::find(listeners_, fd) != listeners_.end()) {
-          Accept(fd);
-        } else {
-          Serve(fd);
-        }
-      }
-    }
-  }
-
- private:
-  void Accept(int listener) {
-    while (true) {
-      const int fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd < 0) return;
-      const auto index = static_cast<std::size_t>(fd);
-      if (modes_.size() <= index) modes_.resize(index + 1);
-      modes_[index] = Mode::kNew;
-      Watch(epoll_, fd, index, EPOLLIN | EPOLLOUT | EPOLLET);
-    }
-  }
-
-  void Serve(int fd) {
-    Mode& mode = modes_[static_cast<std::size_t>(fd)];
-    while (mode != Mode::kStream) {
-      const ssize_t got = ::recv(fd, block_.data(), block_.size(), 0);
-      if (got < 0 && errno == EAGAIN) return;
-      if (got <= 0) {
-        ::close(fd);
-        return;
-      }
-      if (mode == Mode::kNew) mode = block_[0] == 'S' ? Mode::kStream : Mode::kEcho;
-      if (mode == Mode::kEcho) {
-        // Small enough to fit always.
-        [[maybe_unused]] const ssize_t sent =
-            ::send(fd, block_.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL);
-      }
-    }
-    while (true) {
-      const ssize_t sent = ::send(fd, block_.data(), block_.size(), MSG_NOSIGNAL);
-      if (sent < 0 && errno == EAGAIN) return;
-      if (sent < 0) {
-        ::close(fd);
-        return;
-      }
-    }
-  }
-
-  int epoll_;
-  std::vector<int> listeners_;
-  std::vector<Mode> modes_;
-  std::vector<char> block_;
-};
-
-// --- client -----------------------------------------------------------------------------------
-
-enum class Work : std::uint8_t { kBulk, kShort, kPing, kIdle };
+enum class Work : std::uint8_t { kBulk, kShort, kPing, kIdle, kFetch };
 
 struct Connection {
   int fd = -1;
@@ -165,8 +60,11 @@ struct Connection {
 
 class Client {
  public:
-  Client(Work work, const char* address, std::uint16_t port, int ports, int connections)
+  // `answer_bytes` is for kFetch.
+  Client(Work work, const char* address, std::uint16_t port, int ports, int connections,
+         std::uint32_t answer_bytes)
       : work_(work),
+        answer_bytes_(work == Work::kFetch ? answer_bytes : kMessage),
         port_(port),
         ports_(ports),
         epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -176,6 +74,7 @@ class Client {
     if (::inet_pton(AF_INET, address, &address_.sin_addr) != 1) Fail(address);
     message_.assign(kMessage, 'e');
     if (work_ == Work::kBulk) message_.assign(1, 'S');
+    if (work_ == Work::kFetch) message_.assign(1, 'f');
   }
 
   void Run(std::chrono::milliseconds time) {
@@ -237,11 +136,13 @@ class Client {
   }
 
   void Ask(Connection& connection) {
+    const FetchHeader header{.answer_bytes = answer_bytes_};
+    const bool begins = work_ == Work::kFetch && connection.asked == Clock::time_point{};
+    const void* const bytes = begins ? static_cast<const void*>(&header) : message_.data();
+    const std::size_t size = begins ? sizeof(header) : message_.size();
     connection.answered = 0;
     connection.asked = Clock::now();
-    if (::send(connection.fd, message_.data(), message_.size(), MSG_NOSIGNAL) < 0) {
-      OnError(connection);
-    }
+    if (::send(connection.fd, bytes, size, MSG_NOSIGNAL) < 0) OnError(connection);
   }
 
   void OnError(Connection& connection) {
@@ -280,14 +181,18 @@ class Client {
   }
 
   void ReadAnswer(Connection& connection) {
-    const ssize_t got = ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);
+    // The bytes of a large answer are thrown away in the kernel.
+    const ssize_t got = work_ == Work::kFetch
+                            ? ::recv(connection.fd, nullptr, 4 * kChunk, MSG_TRUNC)
+                            : ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) {
       OnError(connection);
       return;
     }
     connection.answered += static_cast<std::size_t>(got);
-    if (connection.answered < kMessage) return;
+    bytes_ += static_cast<std::uint64_t>(got);
+    if (connection.answered < answer_bytes_) return;
     ++count_;
     if (work_ == Work::kIdle) return;
     if (connections_.size() == 1) latencies_.push_back(Clock::now() - connection.asked);
@@ -319,6 +224,7 @@ class Client {
   }
 
   const Work work_;
+  const std::uint32_t answer_bytes_;
   sockaddr_in address_{};
   const int port_;
   const int ports_;
@@ -336,20 +242,23 @@ class Client {
 [[noreturn]] void Usage() {
   std::fputs(
       "usage: sluice-load serve PORT COUNT\n"
-      "       sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS\n",
+      "       sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS\n"
+      "       sluice-load fetch ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES\n",
       stderr);
   std::exit(2);
 }
 
 }  // namespace
+}  // namespace sluice::bench
 
 int main(int argc, char** argv) {
+  using namespace sluice::bench;
   RaiseDescriptorLimit();
   const std::string_view what = argc > 1 ? argv[1] : "";
   if (what == "serve" && argc == 4) {
     Server(static_cast<std::uint16_t>(std::atoi(argv[2])), std::atoi(argv[3])).Run();
   }
-  if (argc != 7) Usage();
+  if (argc != (what == "fetch" ? 8 : 7)) Usage();
   Work work{};
   if (what == "bulk") {
     work = Work::kBulk;
@@ -359,10 +268,12 @@ int main(int argc, char** argv) {
     work = Work::kPing;
   } else if (what == "idle") {
     work = Work::kIdle;
+  } else if (what == "fetch") {
+    work = Work::kFetch;
   } else {
     Usage();
   }
   Client client(work, argv[2], static_cast<std::uint16_t>(std::atoi(argv[3])), std::atoi(argv[4]),
-                std::atoi(argv[5]));
+                std::atoi(argv[5]), argc == 8 ? static_cast<std::uint32_t>(std::atoi(argv[7])) : 0);
   client.Run(std::chrono::milliseconds(static_cast<int>(std::atof(argv[6]) * 1000)));
 }

@@ -138,24 +138,27 @@ bool Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+Command ProxyCommand(const std::vector<std::string>& flags, Credentials who,
+                     std::optional<std::size_t> open_files,
+                     std::optional<std::vector<int>> capabilities) {
+  Command command{.argv = {ProgramPath("sluice-proxy")},
+                  .who = std::move(who),
+                  .capabilities = std::move(capabilities),
+                  .timeout = milliseconds(600'000),
+                  .open_files = open_files};
+  command.argv.insert(command.argv.end(), flags.begin(), flags.end());
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the proxy's.
+  command.environment = {"SLUICE_PROXY_SECCOMP=off"};
+#endif
+  return command;
+}
+
 ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
                            Credentials who, std::optional<std::size_t> open_files,
                            std::optional<std::vector<int>> capabilities)
-    : where_(where), process_(where, [&] {
-        Command command{.argv = {ProgramPath("sluice-proxy")},
-                        .who = std::move(who),
-                        .capabilities = std::move(capabilities),
-                        .timeout = milliseconds(600'000),
-                        .open_files = open_files};
-        command.argv.insert(command.argv.end(), flags.begin(), flags.end());
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-        // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the
-        // proxy's.
-        command.environment = {"SLUICE_PROXY_SECCOMP=off"};
-#endif
-        return command;
-      }()) {
-}
+    : ProxyProcess(where,
+                   ProxyCommand(flags, std::move(who), open_files, std::move(capabilities))) {}
 
 bool ProxyProcess::WaitReady() {
   return Eventually([&] { return Get(15020, "/healthz/ready").first == 200; });

@@ -79,6 +79,11 @@ class Acceptor {
 // Waits until `condition` holds; false after kPatience.
 bool Eventually(const std::function<bool()>& condition);
 
+// How a test runs sluice-proxy.
+Command ProxyCommand(const std::vector<std::string>& flags, Credentials who = kProxy,
+                     std::optional<std::size_t> open_files = std::nullopt,
+                     std::optional<std::vector<int>> capabilities = std::nullopt);
+
 // sluice-proxy in a namespace, as uid 1337 and with no capability.
 class ProxyProcess {
  public:
@@ -86,6 +91,9 @@ class ProxyProcess {
   ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
                Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt,
                std::optional<std::vector<int>> capabilities = std::nullopt);
+  // Run otherwise than by itself, such as WithResolvConf.
+  ProxyProcess(const netns::Namespace& where, const Command& command)
+      : where_(where), process_(where, command) {}
 
   Process& process() { return process_; }
   bool WaitReady();

@@ -3,6 +3,9 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <filesystem>
+#include <string>
+#include <system_error>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -222,6 +225,67 @@ TEST_P(RelayTest, ReachesAnApplicationThatListensOnLoopbackOnly) {
   pair->server.Close();
   EXPECT_EQ(Text(server_proxy_->LogLineTo(ServerAt(acceptor.port())), "upstream_host"),
             (v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(acceptor.port()));
+}
+
+TEST_P(RelayTest, CopiesOrSplicesAsTold) {
+  for (const std::string splice : {"on", "off"}) {
+    StartProxies({"--splice=" + splice});
+    Acceptor acceptor(server(), GetParam());
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    std::string sent;
+    // Small ones, and then more than the thresholds of the switch.
+    for (const std::size_t size : {1, 1000, 70'000, 5'000'000}) {
+      const std::string block(size, static_cast<char>('a' + sent.size() % 26));
+      std::thread sender([&] { pair->client.Send(block); });
+      EXPECT_TRUE(pair->server.Receive(size) == block) << splice << ' ' << size;
+      sender.join();
+      pair->server.Send(block);
+      EXPECT_TRUE(pair->client.Receive(size) == block) << splice << ' ' << size;
+      sent += block;
+    }
+    pair->client.EndSending();
+    EXPECT_EQ(pair->server.WaitForEnd(), End::kFin);
+    pair->server.Close();
+    EXPECT_EQ(pair->client.WaitForEnd(), End::kFin);
+    EXPECT_EQ(client_proxy_->LogLineTo(ServerAt(acceptor.port())).at("bytes_received"),
+              sent.size());
+    EXPECT_THAT(client_proxy_->Get(15000, "/config_dump").second,
+                HasSubstr("\"splice\":\"" + splice + "\""));
+    client_proxy_.reset();
+    server_proxy_.reset();
+  }
+}
+
+int OpenPipes(pid_t pid) {
+  int count = 0;
+  for (const auto& each :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::error_code closed;
+    const auto link = std::filesystem::read_symlink(each.path(), closed).string();
+    count += link.starts_with("pipe:") ? 1 : 0;
+  }
+  return count;
+}
+
+// Their pages are a quota of the user id, which all sidecars of a node share.
+TEST_P(RelayTest, GivesItsPipesBackWhenItHasGoneQuiet) {
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  const pid_t pid = client_proxy_->process().pid();
+  const int inherited = OpenPipes(pid);  // from whatever runs the test
+  const std::string block(1 << 20, 'x');
+  for (int round = 0; round < 2; ++round) {
+    std::thread sender([&] {
+      for (int i = 0; i < 64; ++i) pair->client.Send(block);
+    });
+    for (int i = 0; i < 64; ++i) EXPECT_EQ(pair->server.Receive(block.size()).size(), block.size());
+    sender.join();
+    EXPECT_GT(OpenPipes(pid), inherited) << "it is still warm";
+    EXPECT_TRUE(Eventually([&] { return OpenPipes(pid) == inherited; }));
+  }
 }
 
 }  // namespace

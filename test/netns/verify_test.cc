@@ -131,16 +131,6 @@ Words Verify(Words words, std::initializer_list<std::string> more = {}) {
 
 class VerifyCaseTest : public VerifyTest, public testing::WithParamInterface<CaptureCase> {};
 
-// The namespaces share /etc with the machine; a mount namespace of the program's own does not.
-Command WithResolvers(Command command, const std::string& file) {
-  Words wrapped = {
-      "unshare", "-m", "sh", "-c", "mount --bind " + file + " /etc/resolv.conf && exec \"$@\"",
-      "sh"};
-  wrapped.insert(wrapped.end(), command.argv.begin(), command.argv.end());
-  command.argv = std::move(wrapped);
-  return command;
-}
-
 TEST_P(VerifyCaseTest, EveryPathIsAsConfigured) {
   const CaptureCase& chosen = GetParam();
   network_.emplace(chosen.pod_has_ipv6 ? PodNetwork::Ipv6::kYes : PodNetwork::Ipv6::kNo);
@@ -153,7 +143,7 @@ TEST_P(VerifyCaseTest, EveryPathIsAsConfigured) {
   Command command = InitCommand(words);
   command.environment = chosen.environment;
   const Traces before = Look();
-  const auto result = RunCommand(pod(), WithResolvers(command, resolvers));
+  const auto result = RunCommand(pod(), WithResolvConf(command, resolvers));
   std::remove(resolvers.c_str());
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const Checks checks = ChecksOf(result);

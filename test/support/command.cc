@@ -232,6 +232,25 @@ CommandResult RunCommand(const netns::Namespace& where, const Command& command) 
   return Process(where, command).Wait(command.timeout);
 }
 
+Command WithMounts(Command command, const std::string& mounts) {
+  if (command.capabilities) throw std::logic_error("mounting needs more capabilities than chosen");
+  std::vector<std::string> argv = {"unshare", "-m", "sh", "-ec", mounts + "\nexec \"$@\"", "sh"};
+  if (command.who.uid != 0) {
+    // The change of user would forget whose child it is (PR_SET_PDEATHSIG).
+    argv.insert(argv.end(), {"setpriv", "--reuid=" + std::to_string(command.who.uid),
+                             "--regid=" + std::to_string(command.who.gid), "--clear-groups",
+                             "--pdeathsig=KILL"});
+    command.who = kRoot;
+  }
+  argv.insert(argv.end(), command.argv.begin(), command.argv.end());
+  command.argv = std::move(argv);
+  return command;
+}
+
+Command WithResolvConf(Command command, const std::string& file) {
+  return WithMounts(std::move(command), "mount --bind '" + file + "' /etc/resolv.conf");
+}
+
 std::string ProgramPath(std::string_view name) {
   const char* const directory = std::getenv("SLUICE_BIN_DIR");
   return std::string(directory != nullptr ? directory : SLUICE_BIN_DIR) + "/" + std::string(name);

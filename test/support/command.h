@@ -77,6 +77,12 @@ class Process {
 // Runs a program to its end.
 CommandResult RunCommand(const netns::Namespace& where, const Command& command);
 
+// `command` after `mounts`, lines of sh(1), in a mount namespace of its own: network namespaces
+// share all files with the machine. Command::capabilities must not be set.
+Command WithMounts(Command command, const std::string& mounts);
+// With `file` as its /etc/resolv.conf.
+Command WithResolvConf(Command command, const std::string& file);
+
 // The path of a program of ours: under $SLUICE_BIN_DIR, or the build's bin directory.
 std::string ProgramPath(std::string_view name);
 

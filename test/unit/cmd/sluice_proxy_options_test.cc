@@ -57,6 +57,14 @@ TEST_F(OptionsTest, Defaults) {
   EXPECT_FALSE(options.allow_root);
 }
 
+TEST_F(OptionsTest, Splice) {
+  EXPECT_EQ(Parse({}).config.splicing, Splicing::kAuto);
+  EXPECT_EQ(Parse({"--splice=auto"}).config.splicing, Splicing::kAuto);
+  EXPECT_EQ(Parse({"--splice=on"}).config.splicing, Splicing::kOn);
+  EXPECT_EQ(Parse({"--splice=off"}).config.splicing, Splicing::kOff);
+  EXPECT_THAT(UsageError({"--splice=never"}), AllOf(HasSubstr("--splice"), HasSubstr("on or off")));
+}
+
 TEST_F(OptionsTest, TakesEachForm) {
   const Options options =
       Parse({"--outbound-port=1", "--inbound-port", "2", "--inbound-upstream=127.0.0.1",

@@ -79,9 +79,17 @@ bool HasLoopback(Family family) {
   }
 }
 
-FakeDnsServer::FakeDnsServer(Family family, Answer answer) : answer_(std::move(answer)) {
-  std::tie(udp_, tcp_) = BothOnOnePort(family);
-  address_ = LocalAddress(udp_);
+FakeDnsServer::FakeDnsServer(Family family, Answer answer)
+    : FakeDnsServer(BothOnOnePort(family), std::move(answer)) {}
+
+FakeDnsServer::FakeDnsServer(const SocketAddress& address, Answer answer)
+    : FakeDnsServer({Bound(address, SOCK_DGRAM), Bound(address, SOCK_STREAM)}, std::move(answer)) {}
+
+FakeDnsServer::FakeDnsServer(std::pair<UniqueFd, UniqueFd> sockets, Answer answer)
+    : answer_(std::move(answer)),
+      address_(LocalAddress(sockets.first)),
+      udp_(std::move(sockets.first)),
+      tcp_(std::move(sockets.second)) {
   Check(listen(tcp_.get(), 16) == 0, "listen");
   thread_ = std::thread([this] { Run(); });
 }

@@ -7,14 +7,15 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/socket_address.h"
 #include "base/unique_fd.h"
 #include "proxy/dns_message.h"
 
-// The two sides of a forwarder, on loopback: a server that answers as a test says, and clients. No
-// wait is longer than kPatience.
+// The two sides of a forwarder, on loopback unless told otherwise: a server that answers as a test
+// says, and clients. No wait is longer than kPatience.
 namespace sluice::proxy {
 
 inline constexpr std::chrono::seconds kPatience{5};
@@ -41,12 +42,15 @@ class FakeDnsServer {
   using Answer = std::function<std::vector<DnsBytes>(const SeenQuery&)>;
 
   FakeDnsServer(Family family, Answer answer);
+  // In the network namespace of the calling thread.
+  FakeDnsServer(const SocketAddress& address, Answer answer);
   ~FakeDnsServer();
 
   SocketAddress address() const { return address_; }
   int asked() const { return asked_; }
 
  private:
+  FakeDnsServer(std::pair<UniqueFd, UniqueFd> sockets, Answer answer);
   void Run();
   void ServeUdp();
   void ServeTcp();

@@ -10,6 +10,7 @@ namespace {
 
 using std::chrono::microseconds;
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(Metrics, SumsTheWorkers) {
   Stats stats(2);
@@ -19,7 +20,7 @@ TEST(Metrics, SumsTheWorkers) {
   stats.worker(0).of(Direction::kInbound).received_bytes.Add(1000);
   stats.worker(0).of(Direction::kInbound).Count(Failure::kLoop);
   stats.worker(0).accept_pauses.Add(2);
-  const std::string text = PrometheusText(stats, 9);
+  const std::string text = PrometheusText(stats, 9, std::nullopt);
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_opened_total{reporter=\"source\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total{reporter=\"source\"} 5\n"));
   EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_active{reporter=\"source\"} 2\n"));
@@ -28,6 +29,30 @@ TEST(Metrics, SumsTheWorkers) {
                               "reason=\"loop\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("sluice_accept_pauses_total 2\n"));
   EXPECT_THAT(text, HasSubstr("sluice_access_log_dropped_total 9\n"));
+  EXPECT_THAT(text, Not(HasSubstr("dns"))) << "without a forwarder";
+}
+
+TEST(Metrics, ShowsTheForwarder) {
+  const std::string text = PrometheusText(Stats(1), 0,
+                                          DnsStats{.queries = 1,
+                                                   .cache_hits = 2,
+                                                   .coalesced = 3,
+                                                   .refused_queries = 4,
+                                                   .over_limit = 5,
+                                                   .upstream_queries = 6,
+                                                   .upstream_timeouts = 7,
+                                                   .upstream_mismatches = 8,
+                                                   .tcp_retries = 9,
+                                                   .upstream_failures = 10});
+  for (const char* const sample :
+       {"sluice_dns_queries_total 1\n", "sluice_dns_cache_hits_total 2\n",
+        "sluice_dns_coalesced_total 3\n", "sluice_dns_failed_total{reason=\"refused\"} 4\n",
+        "sluice_dns_failed_total{reason=\"over_limit\"} 5\n",
+        "sluice_dns_upstream_queries_total 6\n", "sluice_dns_upstream_timeouts_total 7\n",
+        "sluice_dns_upstream_mismatches_total 8\n", "sluice_dns_upstream_tcp_retries_total 9\n",
+        "sluice_dns_failed_total{reason=\"no_answer\"} 10\n"}) {
+    EXPECT_THAT(text, HasSubstr(sample));
+  }
 }
 
 TEST(Metrics, PutsConnectTimesIntoBuckets) {
@@ -36,7 +61,7 @@ TEST(Metrics, PutsConnectTimesIntoBuckets) {
   outbound.CountConnect(microseconds(100));         // at the bound: inside
   outbound.CountConnect(microseconds(101));         // just behind it
   outbound.CountConnect(microseconds(11'000'000));  // beyond the last
-  const std::string text = PrometheusText(stats, 0);
+  const std::string text = PrometheusText(stats, 0, std::nullopt);
   const std::string bucket = "sluice_tcp_connect_duration_seconds_bucket{reporter=\"source\",le=";
   EXPECT_THAT(text, HasSubstr(bucket + "\"0.0001\"} 1\n"));
   EXPECT_THAT(text, HasSubstr(bucket + "\"0.00025\"} 2\n"));

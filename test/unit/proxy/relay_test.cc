@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -139,6 +140,39 @@ TEST_F(FlowTest, PutsAPrefaceInFront) {
   EXPECT_EQ(flow_.bytes_read(), 5U);
 }
 
+TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
+  struct {
+    Splicing splicing;
+    std::size_t bytes;
+    bool looked_at;
+    bool spliced;
+  } const cases[] = {
+      {Splicing::kAuto, 5, false, false},     {Splicing::kAuto, 1 << 20, false, true},
+      {Splicing::kAuto, 1 << 20, true, true}, {Splicing::kOff, 1 << 20, false, false},
+      {Splicing::kOn, 5, false, true},        {Splicing::kOn, 5, true, false}};
+  for (const auto& each : cases) {
+    const Tap tap{.look = [](void*, std::span<const std::uint8_t>) {}};
+    RelayResources resources;
+    resources.splicing = each.splicing;
+    Link from;
+    Link to;
+    Flow flow;
+    std::string got;
+    std::string left(each.bytes, 'x');
+    while (got.size() < each.bytes) {
+      const ssize_t sent = ::send(from.peer.get(), left.data(), left.size(), 0);
+      if (sent > 0) left.resize(left.size() - static_cast<std::size_t>(sent));
+      from.endpoint.readable = true;
+      ASSERT_NE(flow.Run(from.endpoint, to.endpoint, resources, each.looked_at ? tap : Tap{}),
+                Progress::kFailed);
+      got += to.Receive();
+    }
+    EXPECT_EQ(resources.pipes.idle() > 0, each.spliced)
+        << Name(each.splicing) << ' ' << each.bytes << ' ' << each.looked_at;
+    flow.Drop(resources);
+  }
+}
+
 int OpenPipes() {
   int count = 0;
   for (int fd = 3; fd < 256; ++fd) count += ::fcntl(fd, F_GETPIPE_SZ) > 0 ? 1 : 0;
@@ -157,8 +191,30 @@ TEST(PipePool, IsBoundedAndClosesWhatIsNotEmpty) {
   EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * lent.size()));
   for (Pipe* const pipe : lent) pool.Release(*pipe, pipe != lent.front());
   EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * (lent.size() - 1)));
+  EXPECT_EQ(pool.idle(), static_cast<int>(lent.size() - 1));
+}
+
+TEST(PipePool, ClosesWhatWasNotNeededLately) {
+  const int before = OpenPipes();
+  PipePool pool;
+  Pipe* const first = pool.Acquire();
+  Pipe* const second = pool.Acquire();
+  ASSERT_TRUE(first && second);
+  pool.Trim();
+  EXPECT_EQ(pool.idle(), 0) << "both are lent";
+  pool.Release(*first, true);
+  pool.Release(*second, true);
+  pool.Trim();
+  EXPECT_EQ(pool.idle(), 2) << "both were lent until just now";
+  EXPECT_EQ(pool.Acquire(), first);
+  pool.Release(*first, true);
+  pool.Trim();
+  EXPECT_EQ(OpenPipes() - before, 2) << "of the first";
+  EXPECT_EQ(pool.idle(), 1);
   pool.Trim();
   EXPECT_EQ(OpenPipes(), before);
+  EXPECT_EQ(pool.idle(), 0);
+  EXPECT_TRUE(pool.Acquire()) << "and opens another when there is need again";
 }
 
 }  // namespace

@@ -1,0 +1,102 @@
+"""Two network namespaces, a load between them, and what a proxy in the middle costs: shared by the
+scripts of this folder that measure proxies."""
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
+# More ports than one, for a client that makes ten thousand connections a second would otherwise
+# run out of its own.
+PORT, PORTS = 9000, 8
+UID = 1337
+
+
+def run(*argv, **kwargs):
+    return subprocess.run(argv, check=True, **kwargs)
+
+
+@contextlib.contextmanager
+def namespaces():
+    """Names of a client's and a server's namespace, gone afterwards."""
+    client, server = f"bench-c-{os.getpid()}", f"bench-s-{os.getpid()}"
+    made = []
+    try:
+        for name in (client, server):
+            run("ip", "netns", "add", name)
+            made.append(name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        run("ip", "-n", client, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0",
+            "netns", server)
+        for name, address in ((client, CLIENT), (server, SERVER)):
+            run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+            run("ip", "-n", name, "link", "set", "eth0", "up")
+            run("ip", "netns", "exec", name, "sysctl", "-qw",
+                "net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
+        yield client, server
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name])
+
+
+REDIRECT = f"""*nat
+-A OUTPUT -p tcp -m owner ! --uid-owner {UID} ! -d 127.0.0.1/32 -j REDIRECT --to-ports 15001
+COMMIT
+"""
+
+
+def in_namespace(name, uid, argv, **kwargs):
+    change = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
+    return subprocess.Popen(["ip", "netns", "exec", name, *change, *argv], **kwargs)
+
+
+def tree(pid):
+    """The process and its children (nginx and its workers)."""
+    out = [pid]
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            out += tree(int(child))
+    return out
+
+
+def cpu_seconds(pid):
+    """Time on a CPU of all threads, in the scheduler's nanoseconds."""
+    total = 0
+    for process in tree(pid):
+        for task in pathlib.Path(f"/proc/{process}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def user_bytes(pid):
+    total = 0
+    for process in tree(pid):
+        for line in pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def wait_listening(name, port, who):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        shown = run("ip", "netns", "exec", name, "ss", "-Hltn", f"sport = :{port}",
+                    capture_output=True).stdout
+        if shown.strip():
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"{who} does not listen on {port}")
+
+
+@contextlib.contextmanager
+def started(process):
+    try:
+        yield process
+    finally:
+        # Its children, too: nginx's workers outlive a master that is killed.
+        for pid in tree(process.pid) if process.poll() is None else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace sluice::bench {
+
+// The server of sluice-load, for any number of clients on one thread.
+class Server {
+ public:
+  // Listens on `count` ports from `port` on.
+  Server(std::uint16_t port, int count);
+  [[noreturn]] void Run();
+
+ private:
+  // What a client asked for with its first byte.
+  enum class Mode : std::uint8_t { kNew, kEcho, kStream, kFetch };
+  struct Served {
+    Mode mode = Mode::kNew;
+    std::uint32_t answer_bytes = 0;  // kFetch
+    std::uint64_t owed = 0;          // of answers that were asked for
+  };
+
+  void Accept(int listener);
+  void Serve(int fd);
+  void OnBytes(int fd, Served& client, std::size_t size);
+
+  int epoll_;
+  std::vector<int> listeners_;
+  std::vector<Served> served_;  // indexed by descriptor
+  std::vector<char> block_;
+};
+
+}  // namespace sluice::bench

@@ -102,7 +102,7 @@ struct V6 {
     return Error(ErrorKind::kFailed, {.doing = "load the library for IPv6 rules",
                                       .target = {},
                                       .why = why,
-                                      .help = "install libip6tc2, or pass --ipv6 off"});
+                                      .help = "install the library, or pass --ipv6 off"});
   }
 };
 

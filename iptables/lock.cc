@@ -11,7 +11,6 @@
 #include <optional>
 #include <sstream>
 #include <string>
-#include <utility>
 
 #include "base/error.h"
 
@@ -63,8 +62,8 @@ Error Timeout(int file, const std::string& path, std::chrono::milliseconds wait)
                 .help = "wait for it to end, or give --wait SECONDS more time"});
 }
 
-void Acquire(int file, const std::string& path, Clock::time_point deadline,
-             std::chrono::milliseconds wait) {
+void LockFile(int file, const std::string& path, Clock::time_point deadline,
+              std::chrono::milliseconds wait) {
   while (flock(file, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       throw SystemError(errno, "lock the network namespace's rules", path);
@@ -77,31 +76,38 @@ void Acquire(int file, const std::string& path, Clock::time_point deadline,
 
 }  // namespace
 
-void Lock::Held::reset(int network) {
-  if (network_ >= 0) flock(network_, LOCK_UN);
-  network_ = network;
+Lock::~Lock() {
+  // Of the descriptor: the caller may keep it open.
+  if (held_) flock(network_, LOCK_UN);
 }
 
-Lock::Lock(int network, std::chrono::milliseconds wait) {
+void Lock::Acquire(std::chrono::milliseconds wait) {
   const auto deadline = Clock::now() + wait;
-  Acquire(network, kNamespacePath, deadline, wait);
-  network_.reset(network);
+  LockFile(network_, kNamespacePath, deadline, wait);
+  held_ = true;
 
   // Only where it exists: no legacy tool has run in a file system without it, and it is not ours to
   // make. Nor is it ours to insist: it may belong to another user.
   const char* const configured = std::getenv("XTABLES_LOCKFILE");
   const std::string path = configured != nullptr && *configured != '\0' ? configured : kXtablesLock;
   xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (xtables_) Acquire(xtables_.get(), path, deadline, wait);
+  if (!xtables_) return;
+  try {
+    LockFile(xtables_.get(), path, deadline, wait);
+  } catch (const Error&) {
+    flock(network_, LOCK_UN);
+    held_ = false;
+    throw;
+  }
 }
 
-std::optional<Lock> Lock::Try(int network) {
+bool Lock::Try() {
   try {
-    return std::optional<Lock>(std::in_place, network, std::chrono::milliseconds(0));
+    Acquire(std::chrono::milliseconds(0));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kLocked) throw;
-    return {};
   }
+  return held_;
 }
 
 }  // namespace sluice::iptables

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <optional>
 
 #include "base/unique_fd.h"
 
@@ -17,33 +16,24 @@ namespace sluice::iptables {
 // libiptc does not take by itself.
 class Lock {
  public:
-  // `network` is a descriptor of the namespace, which stays the caller's, open for as long as this
-  // lives, and not locked by anybody else who has it. Waits up to `wait`. Throws Error: kLocked,
-  // naming the process that holds it when it can be seen.
-  Lock(int network, std::chrono::milliseconds wait);
-
-  // Does not wait: nothing when somebody else holds it.
-  static std::optional<Lock> Try(int network);
-
+  // Not held yet. `network` is a descriptor of the namespace, which stays the caller's, open for as
+  // long as this lives, and not locked by anybody else who has it.
+  explicit Lock(int network) : network_(network) {}
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
+  ~Lock();
+
+  // Does not wait: false when somebody else holds it.
+  bool Try();
+  // Waits up to `wait`. Throws Error: kLocked, naming the process that holds it when it can be
+  // seen.
+  void Acquire(std::chrono::milliseconds wait);
+  bool held() const { return held_; }
 
  private:
-  // Unlocks the namespace in the end.
-  class Held {
-   public:
-    Held() = default;
-    Held(const Held&) = delete;
-    Held& operator=(const Held&) = delete;
-    ~Held() { reset(-1); }
-    void reset(int network);
-
-   private:
-    int network_ = -1;
-  };
-
-  Held network_;
+  int network_;
   UniqueFd xtables_;
+  bool held_ = false;
 };
 
 }  // namespace sluice::iptables

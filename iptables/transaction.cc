@@ -1,10 +1,8 @@
 #include "iptables/transaction.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "base/error.h"
-#include "iptables/lock.h"
 
 namespace sluice::iptables {
 namespace {
@@ -32,17 +30,16 @@ namespace {
 
 bool TransactionResult::changed() const { return std::ranges::any_of(steps, &StepResult::changed); }
 
-TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, int network,
+TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, Lock& lock,
                                  std::chrono::milliseconds lock_wait) {
   TransactionResult result;
-  std::optional<Lock> lock = Lock::Try(network);
-  if (!lock) {
+  if (!lock.held()) {
     const auto differs = [](const std::unique_ptr<Step>& step) { return step->Differs(); };
     if (std::ranges::none_of(steps, differs)) {
       for (const auto& step : steps) result.steps.push_back({step->Name(), false, step->Summary()});
       return result;
     }
-    lock.emplace(network, lock_wait);
+    lock.Acquire(lock_wait);
     for (const auto& step : steps) step->Forget();
   }
   std::vector<Step*> applied;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "iptables/lock.h"
+
 namespace sluice::iptables {
 
 // Something that is to become so, and can be put back: the rules of a table, an address, a route.
@@ -53,15 +55,16 @@ struct TransactionResult {
   bool changed() const;
 };
 
-// Brings about all of `steps`, in their order, or none. `network` is a descriptor of the network
-// namespace that they are about, whose lock is taken.
+// Brings about all of `steps`, in their order, or none. `lock` is that of the network namespace
+// which they are about.
 //
-// Looks under the lock, and applies what differs; where nothing differs nothing is written. When
-// somebody else holds the lock it looks without, because what is in place needs no waiting for, and
+// Looks, and applies what differs, under the lock; where nothing differs nothing is written. When
+// the lock is not held yet it looks without, because what is in place needs no waiting for, and
 // waits up to `lock_wait` only to change something; then it looks again, because whoever held the
-// lock may have done the work. When a step fails the ones before it are undone, last first, and its
-// Error goes on; when one of them cannot be undone the Error says so.
-TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, int network,
+// lock may have done the work. Who takes the lock before, with Try(), is spared the second look.
+// When a step fails the ones before it are undone, last first, and its Error goes on; when one of
+// them cannot be undone the Error says so.
+TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, Lock& lock,
                                  std::chrono::milliseconds lock_wait);
 
 }  // namespace sluice::iptables

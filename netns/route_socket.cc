@@ -300,13 +300,16 @@ Change RouteSocket::RemoveNeighbor(std::string_view link, const Neighbor& neighb
   throw impl_->Refusal(doing, target);
 }
 
-std::vector<PolicyRule> RouteSocket::Rules(Family family) {
+std::vector<PolicyRule> RouteSocket::Rules(std::optional<Family> family) {
   fib_rule_hdr header = {};
-  header.family = static_cast<std::uint8_t>(AddressFamily(family));
+  header.family = static_cast<std::uint8_t>(family ? AddressFamily(*family) : AF_UNSPEC);
   const NlPtr<nl_msg> request = NewListing(RTM_GETRULE, &header, sizeof(header));
   std::vector<PolicyRule> out;
   for (const auto& message : impl_->List(request.get(), "list the policy rules")) {
-    out.push_back(DecodeRule(nlmsg_hdr(message.get())));
+    const nlmsghdr* const rule = nlmsg_hdr(message.get());
+    // Multicast routing has rules, too, as a family of its own.
+    const int of = static_cast<const fib_rule_hdr*>(nlmsg_data(rule))->family;
+    if (of == AF_INET || of == AF_INET6) out.push_back(DecodeRule(rule));
   }
   return out;
 }

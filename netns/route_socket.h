@@ -88,7 +88,8 @@ class RouteSocket {
   Change RemoveNeighbor(std::string_view link, const Neighbor& neighbor);
 
   // --- policy rules ---
-  std::vector<PolicyRule> Rules(Family family);
+  // Of both families, or of one.
+  std::vector<PolicyRule> Rules(std::optional<Family> family = std::nullopt);
   // kAlready when an equal one is there. That is found by the priority too, so give one: without it
   // the kernel would take the same rule again and again.
   Change AddRule(const PolicyRule& rule);

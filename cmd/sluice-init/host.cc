@@ -94,8 +94,8 @@ std::vector<IpAddress> ParseNameservers(std::string_view text) {
   return out;
 }
 
-void FillFromHost(InitConfig& config, netns::RouteSocket& socket) {
-  const std::vector<AddressEntry> addresses = socket.Addresses();
+void FillFromHost(InitConfig& config, NetworkState& network) {
+  const std::vector<AddressEntry>& addresses = network.Addresses();
   const bool routable_v6 = HasRoutable(addresses, Family::kIpv6);
   config.capture.ipv6 =
       config.ipv6 == Ipv6Mode::kOn || (config.ipv6 == Ipv6Mode::kAuto && routable_v6);

@@ -6,13 +6,13 @@
 
 #include "base/ip_address.h"
 #include "cmd/sluice-init/init_config.h"
-#include "netns/route_socket.h"
+#include "cmd/sluice-init/network_state.h"
 
 namespace sluice::init {
 
 // Completes `config` with what only the host can say: whether there are IPv6 rules, and which
 // resolvers there are. Needs no privilege. Adds to config.warnings what the user should know.
-void FillFromHost(InitConfig& config, netns::RouteSocket& socket);
+void FillFromHost(InitConfig& config, NetworkState& network);
 
 // The addresses of the "nameserver" lines of a resolv.conf(5), in their order; lines that are not
 // understood are passed over, as the resolver does. Zones ("%eth0") are dropped.

@@ -13,17 +13,6 @@ InterfaceAddress PassthroughAddress() {
   return InterfaceAddress::Host(iptables::PassthroughSource(Family::kIpv6));
 }
 
-// What `list` returns; nothing where the kernel has no such family, where nothing of ours can be.
-template <typename List>
-auto OrNothing(List list) -> decltype(list()) {
-  try {
-    return list();
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kKernelFeature) throw;
-    return {};
-  }
-}
-
 template <typename T>
 bool Contains(const std::vector<T>& values, const T& value) {
   return std::ranges::find(values, value) != values.end();
@@ -32,10 +21,10 @@ bool Contains(const std::vector<T>& values, const T& value) {
 }  // namespace
 
 std::vector<std::string> PassthroughAddressStep::Have() {
-  const auto addresses = OrNothing([this] { return socket_.Addresses(Family::kIpv6); });
-  const bool there = std::ranges::any_of(addresses, [](const netns::AddressEntry& entry) {
+  const auto ours = [](const netns::AddressEntry& entry) {
     return entry.link == "lo" && entry.address == PassthroughAddress();
-  });
+  };
+  const bool there = std::ranges::any_of(network_.Addresses(), ours);
   return there ? std::vector{PassthroughAddress().ToString()} : std::vector<std::string>();
 }
 
@@ -44,12 +33,13 @@ std::vector<std::string> PassthroughAddressStep::Want() {
 }
 
 void PassthroughAddressStep::Set(bool there) {
+  network_.Forget();
   if (!there) {
-    socket_.RemoveAddress("lo", PassthroughAddress());
+    network_.socket().RemoveAddress("lo", PassthroughAddress());
     return;
   }
   try {
-    socket_.AddAddress("lo", PassthroughAddress());
+    network_.socket().AddAddress("lo", PassthroughAddress());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
     // Failing closed: whether to go on without IPv6 is the user's decision (trap 13).
@@ -88,14 +78,15 @@ PolicyRoutingStep::State PolicyRoutingStep::Wanted() const {
 PolicyRoutingStep::State PolicyRoutingStep::Read() const {
   State state;
   std::vector<std::uint32_t> tables;
-  for (const auto& rule : OrNothing([this] { return socket_.Rules(family_); })) {
-    if (rule.priority != kPolicyRulePriority || rule.mask == 0 || rule.has_more) continue;
+  for (const netns::PolicyRule& rule : network_.Rules()) {
+    if (rule.family != family_ || rule.priority != kPolicyRulePriority) continue;
+    if (rule.mask == 0 || rule.has_more) continue;
     state.rules.push_back(rule);
     if (!Contains(tables, rule.table)) tables.push_back(rule.table);
   }
   for (const std::uint32_t table : tables) {
     const netns::Route ours = LocalDefault(table);
-    for (const netns::Route& route : socket_.Routes(family_, table)) {
+    for (const netns::Route& route : network_.socket().Routes(family_, table)) {
       if (Satisfies(route, ours)) state.routes.push_back(ours);
     }
   }
@@ -112,24 +103,25 @@ std::vector<std::string> PolicyRoutingStep::Lines(const State& state) {
 bool PolicyRoutingStep::Differs() { return Read() != Wanted(); }
 
 void PolicyRoutingStep::Change(const State& from, const State& to) {
+  network_.Forget();
   for (const netns::PolicyRule& rule : to.rules) {
-    if (!Contains(from.rules, rule)) socket_.AddRule(rule);
+    if (!Contains(from.rules, rule)) network_.socket().AddRule(rule);
   }
   for (const netns::Route& route : to.routes) {
     if (!Contains(from.routes, route)) AddRoute(route);
   }
   for (const netns::Route& route : from.routes) {
-    if (!Contains(to.routes, route)) socket_.RemoveRoute(route);
+    if (!Contains(to.routes, route)) network_.socket().RemoveRoute(route);
   }
   for (const netns::PolicyRule& rule : from.rules) {
-    if (!Contains(to.rules, rule)) socket_.RemoveRule(rule);
+    if (!Contains(to.rules, rule)) network_.socket().RemoveRule(rule);
   }
 }
 
 // A table has one route for a destination: there may be one, and it may be somebody else's.
 void PolicyRoutingStep::AddRoute(const netns::Route& route) {
-  if (socket_.AddRoute(route) == netns::Change::kDone) return;
-  const auto routes = socket_.Routes(family_, route.table);
+  if (network_.socket().AddRoute(route) == netns::Change::kDone) return;
+  const auto routes = network_.socket().Routes(family_, route.table);
   const auto ours = [&route](const netns::Route& there) { return Satisfies(there, route); };
   if (std::ranges::any_of(routes, ours)) return;
   const std::string table = std::to_string(route.table);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/ip_address.h"
+#include "cmd/sluice-init/network_state.h"
 #include "iptables/capture_rules.h"
 #include "iptables/transaction.h"
 #include "netns/route_socket.h"
@@ -21,10 +22,10 @@ inline constexpr std::uint32_t kPolicyRulePriority = 13370;
 // ::6/128 on lo is there, or is not. IPv4 needs nothing: lo holds all of 127.0.0.0/8.
 class PassthroughAddressStep : public iptables::Step {
  public:
-  PassthroughAddressStep(netns::RouteSocket& socket, bool wanted)
-      : socket_(socket), wanted_(wanted) {}
+  PassthroughAddressStep(NetworkState& network, bool wanted) : network_(network), wanted_(wanted) {}
 
   std::string Name() const override { return "address ::6/128 on lo"; }
+  void Forget() override { network_.Forget(); }
   bool Differs() override { return Have() != Want(); }
   std::vector<std::string> Have() override;
   std::vector<std::string> Want() override;
@@ -35,7 +36,7 @@ class PassthroughAddressStep : public iptables::Step {
  private:
   void Set(bool there);
 
-  netns::RouteSocket& socket_;
+  NetworkState& network_;
   bool wanted_;
 };
 
@@ -44,11 +45,12 @@ class PassthroughAddressStep : public iptables::Step {
 // rule tells its table.
 class PolicyRoutingStep : public iptables::Step {
  public:
-  PolicyRoutingStep(netns::RouteSocket& socket, Family family,
+  PolicyRoutingStep(NetworkState& network, Family family,
                     std::optional<iptables::PolicyRouting> wanted)
-      : socket_(socket), family_(family), wanted_(wanted) {}
+      : network_(network), family_(family), wanted_(wanted) {}
 
   std::string Name() const override;
+  void Forget() override { network_.Forget(); }
   bool Differs() override;
   std::vector<std::string> Have() override { return Lines(Read()); }
   std::vector<std::string> Want() override { return Lines(Wanted()); }
@@ -70,7 +72,7 @@ class PolicyRoutingStep : public iptables::Step {
   void AddRoute(const netns::Route& route);
   netns::Route LocalDefault(std::uint32_t table) const;
 
-  netns::RouteSocket& socket_;
+  NetworkState& network_;
   Family family_;
   std::optional<iptables::PolicyRouting> wanted_;
   State before_;

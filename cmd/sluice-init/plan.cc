@@ -66,15 +66,15 @@ std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, PlanConte
   }
   // Before the routes: where IPv6 is disabled on lo, this one says what helps.
   const bool address = config.capture.ipv6 && !config.cleanup_only;
-  steps.push_back(std::make_unique<PassthroughAddressStep>(context.socket, address));
+  steps.push_back(std::make_unique<PassthroughAddressStep>(context.network, address));
   if (config.cleanup_only) {
-    steps.push_back(std::make_unique<ProbeLinkCleanupStep>(context.socket));
+    steps.push_back(std::make_unique<ProbeLinkCleanupStep>(context.network.socket()));
   }
   const auto routing =
       config.cleanup_only ? std::nullopt : iptables::BuildPolicyRouting(config.capture);
   for (const Family family : iptables::kFamilies) {
     const bool captured = family == Family::kIpv4 || config.capture.ipv6;
-    steps.push_back(std::make_unique<PolicyRoutingStep>(context.socket, family,
+    steps.push_back(std::make_unique<PolicyRoutingStep>(context.network, family,
                                                         captured ? routing : std::nullopt));
   }
   return steps;

@@ -5,15 +5,15 @@
 #include <vector>
 
 #include "cmd/sluice-init/init_config.h"
+#include "cmd/sluice-init/network_state.h"
 #include "iptables/transaction.h"
 #include "iptables/xtables.h"
-#include "netns/route_socket.h"
 
 namespace sluice::init {
 
 // What steps work on. Outlives them.
 struct PlanContext {
-  netns::RouteSocket& socket;
+  NetworkState& network;
   iptables::TableNames names = {};
   // What a step had to leave out.
   std::vector<std::string> warnings = {};

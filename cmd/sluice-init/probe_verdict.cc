@@ -201,7 +201,8 @@ std::string Diagnose(const CaptureConfig& config, const Probe& probe, const Prob
     if (const auto fault = Fault(wanted, matched)) return *fault;
   }
   // A mark is of no use without the route that it stands for.
-  PolicyRoutingStep routing(socket, probe.family, iptables::BuildPolicyRouting(config));
+  NetworkState network(socket);
+  PolicyRoutingStep routing(network, probe.family, iptables::BuildPolicyRouting(config));
   if (routing.Differs()) return routing.Name() + " is not in place";
   if (evaluation.path.empty()) return "no rule of ours should have matched";
   std::string out = "the rule that should have matched, " + evaluation.path.back().ToString() +

@@ -27,32 +27,31 @@ using Clock = std::chrono::steady_clock;
 
 void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
+netns::Namespace NamespaceOf(const netns::RouteSocket& socket) {
+  auto found = socket.Where();
+  return found ? *std::move(found) : netns::Namespace::Current();
+}
+
 // Where a run takes place.
 struct Site {
   netns::RouteSocket socket;
-  netns::Namespace here;
+  netns::Namespace here = NamespaceOf(socket);
+  iptables::Lock lock{here.fd()};
+  NetworkState network{socket};
 };
-
-Site EnterSite(const InitConfig& config) {
-  if (!config.network_namespace.empty()) {
-    netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
-  }
-  netns::RouteSocket socket;
-  auto here = socket.Where();
-  if (!here) here = netns::Namespace::Current();
-  return {std::move(socket), *std::move(here)};
-}
 
 void DryRun(InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
-  FillFromHost(config, site.socket);
+  FillFromHost(config, site.network);
   Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
 }
 
 void Apply(InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
-  if (!config.cleanup_only) FillFromHost(config, site.socket);
-  PlanContext context{.socket = site.socket};
+  // Before anything is looked at, so that one look is enough.
+  site.lock.Try();
+  if (!config.cleanup_only) FillFromHost(config, site.network);
+  PlanContext context{.network = site.network};
   auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
@@ -61,16 +60,16 @@ void Apply(InitConfig& config, Site& site, Report& report) {
   if (as_step) {
     steps.push_back(std::make_unique<ValidationStep>(config, site.socket, report.checks));
   }
-  report.steps = iptables::RunTransaction(steps, site.here.fd(), config.lock_wait).steps;
+  report.steps = iptables::RunTransaction(steps, site.lock, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
-  if (validate && !as_step) Validate(config, site.here, site.socket, report.checks);
+  if (validate && !as_step) Validate(config, site.lock, site.socket, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
 void Verify(InitConfig& config, Site& site, Report& report) {
   report.action = "verify";
-  FillFromHost(config, site.socket);
-  Validate(config, site.here, site.socket, report.checks);
+  FillFromHost(config, site.network);
+  Validate(config, site.lock, site.socket, report.checks);
 }
 
 void Show(const InitConfig& config, Report& report) {
@@ -80,14 +79,17 @@ void Show(const InitConfig& config, Report& report) {
 
 void Diff(InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
-  if (!config.cleanup_only) FillFromHost(config, site.socket);
-  const Drift drift = FindDrift(config, site.socket);
+  if (!config.cleanup_only) FillFromHost(config, site.network);
+  const Drift drift = FindDrift(config, site.network);
   Write(drift.text);
   report.drift = drift.any();
 }
 
 void Execute(Command command, InitConfig& config, Report& report) {
-  Site site = EnterSite(config);
+  if (!config.network_namespace.empty()) {
+    netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
+  }
+  Site site;
   report.network_namespace = site.here.name();
   if (command == Command::kShow) return Show(config, report);
   if (command == Command::kDiff) return Diff(config, site, report);

@@ -17,12 +17,12 @@ using iptables::Table;
 
 // The steps of a clean-up that are not tables: what they have is what of ours stands beside the
 // rules.
-std::vector<std::unique_ptr<iptables::Step>> NetworkSteps(netns::RouteSocket& socket) {
+std::vector<std::unique_ptr<iptables::Step>> NetworkSteps(NetworkState& network) {
   std::vector<std::unique_ptr<iptables::Step>> steps;
   for (const Family family : iptables::kFamilies) {
-    steps.push_back(std::make_unique<PolicyRoutingStep>(socket, family, std::nullopt));
+    steps.push_back(std::make_unique<PolicyRoutingStep>(network, family, std::nullopt));
   }
-  steps.push_back(std::make_unique<PassthroughAddressStep>(socket, false));
+  steps.push_back(std::make_unique<PassthroughAddressStep>(network, false));
   return steps;
 }
 
@@ -70,7 +70,8 @@ std::string ShowText() {
     }
   }
   netns::RouteSocket socket;
-  for (const auto& step : NetworkSteps(socket)) section(step->Name(), step->Have());
+  NetworkState state(socket);
+  for (const auto& step : NetworkSteps(state)) section(step->Name(), step->Have());
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
@@ -85,7 +86,8 @@ std::string ShowJson() {
   }
   json::object network;
   netns::RouteSocket socket;
-  for (const auto& step : NetworkSteps(socket)) {
+  NetworkState state(socket);
+  for (const auto& step : NetworkSteps(state)) {
     if (const auto lines = step->Have(); !lines.empty()) {
       network[step->Name()] = json::value_from(lines);
     }
@@ -93,8 +95,8 @@ std::string ShowJson() {
   return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(network)}});
 }
 
-Drift FindDrift(const InitConfig& config, netns::RouteSocket& socket) {
-  PlanContext context{.socket = socket};
+Drift FindDrift(const InitConfig& config, NetworkState& network) {
+  PlanContext context{.network = network};
   Drift drift;
   for (const auto& step : PlanSteps(config, context)) {
     drift.text += UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "cmd/sluice-init/init_config.h"
-#include "netns/route_socket.h"
+#include "cmd/sluice-init/network_state.h"
 
 namespace sluice::init {
 
@@ -21,6 +21,6 @@ struct Drift {
 
 // What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
 // is complete (FillFromHost). Changes nothing.
-Drift FindDrift(const InitConfig& config, netns::RouteSocket& socket);
+Drift FindDrift(const InitConfig& config, NetworkState& network);
 
 }  // namespace sluice::init

@@ -124,7 +124,8 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
 // No probe shows it: their destination is the pod's own, where they would be delivered anyway. The
 // answers that an application sends to a client's address are not.
 Check FamilyChecks::CheckPolicyRouting(Family family) {
-  PolicyRoutingStep step(socket_, family, iptables::BuildPolicyRouting(config_.capture));
+  NetworkState network(socket_);
+  PolicyRoutingStep step(network, family, iptables::BuildPolicyRouting(config_.capture));
   const bool missing = step.Differs();
   return {.family = family,
           .path = "policy routing",
@@ -184,11 +185,11 @@ void ValidationStep::Apply() {
                                     .help = "see `sluice-init diff` and `sluice-init show`"});
 }
 
-void Validate(const InitConfig& config, const netns::Namespace& here, netns::RouteSocket& socket,
+void Validate(const InitConfig& config, iptables::Lock& lock, netns::RouteSocket& socket,
               std::vector<Check>& checks) {
   std::vector<std::unique_ptr<iptables::Step>> steps;
   steps.push_back(std::make_unique<ValidationStep>(config, socket, checks));
-  iptables::RunTransaction(steps, here.fd(), config.lock_wait);
+  iptables::RunTransaction(steps, lock, config.lock_wait);
 }
 
 }  // namespace sluice::init

@@ -7,7 +7,6 @@
 #include "cmd/sluice-init/check.h"
 #include "cmd/sluice-init/init_config.h"
 #include "iptables/transaction.h"
-#include "netns/namespace.h"
 #include "netns/route_socket.h"
 
 namespace sluice::init {
@@ -42,9 +41,9 @@ class ValidationStep : public iptables::Step {
   std::vector<Check>& checks_;
 };
 
-// The same on its own, under the lock of the namespace, `here`, so that nobody changes rules
+// The same on its own, under the lock of the namespace, so that nobody changes rules
 // meanwhile.
-void Validate(const InitConfig& config, const netns::Namespace& here, netns::RouteSocket& socket,
+void Validate(const InitConfig& config, iptables::Lock& lock, netns::RouteSocket& socket,
               std::vector<Check>& checks);
 
 }  // namespace sluice::init

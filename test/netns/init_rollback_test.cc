@@ -150,13 +150,15 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
     for (std::size_t position = 0; position <= steps_count; ++position) {
       RunIn(pod(), kRoot, [&] {
         netns::RouteSocket socket;
-        init::PlanContext context{.socket = socket};
+        init::NetworkState network(socket);
+        init::PlanContext context{.network = network};
         auto steps = init::PlanSteps(transition.to, context);
         steps_count = steps.size();
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
                      std::make_unique<Failing>());
         try {
-          iptables::RunTransaction(steps, pod().fd(), std::chrono::seconds(10));
+          iptables::Lock lock(pod().fd());
+          iptables::RunTransaction(steps, lock, std::chrono::seconds(10));
           ADD_FAILURE() << "no error";
         } catch (const Error& error) {
           EXPECT_STREQ(error.what(), "cannot go on: the test says so");
@@ -176,7 +178,8 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
   const init::InitConfig to = Plan("tproxy-dns");
   RunIn(pod(), kRoot, [&] {
     netns::RouteSocket socket;
-    init::PlanContext context{.socket = socket};
+    init::NetworkState network(socket);
+    init::PlanContext context{.network = network};
     for (const auto& step : init::PlanSteps(to, context)) {
       if (!step->Differs()) continue;
       step->Apply();

@@ -72,7 +72,8 @@ class Transaction : public testing::Test {
           std::string(1, static_cast<char>('a' + steps.size())), script, log_));
     }
     const UniqueFd network(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-    return RunTransaction(steps, network.get(), std::chrono::seconds(10));
+    Lock lock(network.get());
+    return RunTransaction(steps, lock, std::chrono::seconds(10));
   }
 
   // Runs what must fail, and returns how.

@@ -79,13 +79,25 @@ class Acceptor {
 // Waits until `condition` holds; false after kPatience.
 bool Eventually(const std::function<bool()>& condition);
 
-// sluice-proxy in a namespace, as uid 1337 and with no capability.
+// Lets this process have as many descriptors as it may: it plays both ends of every connection.
+void RaiseDescriptorLimit();
+
+// Prints what a test has measured; ctest -V shows it.
+void Report(std::string_view figure);
+
+// As whom and with what a proxy is started; by itself as uid 1337 and with no capability.
+struct ProxySetting {
+  Credentials who = kProxy;
+  std::optional<std::vector<int>> capabilities = {};  // as in Command
+  std::vector<std::string> environment = {};          // "NAME=value"
+};
+
+// sluice-proxy in a namespace.
 class ProxyProcess {
  public:
   // Does not wait for it to be ready.
   ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
-               Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt,
-               std::optional<std::vector<int>> capabilities = std::nullopt);
+               ProxySetting setting = {});
 
   Process& process() { return process_; }
   bool WaitReady();
@@ -102,6 +114,8 @@ class ProxyProcess {
   // User and system time so far.
   std::chrono::milliseconds Cpu() const;
   int OpenDescriptors() const;
+  // Those of them that are sockets.
+  int OpenSockets() const;
 
  private:
   const netns::Namespace& where_;
@@ -116,10 +130,8 @@ class ProxyTest : public testing::TestWithParam<Family> {
 
   // Starts both proxies with the same flags and waits until they are ready.
   void StartProxies(const std::vector<std::string>& flags = {});
-  void StartClientProxy(const std::vector<std::string>& flags,
-                        std::optional<std::size_t> open_files = std::nullopt);
-  void StartServerProxy(const std::vector<std::string>& flags,
-                        std::optional<std::size_t> open_files = std::nullopt);
+  void StartClientProxy(const std::vector<std::string>& flags, const ProxySetting& setting = {});
+  void StartServerProxy(const std::vector<std::string>& flags, const ProxySetting& setting = {});
 
   const netns::Namespace& client() const { return cluster_->client(); }
   const netns::Namespace& server() const { return cluster_->server(1); }

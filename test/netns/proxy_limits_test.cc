@@ -208,7 +208,7 @@ TEST_F(CommandLineTest, RefusesToRunAsRoot) {
   const CommandResult result = Run({}, kRoot);
   EXPECT_EQ(result.exit_status, 3);
   EXPECT_THAT(result.err, HasSubstr("--allow-root"));
-  ProxyProcess allowed(network_.pod(), {"--allow-root"}, kRoot);
+  ProxyProcess allowed(network_.pod(), {"--allow-root"}, {.who = kRoot});
   EXPECT_TRUE(allowed.WaitReady()) << allowed.process().Err();
 }
 

@@ -61,6 +61,8 @@ void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each
 
 TEST_P(DrainTest, SixteenLargeTransfersWithNothingLost) { DrainInTheMiddleOf(16, 16 << 20); }
 
+TEST_P(DrainTest, TwoThousandTransfersWithNothingLost) { DrainInTheMiddleOf(2000, 256 << 10); }
+
 // New connections keep coming while the server's proxy is told to end: each is either served or
 // refused, none is taken and then lost.
 TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {

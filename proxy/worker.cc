@@ -50,10 +50,6 @@ std::uint64_t Tagged(const void* pointer, std::uint64_t tag) {
   return reinterpret_cast<std::uintptr_t>(pointer) | tag;
 }
 
-bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
-}
-
 }  // namespace
 
 Worker::Worker(const WorkerShared& shared, int index)
@@ -291,7 +287,6 @@ void Worker::FinishClosing() {
 
 int Worker::Accept(Listener& listener, int limit) {
   int accepted = 0;
-  // Errors of single connections (ECONNABORTED and the network errors of accept(2)) count as one.
   for (; accepted < limit && !paused_; ++accepted) {
     sockaddr_storage address;
     socklen_t length = sizeof(address);
@@ -301,7 +296,7 @@ int Worker::Accept(Listener& listener, int limit) {
       Admit(listener, fd, FromSockaddr(address));
     } else if (errno == EAGAIN) {
       break;
-    } else if (OutOfResources(errno)) {
+    } else if (!IsOfOneConnection(errno)) {
       PauseAccepting(errno);
     }
   }

@@ -100,6 +100,7 @@ class ProxyProcess {
                ProxySetting setting = {});
 
   Process& process() { return process_; }
+  const Process& process() const { return process_; }
   bool WaitReady();
   // The lines of the access log so far.
   std::vector<boost::json::object> Log() const;

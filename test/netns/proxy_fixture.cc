@@ -16,6 +16,8 @@
 #include <system_error>
 #include <thread>
 
+#include "netns/sysctl.h"
+
 namespace sluice::testing_support {
 namespace {
 
@@ -171,7 +173,8 @@ ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std:
                         .environment = std::move(setting.environment),
                         .who = std::move(setting.who),
                         .capabilities = std::move(setting.capabilities),
-                        .timeout = milliseconds(600'000)};
+                        .timeout = milliseconds(600'000),
+                        .cgroup_procs = std::move(setting.cgroup_procs)};
         command.argv.insert(command.argv.end(), flags.begin(), flags.end());
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
         // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the
@@ -300,6 +303,18 @@ std::optional<ProxyTest::Pair> ProxyTest::Connected(Acceptor& acceptor) {
   auto far = acceptor.Accept();
   if (!far) return std::nullopt;
   return Pair{.client = std::move(*near), .server = std::move(*far)};
+}
+
+void ProxyTest::LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
+                                   std::size_t send_bytes) {
+  // The least, the first and the largest size.
+  const auto sizes = [](std::size_t largest) {
+    return "4096 " + std::to_string(largest / 2) + " " + std::to_string(largest);
+  };
+  RunIn(where, kRoot, [&] {
+    netns::WriteSysctl("ipv4/tcp_rmem", sizes(receive_bytes));
+    netns::WriteSysctl("ipv4/tcp_wmem", sizes(send_bytes));
+  });
 }
 
 std::string FamilyName(const testing::TestParamInfo<Family>& info) {

@@ -90,6 +90,7 @@ struct ProxySetting {
   Credentials who = kProxy;
   std::optional<std::vector<int>> capabilities = {};  // as in Command
   std::vector<std::string> environment = {};          // "NAME=value"
+  std::string cgroup_procs = {};                      // as in Command
 };
 
 // sluice-proxy in a namespace.
@@ -144,6 +145,11 @@ class ProxyTest : public testing::TestWithParam<Family> {
     Peer server;
   };
   std::optional<Pair> Connected(Acceptor& acceptor);
+
+  // At most so much in each TCP socket of a namespace; otherwise it is up to several MiB, and what
+  // stalls fills the machine's memory before it is the proxy's turn to hold something.
+  static void LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
+                                 std::size_t send_bytes);
 
   std::unique_ptr<Cluster> cluster_;
   std::unique_ptr<ProxyProcess> client_proxy_;

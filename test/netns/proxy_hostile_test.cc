@@ -9,7 +9,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "netns/sysctl.h"
 #include "test/netns/proxy_fixture.h"
 #include "test/netns/streams.h"
 
@@ -18,6 +17,9 @@ namespace {
 
 // Pings for a 99th percentile that is not a single one.
 constexpr std::uint64_t kRounds = 200;
+
+// In each socket of a connection that stalls.
+constexpr std::size_t kStalledBytes = 128 << 10;
 
 // The pipes of one worker, which it keeps: see PipePool.
 constexpr int kPooledPipeEnds = 2 * 16;
@@ -31,9 +33,6 @@ class HostileTest : public ProxyTest {
   // Nothing is left of what `hostility` names.
   void Finish(const std::string& hostility);
 
-  // At most 128 KiB in each socket of both pods: with the kernel's 4 MiB and more, 500 stalled
-  // connections would be a test of the machine's memory. To be called before Begin.
-  void KeepBuffersSmall() const;
   std::vector<Pair> ConnectMany(Acceptor& acceptor, std::size_t count);
   // A connection of which nothing but a reset is expected.
   bool IsReset(const SocketAddress& to);
@@ -58,15 +57,6 @@ HostileTest::State HostileTest::StateOf(ProxyProcess& proxy) {
                     proxy.Metric("sluice_tcp_connections_active{reporter=\"destination\"}"),
           .sockets = proxy.OpenSockets(),
           .descriptors = proxy.OpenDescriptors()};
-}
-
-void HostileTest::KeepBuffersSmall() const {
-  for (const netns::Namespace* pod : {&client(), &server()}) {
-    RunIn(*pod, kRoot, [] {
-      netns::WriteSysctl("ipv4/tcp_rmem", "4096 131072 131072");
-      netns::WriteSysctl("ipv4/tcp_wmem", "4096 65536 131072");
-    });
-  }
 }
 
 void HostileTest::Begin(std::vector<std::string> flags) {
@@ -135,24 +125,20 @@ TEST_P(HostileTest, ClientsThatSayNothing) {
 }
 
 TEST_P(HostileTest, ClientsThatReadOneByteASecond) {
-  KeepBuffersSmall();
+  for (const auto* pod : {&client(), &server()})
+    LimitSocketBuffers(*pod, kStalledBytes, kStalledBytes);
   Begin();
   {
     Acceptor acceptor(server(), GetParam());
     auto slow = ConnectMany(acceptor, 300);  // far more than a worker has pipes
     // More than the buffers on the way hold, so that all of them are full all the time.
     constexpr std::size_t kBytes = 2 << 20;
-    std::vector<char> all(kBytes);
-    Pattern(1).Fill(0, all.data(), all.size());
-    std::vector<std::size_t> sent(slow.size());
-    for (std::size_t i = 0; i < slow.size(); ++i) {
-      ssize_t more = 0;
-      while ((more = ::send(slow[i].server.fd(), all.data() + sent[i], kBytes - sent[i],
-                            MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
-        sent[i] += static_cast<std::size_t>(more);
-      }
-      EXPECT_LT(sent[i], kBytes) << "nothing is full";
-      slow[i].server.EndSending();
+    const Pattern pattern(1);
+    std::vector<std::size_t> sent;
+    for (Pair& pair : slow) {
+      sent.push_back(SendUntilFull(pair.server, pattern, 0, kBytes));
+      EXPECT_LT(sent.back(), kBytes) << "nothing is full";
+      pair.server.EndSending();
     }
     std::string got;
     for (int second = 0; second < 3; ++second) {
@@ -165,7 +151,7 @@ TEST_P(HostileTest, ClientsThatReadOneByteASecond) {
       const std::string rest = slow[i].client.ReceiveAll(end);
       EXPECT_EQ(end, End::kFin);
       EXPECT_EQ(rest.size() + 3, sent[i]);
-      EXPECT_TRUE(Pattern(1).Matches(3, rest));
+      EXPECT_TRUE(pattern.Matches(3, rest));
     }
   }
   Finish("300 clients that read one byte a second");
@@ -191,17 +177,13 @@ TEST_P(HostileTest, ClientsThatResetInTheMiddle) {
 }
 
 TEST_P(HostileTest, ServersThatNeverAnswer) {
-  KeepBuffersSmall();
+  for (const auto* pod : {&client(), &server()})
+    LimitSocketBuffers(*pod, kStalledBytes, kStalledBytes);
   Begin();
   {
     Acceptor acceptor(server(), GetParam());
     const auto unanswered = ConnectMany(acceptor, 500);
-    const std::string request(64 << 10, 'x');
-    for (const Pair& pair : unanswered) {  // each until nothing goes any more
-      while (::send(pair.client.fd(), request.data(), request.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >
-             0) {
-      }
-    }
+    for (const Pair& pair : unanswered) SendUntilFull(pair.client, Pattern(1), 0, 2 << 20);
     Meanwhile();
   }
   Finish("500 servers that accept and never answer");

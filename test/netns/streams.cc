@@ -74,6 +74,19 @@ void SendPattern(Peer& peer, const Pattern& pattern, std::uint64_t size) {
   peer.EndSending();
 }
 
+std::size_t SendUntilFull(const Peer& peer, const Pattern& pattern, std::size_t begin,
+                          std::size_t end) {
+  std::vector<char> bytes(kBlock);
+  while (begin < end) {
+    const std::size_t part = std::min(kBlock, end - begin);
+    pattern.Fill(begin, bytes.data(), part);
+    const ssize_t sent = ::send(peer.fd(), bytes.data(), part, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent <= 0) break;
+    begin += static_cast<std::size_t>(sent);
+  }
+  return begin;
+}
+
 std::uint64_t ReceivePattern(Peer& peer, const Pattern& pattern) {
   for (std::uint64_t received = 0;;) {
     const std::string got = peer.Receive(kBlock);

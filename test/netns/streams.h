@@ -34,6 +34,10 @@ class Pattern {
 
 // Sends the first `size` bytes of a pattern, then the end of the stream.
 void SendPattern(Peer& peer, const Pattern& pattern, std::uint64_t size);
+// Sends what goes without waiting of a pattern's bytes from `begin` to `end`; returns how far it
+// has come.
+std::size_t SendUntilFull(const Peer& peer, const Pattern& pattern, std::size_t begin,
+                          std::size_t end);
 // The number of bytes that arrived as they were sent; the stream must end with a FIN.
 std::uint64_t ReceivePattern(Peer& peer, const Pattern& pattern);
 

@@ -38,10 +38,11 @@ void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each
     transfers.Add(std::move(pair->client), std::move(pair->server));
   }
   // So little that all of them have most of their way before them.
-  EXPECT_TRUE(transfers.RunUntilArrived(streams * bytes_each / 8));
+  EXPECT_TRUE(transfers.RunIntoTheMiddle(streams * bytes_each / 8));
   const std::uint64_t arrived = transfers.arrived();
-  const std::size_t begun = transfers.begun();
-  EXPECT_EQ(transfers.complete(), 0U) << "in the middle of all of them";
+  const std::size_t under_way = transfers.begun() - transfers.complete();
+  // They take turns, so that hardly one is at its end before the last has begun.
+  EXPECT_GT(under_way, streams * 9 / 10);
   client_proxy_->process().Signal(SIGTERM);
   server_proxy_->process().Signal(SIGTERM);
   EXPECT_TRUE(transfers.RunToTheEnd());
@@ -54,8 +55,8 @@ void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each
     EXPECT_EQ(std::ranges::count(result.out, '\n'), static_cast<std::ptrdiff_t>(streams))
         << "the log is complete";
   }
-  Report(fmt::format("SIGTERM after {} of {} MiB, {} of {} transfers begun: {} complete",
-                     arrived >> 20, (streams * bytes_each) >> 20, begun, streams,
+  Report(fmt::format("SIGTERM after {} of {} MiB, in the middle of {} of {} transfers: {} complete",
+                     arrived >> 20, (streams * bytes_each) >> 20, under_way, streams,
                      transfers.complete()));
 }
 

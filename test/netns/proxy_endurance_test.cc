@@ -20,9 +20,6 @@
 namespace sluice::testing_support {
 namespace {
 
-// After so many everything has its size: slabs, buffers, the allocator's own arenas.
-constexpr std::uint64_t kWarmUp = 50'000;
-
 // At once: enough to keep the proxy busy all the time, few enough to be answered at once.
 constexpr std::size_t kAtOnce = 64;
 
@@ -45,6 +42,10 @@ std::uint64_t Connections() {
   return 50'000;
 #endif
 }
+
+// After so many everything has its size: slabs, buffers, the allocator's own arenas. 50,000 before
+// a million.
+std::uint64_t WarmUp(std::uint64_t count) { return count / 20; }
 
 // Whether memory can be compared: a sanitizer keeps what was freed, to see its use; what is lost
 // for good, its own leak check finds.
@@ -126,10 +127,10 @@ TEST_P(EnduranceTest, AMillionShortConnectionsWithoutGrowth) {
   // The access log is written as in production, but not kept in memory, as standard output is here.
   StartServerProxy({"--access-log=/dev/null"});
   const EchoServer echo(server(), GetParam(), kPorts);
-  MakeConnections(echo, kWarmUp);
+  const std::uint64_t count = Connections();
+  MakeConnections(echo, WarmUp(count));
   const Usage before = UsageOf(*server_proxy_);
 
-  const std::uint64_t count = Connections();
   const auto start = std::chrono::steady_clock::now();
   const std::uint64_t tracked = MakeConnections(echo, count);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
@@ -142,12 +143,13 @@ TEST_P(EnduranceTest, AMillionShortConnectionsWithoutGrowth) {
                   static_cast<double>(after.rss_kilobytes) / 1024, before.anonymous_kilobytes,
                   after.anonymous_kilobytes, before.descriptors, after.descriptors,
                   static_cast<double>(count) / took.count(), tracked));
-  EXPECT_EQ(after.descriptors, before.descriptors);
+  // One may still be that of the last scrape.
+  EXPECT_TRUE(Eventually([&] { return server_proxy_->OpenDescriptors() <= before.descriptors; }));
   if (MemoryIsComparable()) {
     EXPECT_LE(after.anonymous_kilobytes, before.anonymous_kilobytes + kNoiseKilobytes);
   }
   EXPECT_EQ(server_proxy_->Metric("istio_tcp_connections_opened_total{reporter=\"destination\"}"),
-            static_cast<double>(kWarmUp + count));
+            static_cast<double>(WarmUp(count) + count));
 }
 
 }  // namespace

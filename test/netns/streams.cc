@@ -119,14 +119,14 @@ void Transfers::Add(Peer sender, Peer receiver) {
   ++open_;
 }
 
-bool Transfers::RunUntilArrived(std::uint64_t bytes) {
-  while (open_ > 0 && arrived_ < bytes) {
+bool Transfers::RunIntoTheMiddle(std::uint64_t bytes) {
+  while (open_ > 0 && (begun_ < streams_.size() || arrived_ < bytes)) {
     if (!Turn()) return false;
   }
   return true;
 }
 
-bool Transfers::FinishStreams() {
+bool Transfers::RunToTheEnd() {
   while (open_ > 0) {
     if (!Turn()) return false;
   }
@@ -177,6 +177,7 @@ void Transfers::ReceiveSome(Stream& stream) {
     Retire(stream, false);
     return;
   }
+  if (stream.received == 0) ++begun_;
   stream.received += size;
   arrived_ += size;
 }
@@ -187,11 +188,6 @@ void Transfers::Retire(Stream& stream, bool complete) {
   stream.receiver.Close();
   --open_;
   if (complete) ++complete_;
-}
-
-std::size_t Transfers::begun() const {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(streams_, [](const Stream& stream) { return stream.received > 0; }));
 }
 
 Latencies::Latencies(std::vector<std::chrono::nanoseconds> times) : times_(std::move(times)) {

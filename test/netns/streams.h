@@ -51,14 +51,16 @@ class Transfers {
 
   void Add(Peer sender, Peer receiver);
 
-  // Goes on until so many bytes have arrived in all streams together, or none is left. False when
-  // nothing has moved for kPatience.
-  bool RunUntilArrived(std::uint64_t bytes);
-  bool RunToTheEnd() { return RunUntilArrived(bytes_each_ * streams_.size()) && FinishStreams(); }
+  // Goes on until something of each stream has arrived, and so many bytes in all of them together.
+  // False when nothing has moved for kPatience.
+  bool RunIntoTheMiddle(std::uint64_t bytes);
+  // Until none is left; false as above.
+  bool RunToTheEnd();
 
+  // Bytes, in all streams together.
   std::uint64_t arrived() const { return arrived_; }
   // Streams of which something has arrived.
-  std::size_t begun() const;
+  std::size_t begun() const { return begun_; }
   // Streams that arrived whole, every byte right, and ended with a FIN.
   std::size_t complete() const { return complete_; }
 
@@ -72,7 +74,6 @@ class Transfers {
     bool over = false;
   };
 
-  bool FinishStreams();
   // One turn of the event loop; false when nothing has happened for kPatience.
   bool Turn();
   void SendSome(Stream& stream);
@@ -85,6 +86,7 @@ class Transfers {
   std::vector<char> buffer_;
   std::uint64_t arrived_ = 0;
   std::size_t open_ = 0;
+  std::size_t begun_ = 0;
   std::size_t complete_ = 0;
 };
 

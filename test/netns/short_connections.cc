@@ -35,6 +35,10 @@ void Watch(int epoll, int fd, std::uint32_t events, std::uint64_t data) {
   ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+// Closing alone leaves the socket watched while a child process that has not become its program yet
+// has it too, and events would come for whoever is given the number next.
+void Unwatch(int epoll, int fd) { ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr); }
+
 }  // namespace
 
 EchoServer::EchoServer(const netns::Namespace& where, Family family, std::size_t ports)
@@ -93,6 +97,7 @@ void EchoServer::Serve(int fd) {
   const ssize_t got = ::recv(fd, message.data(), message.size(), 0);
   if (got < 0 && errno == EAGAIN) return;
   if (got <= 0 || ::send(fd, message.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL) != got) {
+    Unwatch(epoll_.get(), fd);
     connections_[static_cast<std::size_t>(fd)].reset();
   }
 }
@@ -172,15 +177,19 @@ void ShortConnections::OnEvents(Place& place, std::uint32_t events) {
     return;
   }
   ++served_;
-  --open_;
-  place.fd.reset();
+  Close(place);
   Open(place);
 }
 
 void ShortConnections::Fail(Place& place, int error) {
   ++(error == ECONNREFUSED ? refused_ : lost_);
-  --open_;
+  Close(place);
+}
+
+void ShortConnections::Close(Place& place) {
+  Unwatch(epoll_.get(), place.fd.get());
   place.fd.reset();
+  --open_;
 }
 
 }  // namespace sluice::testing_support

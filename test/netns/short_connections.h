@@ -74,6 +74,7 @@ class ShortConnections {
   void OnEvents(Place& place, std::uint32_t events);
   // Ends the use of a place.
   void Fail(Place& place, int error);
+  void Close(Place& place);
 
   const std::vector<SocketAddress> to_;
   const std::uint64_t count_;

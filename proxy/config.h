@@ -52,7 +52,7 @@ struct ProxyConfig {
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   // Without a byte in either direction for this long, a connection is closed.
   std::chrono::milliseconds idle_timeout = std::chrono::hours(1);
-  // 0: as many as the descriptor limit allows.
+  // 0: as many as the limits of descriptors and of memory allow.
   std::uint32_t max_connections = 0;
   // "-" is standard output, empty is none.
   std::string access_log = "-";

@@ -174,7 +174,7 @@ std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped,
       Failures(stats),
       ConnectTimes(stats),
       Single("sluice_accept_pauses_total",
-             "How often accepting was paused for want of descriptors or memory.", pauses),
+             "How often accepting was paused, mostly for want of descriptors or memory.", pauses),
       Single("sluice_access_log_dropped_total",
              "Access-log lines dropped because the reader was too slow.", access_log_dropped),
   };

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,7 +16,9 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "proxy/dns_resolv_conf.h"
+#include "proxy/memory_limit.h"
 #include "proxy/metrics.h"
+#include "proxy/relay.h"
 
 namespace sluice::proxy {
 namespace {
@@ -24,6 +27,16 @@ namespace {
 // (64 connections), and what the C library opens for a moment.
 constexpr std::uint64_t kReservedDescriptors = 128;
 constexpr std::uint64_t kDescriptorsPerWorker = 48;
+
+// What a connection takes of the memory that a cgroup counts: 19,700 bytes in the kernel, for two
+// sockets that are idle, less than 600 of our own, and what is kept when its receiver is full. The
+// sockets' buffers are not in it: when memory is short the kernel keeps those small.
+constexpr std::uint64_t kConnectionBytes = 20 * 1024 + RelayResources::kFrugalReadBytes;
+// The program's own memory.
+constexpr std::uint64_t kReservedBytes = 4 * 1024 * 1024;
+constexpr std::uint64_t kBytesPerWorker = RelayResources::kGenerousBytes;
+// Allowed in any case: a proxy that refuses everybody is not better than one that is killed.
+constexpr std::uint64_t kFewestConnections = 100;
 
 // All signals go to the thread that calls Proxy's functions; the new threads inherit the mask.
 class BlockSignals {
@@ -52,14 +65,25 @@ std::uint64_t RaiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
+// How many connections fit into the memory of our cgroup. One more and the kernel would kill the
+// proxy, and with it all that there are.
+std::uint64_t ConnectionsInMemory(std::uint64_t workers) {
+  const std::optional<std::uint64_t> limit = MemoryLimitBytes();
+  if (!limit) return std::numeric_limits<std::uint64_t>::max();
+  // Half in any case: a small pod on a large machine has many workers, and most have little to do.
+  const std::uint64_t reserved = std::min(kReservedBytes + kBytesPerWorker * workers, *limit / 2);
+  return std::max((*limit - reserved) / kConnectionBytes, kFewestConnections);
+}
+
 std::uint64_t MaxConnections(const ProxyConfig& config) {
   const std::uint64_t descriptors = RaiseDescriptorLimit();
-  const std::uint64_t reserved =
-      kReservedDescriptors + kDescriptorsPerWorker * static_cast<std::uint64_t>(config.concurrency);
+  const auto workers = static_cast<std::uint64_t>(config.concurrency);
+  const std::uint64_t reserved = kReservedDescriptors + kDescriptorsPerWorker * workers;
   // Both ends of a connection.
   const std::uint64_t possible = descriptors > reserved + 2 ? (descriptors - reserved) / 2 : 1;
-  return config.max_connections == 0 ? possible
-                                     : std::min<std::uint64_t>(possible, config.max_connections);
+  // Who gives a number knows how much memory there is.
+  return std::min(possible, config.max_connections == 0 ? ConnectionsInMemory(workers)
+                                                        : config.max_connections);
 }
 
 DnsForwarderOptions DnsOptions(std::uint16_t port) {

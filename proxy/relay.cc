@@ -34,16 +34,25 @@ Flow::Step Flow::Fail(int error, bool at_source) {
   return Step::kFailed;
 }
 
-bool Flow::Keep(const char* data, std::size_t size) {
+bool Flow::Keep(const char* data, std::size_t size, RelayResources& resources) {
   kept_.reset(new (std::nothrow) char[size]);
   if (!kept_) return false;
   std::memcpy(kept_.get(), data, size);
   kept_begin_ = 0;
   kept_end_ = static_cast<std::uint32_t>(size);
+  resources.kept_bytes += size;
   return true;
 }
 
-bool Flow::Prepend(const char* data, std::size_t size) { return Keep(data, size); }
+void Flow::ForgetKept(RelayResources& resources) {
+  if (!kept_) return;
+  kept_.reset();
+  resources.kept_bytes -= kept_end_;
+}
+
+bool Flow::Prepend(const char* data, std::size_t size, RelayResources& resources) {
+  return Keep(data, size, resources);
+}
 
 void Flow::ReturnPipe(RelayResources& resources) {
   if (pipe_ == nullptr) return;
@@ -53,7 +62,7 @@ void Flow::ReturnPipe(RelayResources& resources) {
 }
 
 void Flow::Drop(RelayResources& resources) {
-  kept_.reset();
+  ForgetKept(resources);
   ReturnPipe(resources);
 }
 
@@ -73,7 +82,7 @@ Flow::Step Flow::Flush(Endpoint& to, RelayResources& resources) {
       to.writable = false;
       return Step::kBlocked;
     }
-    kept_.reset();
+    ForgetKept(resources);
   }
   if (piped_ > 0) {
     const Step step = EmptyPipe(to);
@@ -113,7 +122,8 @@ bool Flow::Splices(const RelayResources& resources, Tap tap) const {
 
 Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   char* const buffer = resources.buffer.data();
-  const ssize_t got = ::recv(from.fd, buffer, RelayResources::kBufferBytes, 0);
+  const std::size_t wanted = resources.read_bytes();
+  const ssize_t got = ::recv(from.fd, buffer, wanted, 0);
   if (got == 0) return Step::kEnded;
   if (got < 0) {
     if (errno != EAGAIN) return Fail(errno, true);
@@ -124,12 +134,12 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, T
   bytes_read_ += size;
   if (tap.look != nullptr)
     tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
-  if (size < RelayResources::kBufferBytes) {
+  if (size < wanted) {
     // A short read has drained the socket, and the next byte makes an event; but the FIN's event
     // may have come already, and then there is no other.
     from.readable = from.hangup;
     full_reads_ = 0;
-  } else if (++full_reads_ >= kFullReadsToSplice) {
+  } else if (wanted == RelayResources::kBufferBytes && ++full_reads_ >= kFullReadsToSplice) {
     full_reads_ = 0;
     short_splices_ = 0;
     splicing_ = true;
@@ -143,7 +153,7 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, T
   bytes_written_ += done;
   if (done == size) return Step::kMoved;
   to.writable = false;
-  if (!Keep(buffer + done, size - done)) return Fail(ENOMEM, false);
+  if (!Keep(buffer + done, size - done, resources)) return Fail(ENOMEM, false);
   return Step::kBlocked;
 }
 

@@ -16,7 +16,19 @@ struct RelayResources {
   // As large as what one recv(2) should take: 64 KiB cost 0.39 CPU s/GB where 16 KiB cost 0.83;
   // larger ones gain little, since a stream that fills this one is spliced.
   static constexpr std::size_t kBufferBytes = 64 * 1024;
+  // All flows together may keep this much and still read whole buffers: 32 receivers that stall. A
+  // hostile side makes thousands of them stall, and would be given 64 KiB for each...
+  static constexpr std::size_t kGenerousBytes = 2 * 1024 * 1024;
+  // ...so that from then on one read is a page, which is what a stalled connection then costs.
+  static constexpr std::size_t kFrugalReadBytes = 4 * 1024;
 
+  // How much one recv(2) is to take now.
+  std::size_t read_bytes() const {
+    return kept_bytes < kGenerousBytes ? kBufferBytes : kFrugalReadBytes;
+  }
+
+  // What the flows of this worker keep for receivers that are full.
+  std::size_t kept_bytes = 0;
   std::array<char, kBufferBytes> buffer;
   PipePool pipes;
   Splicing splicing = Splicing::kAuto;
@@ -62,7 +74,7 @@ class Flow {
   void Drop(RelayResources& resources);
 
   // Puts bytes in front of the stream, before it starts. False when there is no memory.
-  bool Prepend(const char* data, std::size_t size);
+  bool Prepend(const char* data, std::size_t size, RelayResources& resources);
 
   // Bytes taken from the source, without those prepended.
   std::uint64_t bytes_read() const { return bytes_read_; }
@@ -84,7 +96,8 @@ class Flow {
   Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step EmptyPipe(Endpoint& to);
   Step Fail(int error, bool at_source);
-  bool Keep(const char* data, std::size_t size);
+  bool Keep(const char* data, std::size_t size, RelayResources& resources);
+  void ForgetKept(RelayResources& resources);
   void ReturnPipe(RelayResources& resources);
 
   std::uint64_t bytes_read_ = 0;

@@ -163,7 +163,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   }
   if (direction == Direction::kInbound && worker.config.inbound_proxy_protocol) {
     const ProxyProtocolHeader header(peer, original);
-    if (!request_.Prepend(header.bytes().data(), header.bytes().size())) {
+    if (!request_.Prepend(header.bytes().data(), header.bytes().size(), worker.relay)) {
       FailConnect(worker, ENOMEM, true);
       return ENOMEM;
     }

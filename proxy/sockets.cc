@@ -154,6 +154,24 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
   return fd;
 }
 
+bool IsOfOneConnection(int accept_error) {
+  switch (accept_error) {
+    case ECONNABORTED:
+    case EINTR:
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
+
 void RefuseNewConnections(int listener_fd) {
   // Bound to an interface that does not exist, it is found by no SYN any more; the requests that it
   // has hold a reference of their own. (A filter for SYN packets, SO_ATTACH_FILTER, is refused to

@@ -58,6 +58,12 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
 // kernel does not have the family.
 std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent);
 
+// Whether accept4(2) failed because of a single connection, which is off the queue then (accept(2):
+// network errors are handed on). After any other error the connection is still there: descriptors
+// or memory are short, or a security module forbids it; the listener stays readable, and to try
+// again at once would be to spin.
+bool IsOfOneConnection(int accept_error);
+
 // Makes a listening socket refuse new connection attempts, while handshakes that have begun come to
 // their end: what is then accepted until the queue is empty loses nothing at close(2), which would
 // reset what is in the queue. Needs no privilege (Linux 5.7).

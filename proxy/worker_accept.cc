@@ -32,10 +32,6 @@ constexpr std::chrono::seconds kPauseWarnings{10};
 // such connections gets one netlink dump a second out of it, not one for each.
 constexpr std::chrono::seconds kAddressesLifetime{1};
 
-bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
-}
-
 }  // namespace
 
 void Worker::OnArrivals(Listener& listener) {
@@ -67,7 +63,6 @@ void Worker::FinishClosing() {
 
 int Worker::Accept(Listener& listener, int limit) {
   int accepted = 0;
-  // Errors of single connections (ECONNABORTED and the network errors of accept(2)) count as one.
   for (; accepted < limit && !paused_; ++accepted) {
     sockaddr_storage address;
     socklen_t length = sizeof(address);
@@ -77,7 +72,7 @@ int Worker::Accept(Listener& listener, int limit) {
       Admit(listener, fd, FromSockaddr(address));
     } else if (errno == EAGAIN) {
       break;
-    } else if (OutOfResources(errno)) {
+    } else if (!IsOfOneConnection(errno)) {
       PauseAccepting(errno);
     }
   }

@@ -143,7 +143,8 @@ const std::vector<Flag>& Flags() {
       {"drain-duration", "DURATION",
        "after SIGTERM, let connections finish for this long (45s); 0 resets them at once",
        [](Options& o, std::string_view v) { o.drain_duration = ParseDuration(v); }},
-      {"max-connections", "N", "refuse more at once (as many as the descriptor limit allows)",
+      {"max-connections", "N",
+       "refuse more at once (as many as the limits of descriptors and memory allow)",
        [](Options& o, std::string_view v) {
          o.config.max_connections = static_cast<std::uint32_t>(ParseNumber(v, 1, 100'000'000));
        }},

@@ -1,17 +1,22 @@
 #include "test/netns/proxy_fixture.h"
 
-#include <dirent.h>
 #include <netinet/in.h>
-#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
+
+#include "netns/sysctl.h"
 
 namespace sluice::testing_support {
 namespace {
@@ -35,6 +40,17 @@ SocketAddress NameOf(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
   socklen_t length = sizeof(address);
   return get(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 ? FromSockaddr(address)
                                                                       : SocketAddress{};
+}
+
+// What each descriptor of a process leads to, as proc(5) says it: "socket:[1234]".
+std::vector<std::string> DescriptorsOf(pid_t pid) {
+  std::vector<std::string> out;
+  std::error_code ignored;  // one may be closed while we look
+  const std::filesystem::path all = "/proc/" + std::to_string(pid) + "/fd";
+  for (const auto& entry : std::filesystem::directory_iterator(all, ignored)) {
+    out.push_back(std::filesystem::read_symlink(entry.path(), ignored).string());
+  }
+  return out;
 }
 
 }  // namespace
@@ -138,27 +154,36 @@ bool Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-Command ProxyCommand(const std::vector<std::string>& flags, Credentials who,
-                     std::optional<std::size_t> open_files,
-                     std::optional<std::vector<int>> capabilities) {
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+void Report(std::string_view figure) {
+  // Like GoogleTest's own lines.
+  std::cout << "[   FIGURE ] " << figure << std::endl;
+}
+
+Command ProxyCommand(const std::vector<std::string>& flags, ProxySetting setting) {
   Command command{.argv = {ProgramPath("sluice-proxy")},
-                  .who = std::move(who),
-                  .capabilities = std::move(capabilities),
+                  .environment = std::move(setting.environment),
+                  .who = std::move(setting.who),
+                  .capabilities = std::move(setting.capabilities),
                   .timeout = milliseconds(600'000),
-                  .open_files = open_files};
+                  .cgroup_procs = std::move(setting.cgroup_procs)};
   command.argv.insert(command.argv.end(), flags.begin(), flags.end());
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the proxy's.
-  command.environment = {"SLUICE_PROXY_SECCOMP=off"};
+  command.environment.push_back("SLUICE_PROXY_SECCOMP=off");
 #endif
   return command;
 }
 
 ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
-                           Credentials who, std::optional<std::size_t> open_files,
-                           std::optional<std::vector<int>> capabilities)
-    : ProxyProcess(where,
-                   ProxyCommand(flags, std::move(who), open_files, std::move(capabilities))) {}
+                           ProxySetting setting)
+    : ProxyProcess(where, ProxyCommand(flags, std::move(setting))) {}
 
 bool ProxyProcess::WaitReady() {
   return Eventually([&] { return Get(15020, "/healthz/ready").first == 200; });
@@ -234,14 +259,29 @@ milliseconds ProxyProcess::Cpu() const {
   return milliseconds(ticks * 1000 / ::sysconf(_SC_CLK_TCK));
 }
 
-int ProxyProcess::OpenDescriptors() const {
-  const std::string path = "/proc/" + std::to_string(process_.pid()) + "/fd";
-  int count = -2;  // . and ..
-  if (DIR* const dir = ::opendir(path.c_str())) {
-    while (::readdir(dir) != nullptr) ++count;
-    ::closedir(dir);
+long ProxyProcess::Sleeps() const {
+  long sleeps = 0;
+  const std::string tasks = "/proc/" + std::to_string(process_.pid()) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    std::ifstream status(task.path() / "status");
+    for (std::string word; status >> word;) {
+      if (word != "voluntary_ctxt_switches:") continue;
+      long count = 0;
+      status >> count;
+      sleeps += count;
+    }
   }
-  return count;
+  return sleeps;
+}
+
+int ProxyProcess::OpenDescriptors() const {
+  return static_cast<int>(DescriptorsOf(process_.pid()).size());
+}
+
+int ProxyProcess::OpenSockets() const {
+  return static_cast<int>(std::ranges::count_if(
+      DescriptorsOf(process_.pid()),
+      [](const std::string& target) { return target.starts_with("socket:"); }));
 }
 
 void ProxyTest::SetUp() {
@@ -261,14 +301,14 @@ void ProxyTest::StartProxies(const std::vector<std::string>& flags) {
 }
 
 void ProxyTest::StartClientProxy(const std::vector<std::string>& flags,
-                                 std::optional<std::size_t> open_files) {
-  client_proxy_ = std::make_unique<ProxyProcess>(client(), flags, kProxy, open_files);
+                                 const ProxySetting& setting) {
+  client_proxy_ = std::make_unique<ProxyProcess>(client(), flags, setting);
   ASSERT_TRUE(client_proxy_->WaitReady()) << client_proxy_->process().Err();
 }
 
 void ProxyTest::StartServerProxy(const std::vector<std::string>& flags,
-                                 std::optional<std::size_t> open_files) {
-  server_proxy_ = std::make_unique<ProxyProcess>(server(), flags, kProxy, open_files);
+                                 const ProxySetting& setting) {
+  server_proxy_ = std::make_unique<ProxyProcess>(server(), flags, setting);
   ASSERT_TRUE(server_proxy_->WaitReady()) << server_proxy_->process().Err();
 }
 
@@ -278,6 +318,18 @@ std::optional<ProxyTest::Pair> ProxyTest::Connected(Acceptor& acceptor) {
   auto far = acceptor.Accept();
   if (!far) return std::nullopt;
   return Pair{.client = std::move(*near), .server = std::move(*far)};
+}
+
+void ProxyTest::LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
+                                   std::size_t send_bytes) {
+  // The least, the first and the largest size.
+  const auto sizes = [](std::size_t largest) {
+    return "4096 " + std::to_string(largest / 2) + " " + std::to_string(largest);
+  };
+  RunIn(where, kRoot, [&] {
+    netns::WriteSysctl("ipv4/tcp_rmem", sizes(receive_bytes));
+    netns::WriteSysctl("ipv4/tcp_wmem", sizes(send_bytes));
+  });
 }
 
 std::string FamilyName(const testing::TestParamInfo<Family>& info) {

@@ -79,23 +79,35 @@ class Acceptor {
 // Waits until `condition` holds; false after kPatience.
 bool Eventually(const std::function<bool()>& condition);
 
-// How a test runs sluice-proxy.
-Command ProxyCommand(const std::vector<std::string>& flags, Credentials who = kProxy,
-                     std::optional<std::size_t> open_files = std::nullopt,
-                     std::optional<std::vector<int>> capabilities = std::nullopt);
+// Lets this process have as many descriptors as it may: it plays both ends of every connection.
+void RaiseDescriptorLimit();
 
-// sluice-proxy in a namespace, as uid 1337 and with no capability.
+// Prints what a test has measured; ctest -V shows it.
+void Report(std::string_view figure);
+
+// As whom and with what a proxy is started; by itself as uid 1337 and with no capability.
+struct ProxySetting {
+  Credentials who = kProxy;
+  std::optional<std::vector<int>> capabilities = {};  // as in Command
+  std::vector<std::string> environment = {};          // "NAME=value"
+  std::string cgroup_procs = {};                      // as in Command
+};
+
+// How a test runs sluice-proxy.
+Command ProxyCommand(const std::vector<std::string>& flags, ProxySetting setting = {});
+
+// sluice-proxy in a namespace.
 class ProxyProcess {
  public:
   // Does not wait for it to be ready.
   ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
-               Credentials who = kProxy, std::optional<std::size_t> open_files = std::nullopt,
-               std::optional<std::vector<int>> capabilities = std::nullopt);
+               ProxySetting setting = {});
   // Run otherwise than by itself, such as WithResolvConf.
   ProxyProcess(const netns::Namespace& where, const Command& command)
       : where_(where), process_(where, command) {}
 
   Process& process() { return process_; }
+  const Process& process() const { return process_; }
   bool WaitReady();
   // The lines of the access log so far.
   std::vector<boost::json::object> Log() const;
@@ -109,7 +121,11 @@ class ProxyProcess {
   double Metric(std::string_view sample);
   // User and system time so far.
   std::chrono::milliseconds Cpu() const;
+  // How often its threads have gone to sleep so far: who is not woken does not use a processor.
+  long Sleeps() const;
   int OpenDescriptors() const;
+  // Those of them that are sockets.
+  int OpenSockets() const;
 
  private:
   const netns::Namespace& where_;
@@ -124,10 +140,8 @@ class ProxyTest : public testing::TestWithParam<Family> {
 
   // Starts both proxies with the same flags and waits until they are ready.
   void StartProxies(const std::vector<std::string>& flags = {});
-  void StartClientProxy(const std::vector<std::string>& flags,
-                        std::optional<std::size_t> open_files = std::nullopt);
-  void StartServerProxy(const std::vector<std::string>& flags,
-                        std::optional<std::size_t> open_files = std::nullopt);
+  void StartClientProxy(const std::vector<std::string>& flags, const ProxySetting& setting = {});
+  void StartServerProxy(const std::vector<std::string>& flags, const ProxySetting& setting = {});
 
   const netns::Namespace& client() const { return cluster_->client(); }
   const netns::Namespace& server() const { return cluster_->server(1); }
@@ -139,6 +153,11 @@ class ProxyTest : public testing::TestWithParam<Family> {
     Peer server;
   };
   std::optional<Pair> Connected(Acceptor& acceptor);
+
+  // At most so much in each TCP socket of a namespace; otherwise it is up to several MiB, and what
+  // stalls fills the machine's memory before it is the proxy's turn to hold something.
+  static void LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
+                                 std::size_t send_bytes);
 
   std::unique_ptr<Cluster> cluster_;
   std::unique_ptr<ProxyProcess> client_proxy_;

@@ -81,10 +81,8 @@ TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
       server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
                           "-m", "TPROXY", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
   ASSERT_EQ(init.exit_status, 0) << init.err;
-  server_proxy_ = std::make_unique<ProxyProcess>(
-      server(), std::vector<std::string>{"--mode=TPROXY", "--max-connections=50"}, kProxy,
-      std::nullopt, std::vector<int>{CAP_NET_ADMIN});
-  ASSERT_TRUE(server_proxy_->WaitReady()) << server_proxy_->process().Err();
+  StartServerProxy({"--mode=TPROXY", "--max-connections=50"},
+                   {.capabilities = std::vector<int>{CAP_NET_ADMIN}});
   Acceptor acceptor(server(), GetParam());
   auto client = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
   ASSERT_TRUE(client);

@@ -57,8 +57,8 @@ class SecurityTest : public testing::Test {
   std::map<std::string, std::set<std::string>> Running(
       const std::vector<std::string>& flags, const Credentials& who,
       const std::optional<std::vector<int>>& capabilities = std::nullopt) {
-    proxy_ =
-        std::make_unique<ProxyProcess>(network_->pod(), flags, who, std::nullopt, capabilities);
+    proxy_ = std::make_unique<ProxyProcess>(network_->pod(), flags,
+                                            ProxySetting{.who = who, .capabilities = capabilities});
     // The first request is answered by a thread that was there all the time; the filter comes
     // last.
     EXPECT_TRUE(proxy_->process().WaitForText("outbound on", kPatience)) << proxy_->process().Err();

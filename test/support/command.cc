@@ -67,6 +67,7 @@ struct ChildPlan {
   int in = -1;
   int out = -1;
   int err = -1;
+  int cgroup = -1;
   pid_t parent = -1;
   const Command* command = nullptr;
 };
@@ -103,6 +104,8 @@ bool SetCapabilities(const std::vector<int>& wanted) {
     const rlimit limit = {.rlim_cur = *command.open_files, .rlim_max = *command.open_files};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) Give("setrlimit");
   }
+  // 0 is the process that writes.
+  if (plan.cgroup >= 0 && write(plan.cgroup, "0", 1) != 1) Give("enter the cgroup");
   if (setns(plan.name_space, CLONE_NEWNET) != 0) Give("setns");
   if (command.capabilities) {
     // The bounding set is what an exec by root is given.
@@ -164,6 +167,12 @@ Process::Process(const netns::Namespace& where, const Command& command)
   plan.in = in.get();
   plan.out = out_.get();
   plan.err = err_.get();
+  UniqueFd cgroup;
+  if (!command.cgroup_procs.empty()) {
+    cgroup.reset(open(command.cgroup_procs.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!cgroup) throw SystemError(errno, "open", command.cgroup_procs);
+    plan.cgroup = cgroup.get();
+  }
   plan.parent = getpid();
   plan.command = &command;
 

@@ -27,6 +27,7 @@ struct Command {
   // It is killed, with its process group, when it takes longer.
   std::chrono::milliseconds timeout{30'000};
   std::optional<std::size_t> open_files = {};  // RLIMIT_NOFILE
+  std::string cgroup_procs = {};               // the file of the cgroup to start in
 };
 
 struct CommandResult {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -133,7 +134,7 @@ TEST_F(FlowTest, SaysWhichSideBroke) {
 }
 
 TEST_F(FlowTest, PutsAPrefaceInFront) {
-  ASSERT_TRUE(flow_.Prepend("PROXY", 5));
+  ASSERT_TRUE(flow_.Prepend("PROXY", 5, *resources_));
   from_.Send("+data");
   EXPECT_EQ(Run(), Progress::kWaiting);
   EXPECT_EQ(to_.Receive(), "PROXY+data");
@@ -171,6 +172,41 @@ TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
         << Name(each.splicing) << ' ' << each.bytes << ' ' << each.looked_at;
     flow.Drop(resources);
   }
+}
+
+TEST(Flows, KeepLittleForEachWhenManyReceiversAreFull) {
+  const auto resources = std::make_unique<RelayResources>();
+  struct Stalled {
+    Link from;
+    Link to;
+    Flow flow;
+  };
+  constexpr std::size_t kGenerous = RelayResources::kGenerousBytes / RelayResources::kBufferBytes;
+  constexpr std::size_t kFrugal = 50;
+  std::vector<std::unique_ptr<Stalled>> all;
+  const std::string block(RelayResources::kBufferBytes / 2, 'x');
+  for (std::size_t i = 0; i < kGenerous + kFrugal; ++i) {
+    Stalled& stalled = *all.emplace_back(std::make_unique<Stalled>());
+    while (::send(stalled.to.ours.get(), block.data(), block.size(), 0) > 0) {
+    }
+    stalled.from.Send(block);
+    stalled.from.Send(block);
+    EXPECT_EQ(stalled.flow.Run(stalled.from.endpoint, stalled.to.endpoint, *resources),
+              Progress::kWaiting);
+  }
+  EXPECT_EQ(resources->kept_bytes,
+            RelayResources::kGenerousBytes + kFrugal * RelayResources::kFrugalReadBytes);
+  // All of it arrives when there is room again, by small reads and by large ones.
+  for (const auto& stalled : all) {
+    std::string got = stalled->to.Receive();
+    got.clear();
+    for (int i = 0; i < 100 && stalled->flow.bytes_written() < 2 * block.size(); ++i) {
+      stalled->flow.Run(stalled->from.endpoint, stalled->to.endpoint, *resources);
+      got += stalled->to.Receive();
+    }
+    EXPECT_EQ(got, block + block);
+  }
+  EXPECT_EQ(resources->kept_bytes, 0U);
 }
 
 int OpenPipes() {

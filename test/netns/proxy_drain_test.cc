@@ -1,0 +1,152 @@
+// The end of the process in the middle of work: connections finish, and nothing of them is lost.
+
+#include <algorithm>
+#include <csignal>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/netns/proxy_fixture.h"
+#include "test/netns/short_connections.h"
+#include "test/netns/streams.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+
+// Connections that are always on their way while listeners change hands.
+constexpr std::size_t kAtOnce = 8;
+
+class DrainTest : public ProxyTest {
+ protected:
+  void DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each);
+};
+
+INSTANTIATE_TEST_SUITE_P(, DrainTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
+// Some of each stream, then SIGTERM to both proxies in the middle of the flood.
+void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each) {
+  RaiseDescriptorLimit();
+  StartProxies({"--drain-duration=60s"});
+  Acceptor acceptor(server(), GetParam());
+  Transfers transfers(bytes_each);
+  for (std::size_t i = 0; i < streams; ++i) {
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    transfers.Add(std::move(pair->client), std::move(pair->server));
+  }
+  // So little that all of them have most of their way before them.
+  EXPECT_TRUE(transfers.RunIntoTheMiddle(streams * bytes_each / 8));
+  const std::uint64_t arrived = transfers.arrived();
+  const std::size_t under_way = transfers.begun() - transfers.complete();
+  // They take turns, so that hardly one is at its end before the last has begun.
+  EXPECT_GT(under_way, streams * 9 / 10);
+  client_proxy_->process().Signal(SIGTERM);
+  server_proxy_->process().Signal(SIGTERM);
+  EXPECT_TRUE(transfers.RunToTheEnd());
+  EXPECT_EQ(transfers.complete(), streams);
+  for (ProxyProcess* proxy : {client_proxy_.get(), server_proxy_.get()}) {
+    const CommandResult result = proxy->process().Wait(kPatience);
+    EXPECT_FALSE(result.timed_out) << "it leaves early when nothing is left";
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("drained"));
+    EXPECT_EQ(std::ranges::count(result.out, '\n'), static_cast<std::ptrdiff_t>(streams))
+        << "the log is complete";
+  }
+  Report(fmt::format("SIGTERM after {} of {} MiB, in the middle of {} of {} transfers: {} complete",
+                     arrived >> 20, (streams * bytes_each) >> 20, under_way, streams,
+                     transfers.complete()));
+}
+
+TEST_P(DrainTest, SixteenLargeTransfersWithNothingLost) { DrainInTheMiddleOf(16, 16 << 20); }
+
+TEST_P(DrainTest, TwoThousandTransfersWithNothingLost) { DrainInTheMiddleOf(2000, 256 << 10); }
+
+// New connections keep coming while the server's proxy is told to end: each is either served or
+// refused, none is taken and then lost.
+TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
+  StartServerProxy({"--drain-duration=20s"});
+  const EchoServer echo(server(), GetParam());
+  // From outside the client pod's capture: straight from the node.
+  const ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
+  EXPECT_TRUE(Eventually([&] { return load.served() > 200; }));
+  server_proxy_->process().Signal(SIGTERM);
+  const CommandResult result = server_proxy_->process().Wait(kPatience);
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_TRUE(Eventually([&] { return load.done(); }));
+  EXPECT_EQ(load.lost(), 0U) << "of " << load.served();
+  EXPECT_EQ(load.refused(), kAtOnce);
+}
+
+// A second proxy takes the ports over while connections come in: each of them is served.
+TEST_P(DrainTest, HandsItsPortsOverWithoutRefusingAConnection) {
+  StartServerProxy({"--drain-duration=20s"});
+  const EchoServer echo(server(), GetParam());
+  ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
+  EXPECT_TRUE(Eventually([&] { return load.served() > 200; }));
+  ProxyProcess next(server(), {"--hand-over"});
+  EXPECT_TRUE(next.process().WaitForText("inbound on", kPatience)) << next.process().Err();
+  server_proxy_->process().Signal(SIGTERM);
+  const CommandResult result = server_proxy_->process().Wait(kPatience);
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  const std::uint64_t before = load.served();
+  EXPECT_TRUE(Eventually([&] { return load.served() > before + 200; }));
+  load.Stop();
+  EXPECT_EQ(load.refused() + load.lost(), 0U) << "of " << load.served();
+  EXPECT_TRUE(Eventually([&] { return next.Log().size() >= 200; }));
+}
+
+TEST_P(DrainTest, DrainingIsNotReadyAndTheApplicationMayStillConnect) {
+  StartProxies({"--drain-duration=60s"});
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  client_proxy_->process().Signal(SIGTERM);
+  EXPECT_TRUE(Eventually([&] { return client_proxy_->Get(15020, "/healthz/ready").first == 503; }));
+  EXPECT_TRUE(Eventually([&] {  // no inbound connections any more
+    return !Peer::Connect(cluster_->node(), {Cluster::PodIp(0, GetParam()), 8080});
+  }));
+  auto late = Connected(acceptor);
+  ASSERT_TRUE(late) << "the application needs its database to finish its work";
+  EXPECT_TRUE(late->client.Send("late"));
+  EXPECT_EQ(late->server.Receive(4), "late");
+  EXPECT_TRUE(client_proxy_->process().Running());
+  for (Pair* open : {&*pair, &*late}) {
+    open->client.Close();
+    open->server.Close();
+  }
+  EXPECT_EQ(client_proxy_->process().Wait(kPatience).exit_status, 0);
+}
+
+TEST_P(DrainTest, ResetsWhatIsLeftAtTheDeadline) {
+  StartClientProxy({"--drain-duration=300ms"});
+  StartServerProxy({});
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  client_proxy_->process().Signal(SIGTERM);
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
+  EXPECT_EQ(pair->server.WaitForEnd(), End::kReset);
+  const CommandResult result = client_proxy_->process().Wait(kPatience);
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_THAT(result.out, HasSubstr("\"response_flags\":\"DT\""));
+  EXPECT_THAT(result.out, HasSubstr("drain_timeout"));
+}
+
+TEST_P(DrainTest, ASecondSignalEndsAtOnce) {
+  StartClientProxy({"--drain-duration=1h"});
+  StartServerProxy({});
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  client_proxy_->process().Signal(SIGTERM);
+  EXPECT_TRUE(client_proxy_->process().WaitForText("draining", kPatience));
+  client_proxy_->process().Signal(SIGTERM);
+  EXPECT_EQ(client_proxy_->process().Wait(kPatience).exit_status, 0);
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -1,0 +1,60 @@
+#include "proxy/memory_limit.h"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace sluice::proxy {
+namespace {
+
+class MemoryLimit : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  void Write(const std::filesystem::path& path, const std::string& text) const {
+    std::filesystem::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text << '\n';
+  }
+  std::optional<std::uint64_t> Read() const { return MemoryLimitBytes(root_ / "self", root_); }
+
+  const std::filesystem::path root_ = std::filesystem::temp_directory_path() /
+                                      ("sluice-memory-limit-" + std::to_string(::getpid()));
+};
+
+TEST_F(MemoryLimit, IsTheLeastOfTheWayUp) {
+  Write("self", "0::/kubepods/pod1/proxy");
+  Write("kubepods/memory.max", "1000000");
+  Write("kubepods/pod1/memory.max", "500000");
+  Write("kubepods/pod1/proxy/memory.max", "max");
+  EXPECT_EQ(Read(), 500'000U);
+}
+
+TEST_F(MemoryLimit, IsThatOfTheContainersOwnMount) {
+  // The host's path, which is not there.
+  Write("self", "0::/kubepods/pod1/proxy");
+  Write("memory.max", "134217728");
+  EXPECT_EQ(Read(), 134'217'728U);
+}
+
+TEST_F(MemoryLimit, IsReadFromVersion1) {
+  Write("self",
+        "9:name=systemd:/\n4:cpu,memory:/pod1\n5:devices,memory-like:/pod2\n0::/unified/pod1");
+  Write("memory/pod1/memory.limit_in_bytes", "16777216");
+  Write("memory/pod2/memory.limit_in_bytes", "1");
+  Write("memory/memory.limit_in_bytes", "9223372036854771712");
+  EXPECT_EQ(Read(), 16'777'216U);
+}
+
+TEST_F(MemoryLimit, IsNoneWithoutOne) {
+  EXPECT_EQ(Read(), std::nullopt) << "no cgroups at all";
+  Write("self", "4:memory:/\n0::/");
+  Write("memory/memory.limit_in_bytes", "9223372036854771712");
+  Write("memory.max", "max");
+  EXPECT_EQ(Read(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace sluice::proxy

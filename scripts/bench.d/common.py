@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
+import tempfile
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("SLUICE_BIN_DIR", REPO / "build/release/bin"))
@@ -36,11 +38,13 @@ class Cost:
                     max(self.peak_kib, other.peak_kib))
 
 
-def installed(name, directory):
-    """The path of a copy of one of our programs as a package installs it: stripped, and written in one
-    go. What the linker wrote is spread over more pages of the page cache, and each costs time."""
-    path = pathlib.Path(directory) / name
-    subprocess.run(["install", "--strip", BIN / name, path], check=True)
+def installed(program, directory):
+    """The path of a copy of `program`, stripped and written from front to end, as the installation of a
+    package writes it. How a file came into the page cache, in few large pieces or in many small ones,
+    is a tenth of what a start costs, so everything that is compared has to come in the same way."""
+    stripped, path = (pathlib.Path(directory) / (program.name + end) for end in (".stripped", ""))
+    subprocess.run(["strip", "-o", stripped, program], check=True)
+    shutil.copy(stripped, path)
     return path
 
 
@@ -49,10 +53,13 @@ EMPTY = Program("an empty process", ("/bin/true",))
 
 
 def measure(program, timeout_s=60):
-    """One run in a new namespace. Raises when the program fails: half a job costs half."""
-    done = subprocess.run([BIN / "sluice-measure", *program.argv], input=program.input,
-                          capture_output=True, timeout=timeout_s)
-    said = done.stderr.decode(errors="replace")
+    """One run in a new namespace. Raises when the program fails: half a job costs half. What it prints
+    goes to a file: a pipe would wake us, in the middle of the run."""
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run([BIN / "sluice-measure", *program.argv], input=program.input,
+                              stdout=subprocess.PIPE, stderr=output, timeout=timeout_s)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
     if done.returncode != 0:
         raise RuntimeError(f"sluice-measure: {said}")
     cost = json.loads(done.stdout)

@@ -32,6 +32,7 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
        config.inbound_upstream ? json::value(config.inbound_upstream->ToString()) : json::value()},
       {"sniff", config.sniff},
       {"splice", Name(config.splicing)},
+      {"busy_poll", Name(config.busy_polling)},
       {"connect_timeout_ms", config.connect_timeout.count()},
       {"idle_timeout_ms", config.idle_timeout.count()},
       {"max_connections", config.max_connections},

@@ -35,6 +35,17 @@ constexpr std::string_view Name(Splicing splicing) {
   return splicing == Splicing::kAuto ? "auto" : splicing == Splicing::kOn ? "on" : "off";
 }
 
+// Whether a worker waits awake for the next message of a conversation: see BusyPoll.
+enum class BusyPolling : std::uint8_t {
+  kAuto,  // unless a cgroup rations CPU time
+  kOn,
+  kOff,
+};
+// "auto", "on" or "off".
+constexpr std::string_view Name(BusyPolling polling) {
+  return polling == BusyPolling::kAuto ? "auto" : polling == BusyPolling::kOn ? "on" : "off";
+}
+
 // What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.
 struct ProxyConfig {
   std::uint16_t outbound_port = 15001;
@@ -47,6 +58,7 @@ struct ProxyConfig {
   // Reads what is being spoken off the first bytes, for the access log.
   bool sniff = true;
   Splicing splicing = Splicing::kAuto;
+  BusyPolling busy_polling = BusyPolling::kAuto;
   // Where inbound connections go instead of to their original address; the port is kept.
   std::optional<IpAddress> inbound_upstream;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);

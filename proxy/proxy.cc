@@ -15,8 +15,8 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "proxy/cgroup_limits.h"
 #include "proxy/dns_resolv_conf.h"
-#include "proxy/memory_limit.h"
 #include "proxy/metrics.h"
 #include "proxy/relay.h"
 
@@ -73,6 +73,11 @@ std::uint64_t ConnectionsInMemory(std::uint64_t workers) {
   // Half in any case: a small pod on a large machine has many workers, and most have little to do.
   const std::uint64_t reserved = std::min(kReservedBytes + kBytesPerWorker * workers, *limit / 2);
   return std::max((*limit - reserved) / kConnectionBytes, kFewestConnections);
+}
+
+bool PollsBusily(const ProxyConfig& config) {
+  if (config.busy_polling != BusyPolling::kAuto) return config.busy_polling == BusyPolling::kOn;
+  return !HasCpuQuota();
 }
 
 std::uint64_t MaxConnections(const ProxyConfig& config) {
@@ -150,7 +155,8 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
                    .stats = stats_,
                    .log = log_.get(),
                    .own_ports = {config_.outbound_port, config_.inbound_port},
-                   .max_connections = MaxConnections(config_)});
+                   .max_connections = MaxConnections(config_),
+                   .busy_poll = PollsBusily(config_)});
   for (int i = 0; i < config_.concurrency; ++i) {
     workers_.push_back(std::make_unique<Worker>(*shared_, i));
     has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();

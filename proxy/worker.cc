@@ -57,7 +57,8 @@ Worker::Worker(const WorkerShared& shared, int index)
                .relay = *relay_,
                .timers = timers_,
                .ready = {},
-               .closed = {}} {
+               .closed = {}},
+      busy_poll_(shared.busy_poll) {
   relay_->splicing = shared.config.splicing;
   if (!epoll_ || !wake_) throw SystemError(errno, "set up a worker thread");
   epoll_event event{};
@@ -160,18 +161,38 @@ void Worker::Stop() {
   Wake();
 }
 
-std::uint64_t Worker::NowTicks() const {
-  return static_cast<std::uint64_t>((std::chrono::steady_clock::now() - epoch_) / kTick);
+int Worker::Wait(std::span<epoll_event> events) {
+  const auto poll = [&](int timeout_ms) {
+    return ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+  };
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  auto now = start;
+  int count = 0;
+  if (const auto span = busy_poll_.Span(); span > span.zero() && context_.ready.empty()) {
+    do {
+      count = poll(0);
+      now = Clock::now();
+    } while (count == 0 && now - start < span);
+  }
+  if (count == 0) {
+    count = poll(WaitMillis(TicksAt(now)));
+    now = Clock::now();
+  }
+  context_.now_ticks = TicksAt(now);
+  const std::uint64_t tag = count == 1 ? events.front().data.u64 : kListenerTag;
+  const bool of_session = (tag & kTagMask) == kClientTag || (tag & kTagMask) == kServerTag;
+  busy_poll_.Observe(of_session ? tag & ~kTagMask : 0, now - start);
+  return count;
 }
 
-int Worker::WaitMillis() const {
+int Worker::WaitMillis(std::uint64_t now) const {
   if (!context_.ready.empty()) return 0;
   const std::uint64_t due = timers_.NextDue();
   if (due == TimerWheel::kNever) return -1;
   // To the end of the tick: waking before it would find nothing to do. At most a minute, so that
   // the arithmetic cannot overflow; an early wake-up is harmless.
   constexpr std::uint64_t kMaxTicks = std::chrono::minutes(1) / kTick;
-  const std::uint64_t now = NowTicks();
   const std::uint64_t ticks = due > now ? std::min(due - now, kMaxTicks) : 0;
   return static_cast<int>(ticks * static_cast<std::uint64_t>(kTick.count()));
 }
@@ -181,9 +202,7 @@ void Worker::Run() {
   std::array<epoll_event, kEventsPerTurn> events;
   std::vector<Session*> ready;
   while (!stop_.load(std::memory_order_relaxed)) {
-    const int count =
-        ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), WaitMillis());
-    context_.now_ticks = NowTicks();
+    const int count = Wait(events);
     ++turn_;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<std::size_t>(i)];

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "proxy/busy_poll.h"
 #include "proxy/config.h"
 #include "proxy/destination.h"
 #include "proxy/log_writer.h"
@@ -30,6 +33,7 @@ struct WorkerShared {
   LogWriter* log;
   std::vector<std::uint16_t> own_ports;
   std::uint64_t max_connections;
+  bool busy_poll;
 };
 
 // One thread with an event loop, its own listening sockets (SO_REUSEPORT spreads the connections)
@@ -80,8 +84,13 @@ class Worker {
   void ObeyCommands();
   void AnswerSnapshots();
   void Wake();
-  int WaitMillis() const;
-  std::uint64_t NowTicks() const;
+  // Waits for events; sets the time of this turn.
+  int Wait(std::span<epoll_event> events);
+  int WaitMillis(std::uint64_t now) const;
+  std::uint64_t TicksAt(std::chrono::steady_clock::time_point time) const {
+    return static_cast<std::uint64_t>((time - epoch_) / kTick);
+  }
+  std::uint64_t NowTicks() const { return TicksAt(std::chrono::steady_clock::now()); }
 
   // Accepting, in worker_accept.cc.
   void OnArrivals(Listener& listener);
@@ -112,6 +121,7 @@ class Worker {
   TimerNode pipe_timer_;      // closes pipes; armed while some are idle
   SessionPool sessions_;
   WorkerContext context_;
+  BusyPoll busy_poll_;
   bool paused_ = false;
   std::chrono::steady_clock::time_point next_pause_warning_{};
   std::uint64_t turn_ = 0;

@@ -75,8 +75,10 @@ bool OnOff(std::string_view text) {
   throw std::invalid_argument("on or off");
 }
 
-Splicing SplicingOf(std::string_view text) {
-  for (const Splicing each : {Splicing::kAuto, Splicing::kOn, Splicing::kOff}) {
+// For enumerations that have these three values.
+template <typename Value>
+Value AutoOnOff(std::string_view text) {
+  for (const Value each : {Value::kAuto, Value::kOn, Value::kOff}) {
     if (text == Name(each)) return each;
   }
   throw std::invalid_argument("auto, on or off");
@@ -129,9 +131,13 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.sniff = OnOff(v); }},
       {"splice", "auto|on|off",
        "move bytes by splice(2): those of bulk transfers (auto), all that --sniff does not look "
-       "at, "
-       "or none",
-       [](Options& o, std::string_view v) { o.config.splicing = SplicingOf(v); }},
+       "at, or none",
+       [](Options& o, std::string_view v) { o.config.splicing = AutoOnOff<Splicing>(v); }},
+      {"busy-poll", "auto|on|off",
+       "wait up to 50 us awake for the next message of a lone conversation: unless a cgroup "
+       "rations "
+       "CPU time (auto), always, or never",
+       [](Options& o, std::string_view v) { o.config.busy_polling = AutoOnOff<BusyPolling>(v); }},
       {"inbound-upstream", "ADDRESS",
        "connect inbound connections to this address, for applications that listen on 127.0.0.1 "
        "only (their original destination)",

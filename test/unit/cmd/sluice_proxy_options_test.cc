@@ -59,6 +59,11 @@ TEST_F(OptionsTest, Defaults) {
 
 TEST_F(OptionsTest, Splice) {
   EXPECT_EQ(Parse({}).config.splicing, Splicing::kAuto);
+  EXPECT_EQ(Parse({}).config.busy_polling, BusyPolling::kAuto);
+  EXPECT_EQ(Parse({"--busy-poll=on"}).config.busy_polling, BusyPolling::kOn);
+  EXPECT_EQ(Parse({"--busy-poll=off"}).config.busy_polling, BusyPolling::kOff);
+  EXPECT_THAT(UsageError({"--busy-poll=5"}),
+              AllOf(HasSubstr("--busy-poll"), HasSubstr("on or off")));
   EXPECT_EQ(Parse({"--splice=auto"}).config.splicing, Splicing::kAuto);
   EXPECT_EQ(Parse({"--splice=on"}).config.splicing, Splicing::kOn);
   EXPECT_EQ(Parse({"--splice=off"}).config.splicing, Splicing::kOff);

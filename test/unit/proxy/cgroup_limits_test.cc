@@ -1,4 +1,4 @@
-#include "proxy/memory_limit.h"
+#include "proxy/cgroup_limits.h"
 
 #include <unistd.h>
 
@@ -10,7 +10,7 @@
 namespace sluice::proxy {
 namespace {
 
-class MemoryLimit : public testing::Test {
+class CgroupLimits : public testing::Test {
  protected:
   void TearDown() override { std::filesystem::remove_all(root_); }
 
@@ -21,10 +21,10 @@ class MemoryLimit : public testing::Test {
   std::optional<std::uint64_t> Read() const { return MemoryLimitBytes(root_ / "self", root_); }
 
   const std::filesystem::path root_ = std::filesystem::temp_directory_path() /
-                                      ("sluice-memory-limit-" + std::to_string(::getpid()));
+                                      ("sluice-cgroup-limits-" + std::to_string(::getpid()));
 };
 
-TEST_F(MemoryLimit, IsTheLeastOfTheWayUp) {
+TEST_F(CgroupLimits, MemoryIsTheLeastOfTheWayUp) {
   Write("self", "0::/kubepods/pod1/proxy");
   Write("kubepods/memory.max", "1000000");
   Write("kubepods/pod1/memory.max", "500000");
@@ -32,14 +32,14 @@ TEST_F(MemoryLimit, IsTheLeastOfTheWayUp) {
   EXPECT_EQ(Read(), 500'000U);
 }
 
-TEST_F(MemoryLimit, IsThatOfTheContainersOwnMount) {
+TEST_F(CgroupLimits, MemoryIsThatOfTheContainersOwnMount) {
   // The host's path, which is not there.
   Write("self", "0::/kubepods/pod1/proxy");
   Write("memory.max", "134217728");
   EXPECT_EQ(Read(), 134'217'728U);
 }
 
-TEST_F(MemoryLimit, IsReadFromVersion1) {
+TEST_F(CgroupLimits, MemoryIsReadFromVersion1) {
   Write("self",
         "9:name=systemd:/\n4:cpu,memory:/pod1\n5:devices,memory-like:/pod2\n0::/unified/pod1");
   Write("memory/pod1/memory.limit_in_bytes", "16777216");
@@ -48,12 +48,26 @@ TEST_F(MemoryLimit, IsReadFromVersion1) {
   EXPECT_EQ(Read(), 16'777'216U);
 }
 
-TEST_F(MemoryLimit, IsNoneWithoutOne) {
+TEST_F(CgroupLimits, MemoryIsNoneWithoutOne) {
   EXPECT_EQ(Read(), std::nullopt) << "no cgroups at all";
   Write("self", "4:memory:/\n0::/");
   Write("memory/memory.limit_in_bytes", "9223372036854771712");
   Write("memory.max", "max");
   EXPECT_EQ(Read(), std::nullopt);
+}
+
+TEST_F(CgroupLimits, CpuIsRationedByAnyOfTheWayUp) {
+  const auto rationed = [this] { return HasCpuQuota(root_ / "self", root_); };
+  EXPECT_FALSE(rationed()) << "no cgroups at all";
+  Write("self", "3:cpu,cpuacct:/pod1\n0::/pod1/proxy");
+  Write("pod1/proxy/cpu.max", "max 100000");
+  Write("cpu/pod1/cpu.cfs_quota_us", "-1");
+  EXPECT_FALSE(rationed());
+  Write("pod1/cpu.max", "50000 100000");
+  EXPECT_TRUE(rationed());
+  Write("pod1/cpu.max", "max 100000");
+  Write("cpu/pod1/cpu.cfs_quota_us", "20000");
+  EXPECT_TRUE(rationed());
 }
 
 }  // namespace

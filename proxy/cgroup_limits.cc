@@ -1,0 +1,84 @@
+#include "proxy/cgroup_limits.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace sluice::proxy {
+namespace {
+
+// Version 1 says "no limit" by the largest number of pages (PAGE_COUNTER_MAX), which no machine
+// has.
+constexpr std::uint64_t kUnlimited = 1ULL << 62;
+
+// A controller's file that holds a limit, in either version.
+struct LimitFile {
+  const char* controller;
+  const char* version1;
+  const char* version2;
+};
+
+// The files for the cgroup `path` below `root` and all above it. A container may see the host's
+// path where it has only its own cgroup mounted: that is the root then.
+void AddWayUp(const std::filesystem::path& root, std::filesystem::path path, const char* file,
+              std::vector<std::filesystem::path>& files) {
+  path = path.relative_path();
+  files.push_back(root / file);
+  for (; !path.empty(); path = path.parent_path()) files.push_back(root / path / file);
+}
+
+bool Names(const std::string& controllers, const std::string& controller) {
+  std::istringstream list(controllers);
+  for (std::string each; std::getline(list, each, ',');) {
+    if (each == controller) return true;
+  }
+  return false;
+}
+
+std::vector<std::filesystem::path> FilesOf(const LimitFile& limit,
+                                           const std::filesystem::path& self,
+                                           const std::filesystem::path& mount) {
+  std::vector<std::filesystem::path> files;
+  std::ifstream hierarchies(self);
+  // "4:memory:/kubepods/pod1" of version 1, "0::/kubepods/pod1" of version 2.
+  std::string number;
+  std::string controllers;
+  std::string path;
+  while (std::getline(hierarchies, number, ':') && std::getline(hierarchies, controllers, ':') &&
+         std::getline(hierarchies, path)) {
+    if (controllers.empty()) {
+      AddWayUp(mount, path, limit.version2, files);
+    } else if (Names(controllers, limit.controller)) {
+      AddWayUp(mount / limit.controller, path, limit.version1, files);
+    }
+  }
+  return files;
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> MemoryLimitBytes(const std::filesystem::path& self,
+                                              const std::filesystem::path& mount) {
+  std::uint64_t least = kUnlimited;
+  for (const auto& file : FilesOf({"memory", "memory.limit_in_bytes", "memory.max"}, self, mount)) {
+    std::ifstream in(file);
+    // "max", of version 2, is no number.
+    if (std::uint64_t bytes = 0; in >> bytes) least = std::min(least, bytes);
+  }
+  if (least >= kUnlimited) return std::nullopt;
+  return least;
+}
+
+bool HasCpuQuota(const std::filesystem::path& self, const std::filesystem::path& mount) {
+  const auto files = FilesOf({"cpu", "cpu.cfs_quota_us", "cpu.max"}, self, mount);
+  return std::ranges::any_of(files, [](const std::filesystem::path& file) {
+    std::ifstream in(file);
+    // Without one: -1 in version 1, "max" in version 2.
+    std::int64_t quota_us = -1;
+    return in >> quota_us && quota_us >= 0;
+  });
+}
+
+}  // namespace sluice::proxy

@@ -68,13 +68,19 @@ def measure(program, timeout_s=60):
     return Cost(**cost)
 
 
+def in_turn(items, number):
+    """`items` in the order of round `number`: another one begins each time, so that none is always
+    measured behind the same one."""
+    shift = number % len(items)
+    return [*items[shift:], *items[:shift]]
+
+
 def alternate(programs, rounds):
     """{name: medians}. One run of each program per round, so that whatever else the machine does
     falls on all of them; the order turns from round to round. The first round only warms up."""
     costs = {program.name: [] for program in programs}
     for number in range(rounds + 1):
-        shift = number % len(programs)
-        for program in [*programs[shift:], *programs[:shift]]:
+        for program in in_turn(programs, number):
             cost = measure(program)
             if number > 0:
                 costs[program.name].append(cost)

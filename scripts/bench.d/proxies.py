@@ -1,17 +1,21 @@
 """Two network namespaces, a load between them, and what a proxy in the middle costs: shared by the
 scripts of this folder that measure proxies."""
 import contextlib
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import time
 
+import common
+
 CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
 # More ports than one, for a client that makes ten thousand connections a second would otherwise
 # run out of its own.
 PORT, PORTS = 9000, 8
 UID = 1337
+LOAD = common.BIN / "sluice-load"
 
 
 def run(*argv, **kwargs):
@@ -100,3 +104,35 @@ def started(process):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def serve(stack, server):
+    """Starts the load's server; it ends with `stack`."""
+    serving = in_namespace(server, 1000, [str(LOAD), "serve", str(PORT), str(PORTS)],
+                           stdout=subprocess.PIPE, text=True)
+    stack.enter_context(started(serving))
+    serving.stdout.readline()
+
+
+def redirect_to(stack, client, argv, who):
+    """Starts a proxy that all connections of the client are redirected to; its process id. It ends with
+    `stack`."""
+    run("ip", "netns", "exec", client, "iptables-legacy-restore", input=REDIRECT.encode())
+    proxy = in_namespace(client, UID, argv, stderr=subprocess.DEVNULL)
+    stack.enter_context(started(proxy))
+    wait_listening(client, 15001, who)
+    return proxy.pid
+
+
+def run_load(client, argv, pid, who):
+    """What a load says of itself, and the CPU seconds of `pid` between its "begin" and its "end"; without
+    a proxy, 0."""
+    load = in_namespace(client, 1000, argv, stdout=subprocess.PIPE, text=True)
+    with started(load):
+        if load.stdout.readline() != "begin\n":
+            raise RuntimeError(f"{who}: the load does not begin")
+        before = cpu_seconds(pid) if pid else 0
+        if load.stdout.readline() != "end\n":
+            raise RuntimeError(f"{who}: the load broke off")
+        cpu = (cpu_seconds(pid) if pid else 0) - before
+        return json.loads(load.stdout.readline()), cpu

@@ -30,10 +30,6 @@ enum class Splicing : std::uint8_t {
   kOn,    // all that nobody wants to look at
   kOff,   // none: for measurements, and kernels whose splice is broken
 };
-// "auto", "on" or "off".
-constexpr std::string_view Name(Splicing splicing) {
-  return splicing == Splicing::kAuto ? "auto" : splicing == Splicing::kOn ? "on" : "off";
-}
 
 // Whether a worker waits awake for the next message of a conversation: see BusyPoll.
 enum class BusyPolling : std::uint8_t {
@@ -41,9 +37,16 @@ enum class BusyPolling : std::uint8_t {
   kOn,
   kOff,
 };
-// "auto", "on" or "off".
-constexpr std::string_view Name(BusyPolling polling) {
-  return polling == BusyPolling::kAuto ? "auto" : polling == BusyPolling::kOn ? "on" : "off";
+
+// "auto", "on" or "off", for enumerations that have these values.
+template <typename Value>
+requires requires {
+  Value::kAuto;
+  Value::kOn;
+  Value::kOff;
+}
+constexpr std::string_view Name(Value value) {
+  return value == Value::kAuto ? "auto" : value == Value::kOn ? "on" : "off";
 }
 
 // What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.

@@ -24,9 +24,8 @@
 //   recvfrom sendto, recvfrom sendto                                         - request, response
 //   recvfrom=0 shutdown, recvfrom=0 close close                              - both ends
 // and an epoll_wait per round trip and a write to wake the log's thread, both shared by all
-// connections of the worker. TCP_NODELAY and
-// keep-alive come from the listener on one side; on the other they are set when they begin to
-// matter, which a short connection does not live to see.
+// connections of the worker. TCP_NODELAY and keep-alive come from the listener on one side; on the
+// other they are set when they begin to matter, which a short connection does not live to see.
 
 namespace sluice::proxy {
 namespace {

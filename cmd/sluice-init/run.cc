@@ -72,9 +72,9 @@ void Verify(InitConfig& config, Site& site, Report& report) {
   Validate(config, site.lock, site.socket, report.checks);
 }
 
-void Show(const InitConfig& config, Report& report) {
+void Show(const InitConfig& config, Site& site, Report& report) {
   report.action = "show";
-  Write(config.json_output ? ShowJson() : ShowText());
+  Write(config.json_output ? ShowJson(site.network) : ShowText(site.network));
 }
 
 void Diff(InitConfig& config, Site& site, Report& report) {
@@ -91,7 +91,7 @@ void Execute(Command command, InitConfig& config, Report& report) {
   }
   Site site;
   report.network_namespace = site.here.name();
-  if (command == Command::kShow) return Show(config, report);
+  if (command == Command::kShow) return Show(config, site, report);
   if (command == Command::kDiff) return Diff(config, site, report);
   if (command == Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);

@@ -50,7 +50,7 @@ std::string HelpText();
 // What --print-config prints: one JSON object, each key with its value and origin.
 std::string DescribeSettings(const Settings& settings);
 
-// The Error for a value, or a part of one, that cannot be used. `expected` completes "expected
+// The Error for a value of which `part`, or all, cannot be used. `expected` completes "expected
 // ...".
 [[noreturn]] void RefuseValue(const Settings& settings, std::string_view name,
                               std::string_view part, std::string_view expected);

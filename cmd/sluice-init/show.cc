@@ -54,7 +54,7 @@ json::object TableJson(Family family, Table table, const iptables::TableState& s
 
 }  // namespace
 
-std::string ShowText() {
+std::string ShowText(NetworkState& network) {
   iptables::TableNames names;
   std::string out;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
@@ -69,13 +69,11 @@ std::string ShowText() {
                                    iptables::Counting::kWith));
     }
   }
-  netns::RouteSocket socket;
-  NetworkState state(socket);
-  for (const auto& step : NetworkSteps(state)) section(step->Name(), step->Have());
+  for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
-std::string ShowJson() {
+std::string ShowJson(NetworkState& state) {
   iptables::TableNames names;
   json::array tables;
   for (const Family family : iptables::kFamilies) {
@@ -85,8 +83,6 @@ std::string ShowJson() {
     }
   }
   json::object network;
-  netns::RouteSocket socket;
-  NetworkState state(socket);
   for (const auto& step : NetworkSteps(state)) {
     if (const auto lines = step->Have(); !lines.empty()) {
       network[step->Name()] = json::value_from(lines);

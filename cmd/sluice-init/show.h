@@ -9,8 +9,8 @@ namespace sluice::init {
 
 // What of ours is installed in the network namespace of the calling thread, with packet counters:
 // rules, policy rules, routes and addresses. Needs no configuration; changes nothing.
-std::string ShowText();
-std::string ShowJson();
+std::string ShowText(NetworkState& network);
+std::string ShowJson(NetworkState& network);
 
 // The result of `diff`.
 struct Drift {

@@ -41,8 +41,7 @@ class ValidationStep : public iptables::Step {
   std::vector<Check>& checks_;
 };
 
-// The same on its own, under the lock of the namespace, so that nobody changes rules
-// meanwhile.
+// The same on its own, under the lock of the namespace, so that nobody changes rules meanwhile.
 void Validate(const InitConfig& config, iptables::Lock& lock, netns::RouteSocket& socket,
               std::vector<Check>& checks);
 

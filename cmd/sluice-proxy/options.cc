@@ -135,8 +135,7 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.splicing = AutoOnOff<Splicing>(v); }},
       {"busy-poll", "auto|on|off",
        "wait up to 50 us awake for the next message of a lone conversation: unless a cgroup "
-       "rations "
-       "CPU time (auto), always, or never",
+       "rations CPU time (auto), always, or never",
        [](Options& o, std::string_view v) { o.config.busy_polling = AutoOnOff<BusyPolling>(v); }},
       {"inbound-upstream", "ADDRESS",
        "connect inbound connections to this address, for applications that listen on 127.0.0.1 "

@@ -62,18 +62,30 @@ LogWriter::~LogWriter() {
   if (thread_.joinable()) thread_.join();
 }
 
-void LogWriter::Append(int index, std::string_view line) {
+void LogWriter::Take(int index, std::string& lines) {
   Batch& batch = batches_[static_cast<std::size_t>(index)];
-  const std::scoped_lock lock(batch.mutex);
-  if (batch.lines.size() + line.size() > kMaxBatchBytes) {
-    dropped_.fetch_add(1, std::memory_order_relaxed);
-    return;
+  {
+    const std::scoped_lock lock(batch.mutex);
+    const std::size_t room = kMaxBatchBytes - batch.lines.size();
+    if (lines.size() > room) {
+      // Up to the end of the last line that fits.
+      const std::size_t end = std::string_view(lines).substr(0, room).rfind('\n') + 1;
+      Drop(std::string_view(lines).substr(end));
+      lines.resize(end);
+    }
+    if (batch.lines.empty()) {
+      batch.lines.swap(lines);  // the memory goes round, too
+    } else {
+      batch.lines += lines;
+    }
   }
-  batch.lines += line;
+  lines.clear();
+  if (asleep_.load() && asleep_.exchange(false)) Wake();
 }
 
-void LogWriter::Publish() {
-  if (asleep_.load() && asleep_.exchange(false)) Wake();
+void LogWriter::Drop(std::string_view lines) {
+  const auto lost = std::ranges::count(lines, '\n');
+  dropped_.fetch_add(static_cast<std::uint64_t>(lost), std::memory_order_relaxed);
 }
 
 void LogWriter::Reopen() {
@@ -141,8 +153,7 @@ void LogWriter::Write(std::string_view lines) {
     if (written < 0) {
       if (size != 0 && (errno == EINTR || errno == EAGAIN)) continue;
       // The disk is full or the reader is gone: counted, and the next batch tries again.
-      const auto lost = std::ranges::count(lines, '\n');
-      dropped_.fetch_add(static_cast<std::uint64_t>(lost), std::memory_order_relaxed);
+      Drop(lines);
       return;
     }
     lines.remove_prefix(static_cast<std::size_t>(written));

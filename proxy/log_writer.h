@@ -15,8 +15,9 @@
 namespace sluice::proxy {
 
 // Writes the access log on a thread of its own, so that a slow disk or a stopped reader never holds
-// up a byte that is relayed. Each worker appends to a batch of its own; the thread collects them.
-// What does not fit into a batch, because the reader is too slow, is dropped and counted.
+// up a byte that is relayed. Each worker hands over the lines of a turn to a batch of its own; the
+// thread collects them. What does not fit into a batch, because the reader is too slow, is dropped
+// and counted.
 class LogWriter {
  public:
   // `path` is "-" for standard output; a file is made when missing and appended to. Throws
@@ -30,10 +31,9 @@ class LogWriter {
   // Once.
   void Start();
 
-  // Appends one whole line. Only the thread of worker `index` may call it.
-  void Append(int index, std::string_view line);
-  // After the lines of one turn: wakes the writer when it sleeps. Thread-safe.
-  void Publish();
+  // Takes whole lines over from worker `index`, leaves `lines` empty, and wakes the thread when it
+  // sleeps. Thread-safe.
+  void Take(int index, std::string& lines);
 
   // Opens the path again, for log rotation; standard output stays. Thread-safe; takes effect soon.
   void Reopen();
@@ -54,6 +54,7 @@ class LogWriter {
   bool WaitWritable();
   void ReopenNow();
   void Wake();
+  void Drop(std::string_view lines);
 
   const std::string path_;
   UniqueFd file_;

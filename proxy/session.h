@@ -3,12 +3,12 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/socket_address.h"
 #include "proxy/admin.h"
 #include "proxy/config.h"
-#include "proxy/log_writer.h"
 #include "proxy/relay.h"
 #include "proxy/sniff.h"
 #include "proxy/sockets.h"
@@ -26,8 +26,7 @@ inline constexpr std::chrono::milliseconds kTick{16};
 struct WorkerContext {
   const ProxyConfig& config;
   WorkerStats& stats;
-  LogWriter* log;  // none: no access log
-  int index;
+  bool has_access_log;
   int epoll_fd;
   RelayResources& relay;
   TimerWheel& timers;
@@ -37,6 +36,8 @@ struct WorkerContext {
   std::vector<Session*> ready;
   // Sessions that are closed; events of this turn may still name them.
   std::vector<Session*> closed;
+  // Of the access log, from this turn.
+  std::string log_lines = {};
 };
 
 // One proxied connection: connecting, relaying both ways, closed. It is as small as it can be, for

@@ -51,8 +51,7 @@ Worker::Worker(const WorkerShared& shared, int index)
       timers_(0),
       context_{.config = shared.config,
                .stats = shared.stats.worker(index),
-               .log = shared.log,
-               .index = index,
+               .has_access_log = shared.log != nullptr,
                .epoll_fd = epoll_.get(),
                .relay = *relay_,
                .timers = timers_,
@@ -226,14 +225,16 @@ void Worker::Run() {
     if (relay_->pipes.idle() > 0 && !pipe_timer_.armed()) {
       timers_.Set(pipe_timer_, context_.now_ticks + static_cast<std::uint64_t>(kPipeRest / kTick));
     }
-    if (!context_.closed.empty()) {
-      SweepClosed();
-      if (shared_.log != nullptr) shared_.log->Publish();
-    }
+    if (!context_.closed.empty()) SweepClosed();
+    HandOverLog();
   }
   sessions_.ForEachOpen(
       [this](Session& session) { session.Abort(context_, Failure::kDrainTimeout); });
-  if (shared_.log != nullptr) shared_.log->Publish();
+  HandOverLog();
+}
+
+void Worker::HandOverLog() {
+  if (!context_.log_lines.empty()) shared_.log->Take(index_, context_.log_lines);
 }
 
 void Worker::SweepClosed() {

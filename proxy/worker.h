@@ -106,6 +106,7 @@ class Worker {
 
   void ListenFor(std::uint32_t events);
   void SweepClosed();
+  void HandOverLog();
 
   const WorkerShared& shared_;
   const int index_;

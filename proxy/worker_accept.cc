@@ -171,10 +171,7 @@ void Worker::Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& 
   record.start_unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
                              std::chrono::system_clock::now().time_since_epoch())
                              .count();
-  std::string line;
-  AppendAccessLogLine(record, line);
-  shared_.log->Append(index_, line);
-  shared_.log->Publish();
+  AppendAccessLogLine(record, context_.log_lines);
 }
 
 }  // namespace sluice::proxy

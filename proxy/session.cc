@@ -208,7 +208,7 @@ void Session::OnConnected(WorkerContext& worker) {
   state_ = State::kRelaying;
   connected_ = true;
   worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
-  if (worker.has_access_log) upstream_local_ = LocalAddress(server_.fd);
+  if (!worker.config.access_log.empty()) upstream_local_ = LocalAddress(server_.fd);
   active_tick_ = worker.now_ticks;
   worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
   Relay(worker);
@@ -337,7 +337,7 @@ void Session::Close(WorkerContext& worker) {
   state_ = State::kClosed;
   worker.stats.of(direction_).closed.Add(1);
   worker.stats.sockets_open.Subtract(1);
-  if (worker.has_access_log) Log(worker);
+  if (!worker.config.access_log.empty()) Log(worker);
   worker.closed.push_back(this);
 }
 

@@ -26,7 +26,6 @@ inline constexpr std::chrono::milliseconds kTick{16};
 struct WorkerContext {
   const ProxyConfig& config;
   WorkerStats& stats;
-  bool has_access_log;
   int epoll_fd;
   RelayResources& relay;
   TimerWheel& timers;
@@ -36,7 +35,7 @@ struct WorkerContext {
   std::vector<Session*> ready;
   // Sessions that are closed; events of this turn may still name them.
   std::vector<Session*> closed;
-  // Of the access log, from this turn.
+  // Of the access log, from this turn; with no access log always empty.
   std::string log_lines = {};
 };
 

@@ -51,7 +51,6 @@ Worker::Worker(const WorkerShared& shared, int index)
       timers_(0),
       context_{.config = shared.config,
                .stats = shared.stats.worker(index),
-               .has_access_log = shared.log != nullptr,
                .epoll_fd = epoll_.get(),
                .relay = *relay_,
                .timers = timers_,

@@ -73,7 +73,7 @@ std::string ShowText(NetworkState& network) {
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
-std::string ShowJson(NetworkState& state) {
+std::string ShowJson(NetworkState& network) {
   iptables::TableNames names;
   json::array tables;
   for (const Family family : iptables::kFamilies) {
@@ -82,13 +82,13 @@ std::string ShowJson(NetworkState& state) {
       if (!state.empty()) tables.push_back(TableJson(family, table, state));
     }
   }
-  json::object network;
-  for (const auto& step : NetworkSteps(state)) {
+  json::object beside;
+  for (const auto& step : NetworkSteps(network)) {
     if (const auto lines = step->Have(); !lines.empty()) {
-      network[step->Name()] = json::value_from(lines);
+      beside[step->Name()] = json::value_from(lines);
     }
   }
-  return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(network)}});
+  return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(beside)}});
 }
 
 Drift FindDrift(const InitConfig& config, NetworkState& network) {

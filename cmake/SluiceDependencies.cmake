@@ -28,3 +28,10 @@ target_link_libraries(sluice_libnl INTERFACE ${LIBNL_ROUTE_ARCHIVE} ${LIBNL_ARCH
 add_library(sluice_log INTERFACE)
 target_compile_definitions(sluice_log INTERFACE SPDLOG_FMT_EXTERNAL)
 target_link_libraries(sluice_log INTERFACE fmt::fmt-header-only)
+
+# From its archive as well, so that sluice-inject runs wherever it is copied to.
+pkg_check_modules(LIBYAML REQUIRED yaml-0.1)
+add_library(sluice_libyaml INTERFACE)
+target_include_directories(sluice_libyaml SYSTEM INTERFACE ${LIBYAML_INCLUDE_DIRS})
+find_library(LIBYAML_ARCHIVE libyaml.a REQUIRED)
+target_link_libraries(sluice_libyaml INTERFACE ${LIBYAML_ARCHIVE})

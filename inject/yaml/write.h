@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <boost/json/value.hpp>
+
+namespace sluice::inject::yaml {
+
+// `text` as a scalar of YAML 1.1 and 1.2 on one line: plain when that is beyond doubt, else quoted.
+std::string WriteString(std::string_view text);
+
+// `value` in flow style on one line. It is JSON as well.
+std::string WriteFlow(const boost::json::value& value);
+
+// How lines are written.
+struct Layout {
+  std::string_view line_end = "\n";
+  std::size_t indent = 0;           // columns in front of the first character
+  std::size_t sequence_indent = 0;  // of the dash of a sequence below its key
+};
+
+// "key: value" in block style, as whole lines.
+std::string WriteMember(std::string_view key, const boost::json::value& value,
+                        const Layout& layout);
+// "- value" in block style, as whole lines.
+std::string WriteItem(const boost::json::value& value, const Layout& layout);
+
+}  // namespace sluice::inject::yaml

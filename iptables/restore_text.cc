@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "iptables/rule_text.h"
+#include "capture/rule_text.h"
 
 namespace sluice::iptables {
 namespace {
@@ -14,35 +14,36 @@ struct ChainText {
   std::vector<std::string> lines;
 };
 
-std::vector<ChainText> ChainTexts(const TableRules& rules) {
+std::vector<ChainText> ChainTexts(const capture::TableRules& rules) {
   std::vector<ChainText> out;
-  const auto line = [](std::string_view chain, const Rule& rule) {
+  const auto line = [](std::string_view chain, const capture::Rule& rule) {
     return "-A " + std::string(chain) + " " + ToText(rule);
   };
-  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+  for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
     ChainText text{.name = std::string(Name(hook)), .lines = {}};
-    for (const EntryJump& jump : rules.jumps) {
+    for (const capture::EntryJump& jump : rules.jumps) {
       if (jump.hook == hook) text.lines.push_back(line(text.name, jump.rule));
     }
     if (!text.lines.empty()) out.push_back(std::move(text));
   }
-  for (const Chain& chain : rules.chains) {
+  for (const capture::Chain& chain : rules.chains) {
     ChainText text{.name = chain.name, .lines = {}};
-    for (const Rule& rule : chain.rules) text.lines.push_back(line(chain.name, rule));
+    for (const capture::Rule& rule : chain.rules) text.lines.push_back(line(chain.name, rule));
     out.push_back(std::move(text));
   }
   return out;
 }
 
-std::string Section(Table table, const std::vector<std::string>& chains, const std::string& lines) {
+std::string Section(capture::Table table, const std::vector<std::string>& chains,
+                    const std::string& lines) {
   std::string out = "*" + std::string(Name(table)) + "\n";
   for (const std::string& chain : chains) out += ":" + chain + " - [0:0]\n";
   return out + lines + "COMMIT\n";
 }
 
-std::vector<std::string> ChainNames(const TableRules& rules) {
+std::vector<std::string> ChainNames(const capture::TableRules& rules) {
   std::vector<std::string> names;
-  for (const Chain& chain : rules.chains) names.push_back(chain.name);
+  for (const capture::Chain& chain : rules.chains) names.push_back(chain.name);
   return names;
 }
 
@@ -56,7 +57,7 @@ void Append(std::string& out, const std::vector<std::string>& lines, std::string
 
 // Each chain in the order of `v4`, then what only `v6` has. A chain that is the same in both is
 // written once; of any other one, each family's lines are marked.
-std::string MergedSection(const TableRules& v4, const TableRules& v6) {
+std::string MergedSection(const capture::TableRules& v4, const capture::TableRules& v6) {
   const std::vector<std::string> v4_names = ChainNames(v4);
   const std::vector<std::string> v6_names = ChainNames(v6);
   const auto has = [](const std::vector<std::string>& names, const std::string& name) {
@@ -90,9 +91,9 @@ std::string MergedSection(const TableRules& v4, const TableRules& v6) {
 
 }  // namespace
 
-std::string RestoreText(const FamilyRules& rules) {
+std::string RestoreText(const capture::FamilyRules& rules) {
   std::string out;
-  for (const TableRules& table : rules.tables) {
+  for (const capture::TableRules& table : rules.tables) {
     if (table.empty()) continue;
     std::string lines;
     for (const ChainText& chain : ChainTexts(table)) Append(lines, chain.lines);
@@ -101,12 +102,12 @@ std::string RestoreText(const FamilyRules& rules) {
   return out;
 }
 
-std::string RestoreText(const RuleSet& rules) {
+std::string RestoreText(const capture::RuleSet& rules) {
   if (rules.v6.empty()) return RestoreText(rules.v4);
   std::string out;
-  for (const Table table : kTables) {
-    const TableRules& v4 = rules.v4.table(table);
-    const TableRules& v6 = rules.v6.table(table);
+  for (const capture::Table table : capture::kTables) {
+    const capture::TableRules& v4 = rules.v4.table(table);
+    const capture::TableRules& v6 = rules.v6.table(table);
     if (!v4.empty() || !v6.empty()) out += MergedSection(v4, v6);
   }
   return out;

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "iptables/rule.h"
+#include "capture/rule.h"
 #include "iptables/xtables.h"
 
 // What is in a table as the lines of `iptables -S`: jumps of built-in chains, then each chain with
@@ -16,7 +16,7 @@ enum class Counting { kWithout, kWith };
 // Sluice cannot have written is "-A CHAIN (a foreign rule: TARGET)".
 std::vector<std::string> StateLines(const TableState& state, Counting counting);
 
-std::vector<std::string> RuleLines(const TableRules& rules);
+std::vector<std::string> RuleLines(const capture::TableRules& rules);
 
 // One rule of those lines, without the chain.
 std::string RuleLine(const InstalledRule& rule);

@@ -2,19 +2,19 @@
 
 #include <string>
 
-#include "iptables/rule.h"
-#include "iptables/transaction.h"
+#include "capture/rule.h"
+#include "capture/transaction.h"
 #include "iptables/xtables.h"
 
 namespace sluice::iptables {
 
 // One table of one family as a step of a transaction: what is ours there becomes `wanted`. An empty
 // `wanted` removes all that is ours; a table that the kernel has not made is not made for that.
-class TableStep : public Step {
+class TableStep : public capture::Step {
  public:
   // `names` may be shared with other steps, and outlives them. With `force` the table is written
   // even when nothing differs.
-  TableStep(Family family, TableRules wanted, TableNames& names, bool force = false)
+  TableStep(Family family, capture::TableRules wanted, TableNames& names, bool force = false)
       : family_(family), wanted_(std::move(wanted)), names_(names), force_(force) {}
 
   std::string Name() const override { return Describe(family_, wanted_.table); }
@@ -30,7 +30,7 @@ class TableStep : public Step {
 
  private:
   Family family_;
-  TableRules wanted_;
+  capture::TableRules wanted_;
   TableNames& names_;
   bool force_;
   TableState before_;

@@ -46,7 +46,7 @@ std::optional<int> PrefixLength(std::span<const std::uint8_t> mask) {
 template <typename Traits>
 class Decoder {
  public:
-  std::optional<Rule> Decode(Bytes bytes, std::string_view target) {
+  std::optional<capture::Rule> Decode(Bytes bytes, std::string_view target) {
     Entry entry;
     if (!Read(bytes, entry)) return {};
     const std::size_t end = std::min<std::size_t>(entry.next_offset, bytes.size());
@@ -80,7 +80,7 @@ class Decoder {
     goto_ = (ip.flags & Traits::kGoto) != 0;
     if (ip.proto != 0) {
       if (ip.proto != IPPROTO_TCP && ip.proto != IPPROTO_UDP) return false;
-      rule_.protocol = static_cast<Protocol>(ip.proto);
+      rule_.protocol = static_cast<capture::Protocol>(ip.proto);
     }
     const auto inverted = [&ip](std::uint8_t flag) { return (ip.invflags & flag) != 0; };
     return Address(ip.src, ip.smsk, inverted(xt::kInvertSource), rule_.source) &&
@@ -91,7 +91,7 @@ class Decoder {
 
   template <typename RawAddress>
   static bool Address(const RawAddress& address, const RawAddress& mask, bool negated,
-                      std::optional<Condition<Cidr>>& out) {
+                      std::optional<capture::Condition<Cidr>>& out) {
     constexpr std::size_t kSize = sizeof(RawAddress);
     std::array<std::uint8_t, kSize> address_bytes;
     std::array<std::uint8_t, kSize> mask_bytes;
@@ -101,12 +101,12 @@ class Decoder {
     if (!length) return false;
     // "Any address" is how the absence of a condition looks.
     if (*length == 0 && !negated) return true;
-    out = Condition<Cidr>{Cidr(IpAddress::FromBytes(address_bytes), *length), negated};
+    out = capture::Condition<Cidr>{Cidr(IpAddress::FromBytes(address_bytes), *length), negated};
     return true;
   }
 
   static bool Interface(const char (&name)[IFNAMSIZ], const unsigned char (&mask)[IFNAMSIZ],
-                        bool negated, std::optional<Condition<std::string>>& out) {
+                        bool negated, std::optional<capture::Condition<std::string>>& out) {
     const std::string_view text = BoundedText(name);
     const auto* const end = std::find(std::begin(mask), std::end(mask), 0);
     const auto compared = static_cast<std::size_t>(end - std::begin(mask));
@@ -114,7 +114,7 @@ class Decoder {
     if (text.empty() || text.size() == IFNAMSIZ) return false;
     const std::size_t expected = text.back() == '+' ? text.size() - 1 : text.size() + 1;
     if (compared != expected) return false;
-    out = Condition<std::string>{std::string(text), negated};
+    out = capture::Condition<std::string>{std::string(text), negated};
     return true;
   }
 
@@ -140,30 +140,31 @@ class Decoder {
     if (is(xt::kUdp)) return Udp(info);
     if (is(xt::kOwner)) return Owner(info);
     if (is(xt::kConntrack)) return Conntrack(info);
-    if (is(xt::kMarkMatch)) return AnyMark<xt_mark_mtinfo1, MarkMatch>(info);
-    if (is(xt::kConnmarkMatch)) return AnyMark<xt_connmark_mtinfo1, ConnmarkMatch>(info);
+    if (is(xt::kMarkMatch)) return AnyMark<xt_mark_mtinfo1, capture::MarkMatch>(info);
+    if (is(xt::kConnmarkMatch)) return AnyMark<xt_connmark_mtinfo1, capture::ConnmarkMatch>(info);
     return false;
   }
 
   bool Tcp(Bytes bytes) {
     xt_tcp info;
-    if (rule_.protocol != Protocol::kTcp || !Read(bytes, info)) return false;
+    if (rule_.protocol != capture::Protocol::kTcp || !Read(bytes, info)) return false;
     if (info.option != 0 || info.flg_mask != 0 || info.flg_cmp != 0) return false;
     return Ports(info, XT_TCP_INV_SRCPT, XT_TCP_INV_DSTPT);
   }
 
   bool Udp(Bytes bytes) {
     xt_udp info;
-    if (rule_.protocol != Protocol::kUdp || !Read(bytes, info)) return false;
+    if (rule_.protocol != capture::Protocol::kUdp || !Read(bytes, info)) return false;
     return Ports(info, XT_UDP_INV_SRCPT, XT_UDP_INV_DSTPT);
   }
 
   template <typename Info>
   bool Ports(const Info& info, int invert_source, int invert_destination) {
     if ((info.invflags & ~(invert_source | invert_destination)) != 0) return false;
-    PortMatch match;
+    capture::PortMatch match;
     const auto unpack = [&info](const __u16(&range)[2], int invert) {
-      const Condition<PortRange> ports{{range[0], range[1]}, (info.invflags & invert) != 0};
+      const capture::Condition<PortRange> ports{{range[0], range[1]},
+                                                (info.invflags & invert) != 0};
       const bool any = range[0] == 0 && range[1] == 0xffff && !ports.negated;
       return any ? std::nullopt : std::optional(ports);
     };
@@ -179,7 +180,7 @@ class Decoder {
     constexpr int kKnown = XT_OWNER_UID | XT_OWNER_GID;
     if ((info.match & ~kKnown) != 0 || (info.invert & ~info.match) != 0) return false;
     if (info.uid_min != info.uid_max || info.gid_min != info.gid_max) return false;
-    OwnerMatch match;
+    capture::OwnerMatch match;
     if ((info.match & XT_OWNER_UID) != 0) {
       match.uid = {info.uid_min, (info.invert & XT_OWNER_UID) != 0};
     }
@@ -194,7 +195,7 @@ class Decoder {
     xt_conntrack_mtinfo3 info;
     if (!Read(bytes, info)) return false;
     if (info.match_flags != XT_CONNTRACK_STATE || info.invert_flags != 0) return false;
-    const ConntrackStateMatch match{
+    const capture::ConntrackStateMatch match{
         .invalid = (info.state_mask & xt::kStateInvalid) != 0,
         .established = (info.state_mask & xt::kStateEstablished) != 0,
         .related = (info.state_mask & xt::kStateRelated) != 0,
@@ -209,7 +210,8 @@ class Decoder {
   bool AnyMark(Bytes bytes) {
     Info info;
     if (!Read(bytes, info)) return false;
-    rule_.matches.push_back(Result{Condition<Mark>{{info.mark, info.mask}, info.invert != 0}});
+    rule_.matches.push_back(
+        Result{capture::Condition<capture::Mark>{{info.mark, info.mask}, info.invert != 0}});
     return true;
   }
 
@@ -234,15 +236,15 @@ class Decoder {
   bool Standard(std::string_view name) {
     if (name.empty()) return false;  // no target: counts only
     if (goto_) {
-      rule_.target = Goto{std::string(name)};
+      rule_.target = capture::Goto{std::string(name)};
     } else if (name == "ACCEPT") {
-      rule_.target = Accept{};
+      rule_.target = capture::Accept{};
     } else if (name == "DROP") {
-      rule_.target = Drop{};
+      rule_.target = capture::Drop{};
     } else if (name == "RETURN") {
-      rule_.target = Return{};
+      rule_.target = capture::Return{};
     } else {
-      rule_.target = Jump{std::string(name)};
+      rule_.target = capture::Jump{std::string(name)};
     }
     return true;
   }
@@ -264,7 +266,7 @@ class Decoder {
       max = info.max_proto.tcp.port;
     }
     if (flags != NF_NAT_RANGE_PROTO_SPECIFIED || min != max) return false;
-    rule_.target = Redirect{ntohs(min)};
+    rule_.target = capture::Redirect{ntohs(min)};
     return true;
   }
 
@@ -273,14 +275,14 @@ class Decoder {
     if (!Read(bytes, info)) return false;
     constexpr nf_inet_addr kAny{};
     if (std::memcmp(&info.laddr, &kAny, sizeof(kAny)) != 0) return false;
-    rule_.target = Tproxy{ntohs(info.lport), {info.mark_value, info.mark_mask}};
+    rule_.target = capture::Tproxy{ntohs(info.lport), {info.mark_value, info.mark_mask}};
     return true;
   }
 
   bool MarkTarget(Bytes bytes) {
     xt_mark_tginfo2 info;
     if (!Read(bytes, info)) return false;
-    rule_.target = SetMark{{info.mark, info.mask}};
+    rule_.target = capture::SetMark{{info.mark, info.mask}};
     return true;
   }
 
@@ -290,9 +292,9 @@ class Decoder {
     if (info.ctmark != 0 || info.ctmask != info.nfmask) return false;
     if (info.shift_dir != 0 || info.shift_bits != 0) return false;
     if (info.mode == XT_CONNMARK_SAVE) {
-      rule_.target = SaveConnmark{info.ctmask};
+      rule_.target = capture::SaveConnmark{info.ctmask};
     } else if (info.mode == XT_CONNMARK_RESTORE) {
-      rule_.target = RestoreConnmark{info.ctmask};
+      rule_.target = capture::RestoreConnmark{info.ctmask};
     } else {
       return false;
     }
@@ -304,18 +306,18 @@ class Decoder {
     if (!Read(bytes, info)) return false;
     if (info.flags != 0 || info.ct_events != 0 || info.exp_events != 0) return false;
     if (info.helper[0] != '\0' || info.timeout[0] != '\0') return false;
-    rule_.target = CtZone{info.zone};
+    rule_.target = capture::CtZone{info.zone};
     return true;
   }
 
-  Rule rule_;
+  capture::Rule rule_;
   bool goto_ = false;
 };
 
 }  // namespace
 
-std::optional<Rule> DecodeEntry(std::span<const std::byte> entry, std::string_view target,
-                                Family family) {
+std::optional<capture::Rule> DecodeEntry(std::span<const std::byte> entry, std::string_view target,
+                                         Family family) {
   return family == Family::kIpv4 ? Decoder<V4>().Decode(entry, target)
                                  : Decoder<V6>().Decode(entry, target);
 }

@@ -19,11 +19,11 @@ using xt::V6;
 template <typename Traits>
 class Encoder {
  public:
-  explicit Encoder(const Rule& rule) : rule_(rule) {}
+  explicit Encoder(const capture::Rule& rule) : rule_(rule) {}
 
   std::vector<std::byte> Encode() {
     bytes_.resize(sizeof(Entry));
-    for (const Match& match : rule_.matches) std::visit(*this, match);
+    for (const capture::Match& match : rule_.matches) std::visit(*this, match);
     const std::size_t target_offset = bytes_.size();
     std::visit(*this, rule_.target);
 
@@ -36,9 +36,9 @@ class Encoder {
   }
 
   // -m tcp --dport 8000:8999
-  void operator()(const PortMatch& match) {
+  void operator()(const capture::PortMatch& match) {
     if (!rule_.protocol) throw std::invalid_argument("a port match needs a protocol");
-    if (*rule_.protocol == Protocol::kTcp) {
+    if (*rule_.protocol == capture::Protocol::kTcp) {
       xt_tcp info{};
       PackPorts(match, info, XT_TCP_INV_SRCPT, XT_TCP_INV_DSTPT);
       Append<xt_entry_match>(xt::kTcp, info);
@@ -50,9 +50,9 @@ class Encoder {
   }
 
   // -m owner --uid-owner 1337
-  void operator()(const OwnerMatch& match) {
+  void operator()(const capture::OwnerMatch& match) {
     xt_owner_match_info info{};
-    const auto pack = [&info](const std::optional<Condition<std::uint32_t>>& id, __u8 flag,
+    const auto pack = [&info](const std::optional<capture::Condition<std::uint32_t>>& id, __u8 flag,
                               __u32& min, __u32& max) {
       if (!id) return;
       min = max = id->value;
@@ -65,7 +65,7 @@ class Encoder {
   }
 
   // -m conntrack --ctstate RELATED,ESTABLISHED
-  void operator()(const ConntrackStateMatch& match) {
+  void operator()(const capture::ConntrackStateMatch& match) {
     xt_conntrack_mtinfo3 info{};
     info.match_flags = XT_CONNTRACK_STATE;
     int states = 0;
@@ -77,27 +77,27 @@ class Encoder {
   }
 
   // -m mark --mark 0x539/0x7ff
-  void operator()(const MarkMatch& match) {
-    const Mark& mark = match.mark.value;
+  void operator()(const capture::MarkMatch& match) {
+    const capture::Mark& mark = match.mark.value;
     Append<xt_entry_match>(xt::kMarkMatch,
                            xt_mark_mtinfo1{mark.value, mark.mask, match.mark.negated});
   }
 
   // -m connmark --mark 0x539/0x7ff
-  void operator()(const ConnmarkMatch& match) {
-    const Mark& mark = match.mark.value;
+  void operator()(const capture::ConnmarkMatch& match) {
+    const capture::Mark& mark = match.mark.value;
     Append<xt_entry_match>(xt::kConnmarkMatch,
                            xt_connmark_mtinfo1{mark.value, mark.mask, match.mark.negated});
   }
 
-  void operator()(const Accept&) { AppendStandard("ACCEPT"); }
-  void operator()(const Drop&) { AppendStandard("DROP"); }
-  void operator()(const Return&) { AppendStandard("RETURN"); }
-  void operator()(const Jump& jump) { AppendStandard(jump.chain); }
-  void operator()(const Goto& jump) { AppendStandard(jump.chain); }
+  void operator()(const capture::Accept&) { AppendStandard("ACCEPT"); }
+  void operator()(const capture::Drop&) { AppendStandard("DROP"); }
+  void operator()(const capture::Return&) { AppendStandard("RETURN"); }
+  void operator()(const capture::Jump& jump) { AppendStandard(jump.chain); }
+  void operator()(const capture::Goto& jump) { AppendStandard(jump.chain); }
 
   // -j REDIRECT --to-ports 15001
-  void operator()(const Redirect& redirect) {
+  void operator()(const capture::Redirect& redirect) {
     typename Traits::RedirectInfo info{};
     if constexpr (std::is_same_v<Traits, V4>) {
       info.rangesize = 1;
@@ -111,7 +111,7 @@ class Encoder {
   }
 
   // -j TPROXY --on-port 15006 --tproxy-mark 0x539/0x7ff
-  void operator()(const Tproxy& tproxy) {
+  void operator()(const capture::Tproxy& tproxy) {
     xt_tproxy_target_info_v1 info{};
     info.lport = htons(tproxy.port);
     info.mark_value = tproxy.mark.value;
@@ -120,19 +120,21 @@ class Encoder {
   }
 
   // -j MARK --set-xmark 0x539/0x7ff
-  void operator()(const SetMark& set) {
+  void operator()(const capture::SetMark& set) {
     Append<xt_entry_target>(xt::kMarkTarget, xt_mark_tginfo2{set.mark.value, set.mark.mask});
   }
 
   // -j CONNMARK --save-mark --nfmask 0x7ff --ctmask 0x7ff
-  void operator()(const SaveConnmark& save) { AppendConnmark(XT_CONNMARK_SAVE, save.mask); }
+  void operator()(const capture::SaveConnmark& save) {
+    AppendConnmark(XT_CONNMARK_SAVE, save.mask);
+  }
   // -j CONNMARK --restore-mark --nfmask 0x7ff --ctmask 0x7ff
-  void operator()(const RestoreConnmark& restore) {
+  void operator()(const capture::RestoreConnmark& restore) {
     AppendConnmark(XT_CONNMARK_RESTORE, restore.mask);
   }
 
   // -j CT --zone 1
-  void operator()(const CtZone& zone) {
+  void operator()(const capture::CtZone& zone) {
     xt_ct_target_info_v1 info{};
     info.zone = zone.zone;
     Append<xt_entry_target>(xt::kCt, info);
@@ -164,11 +166,11 @@ class Encoder {
     PackInterface(rule_.in_interface, xt::kInvertIn, ip.iniface, ip.iniface_mask, ip.invflags);
     PackInterface(rule_.out_interface, xt::kInvertOut, ip.outiface, ip.outiface_mask, ip.invflags);
     if (rule_.protocol) ip.proto = static_cast<std::uint8_t>(*rule_.protocol);
-    if (std::holds_alternative<Goto>(rule_.target)) ip.flags |= Traits::kGoto;
+    if (std::holds_alternative<capture::Goto>(rule_.target)) ip.flags |= Traits::kGoto;
   }
 
   template <typename Address>
-  static void PackAddress(const std::optional<Condition<Cidr>>& range, __u8 invert,
+  static void PackAddress(const std::optional<capture::Condition<Cidr>>& range, __u8 invert,
                           Address& address, Address& mask, __u8& inverted) {
     if (!range) return;
     const auto bytes = range->value.address().bytes();
@@ -185,8 +187,8 @@ class Encoder {
   }
 
   // The mask covers what is compared: the name with its NUL, or what stands before a '+'.
-  static void PackInterface(const std::optional<Condition<std::string>>& interface, __u8 invert,
-                            char (&name)[IFNAMSIZ], unsigned char (&mask)[IFNAMSIZ],
+  static void PackInterface(const std::optional<capture::Condition<std::string>>& interface,
+                            __u8 invert, char (&name)[IFNAMSIZ], unsigned char (&mask)[IFNAMSIZ],
                             __u8& inverted) {
     if (!interface) return;
     const std::string& text = interface->value;
@@ -200,10 +202,10 @@ class Encoder {
   }
 
   template <typename Info>
-  static void PackPorts(const PortMatch& match, Info& info, __u8 invert_source,
+  static void PackPorts(const capture::PortMatch& match, Info& info, __u8 invert_source,
                         __u8 invert_destination) {
-    const auto pack = [&info](const std::optional<Condition<PortRange>>& ports, __u8 invert,
-                              __u16(&range)[2]) {
+    const auto pack = [&info](const std::optional<capture::Condition<PortRange>>& ports,
+                              __u8 invert, __u16(&range)[2]) {
       range[0] = ports ? ports->value.first : std::uint16_t{0};
       range[1] = ports ? ports->value.last : std::uint16_t{0xffff};
       if (ports && ports->negated) info.invflags = static_cast<__u8>(info.invflags | invert);
@@ -245,27 +247,27 @@ class Encoder {
     Append<xt_entry_target>(xt::kConnmarkTarget, xt_connmark_tginfo2{0, mask, mask, 0, 0, mode});
   }
 
-  const Rule& rule_;
+  const capture::Rule& rule_;
   std::vector<std::byte> bytes_;
 };
 
 // The extension that a match or target needs; nullptr for those of the core.
 struct ExtensionFinder {
-  std::optional<Protocol> protocol;
+  std::optional<capture::Protocol> protocol;
 
-  const xt::Id* operator()(const PortMatch&) const {
-    return protocol == Protocol::kUdp ? &xt::kUdp : &xt::kTcp;
+  const xt::Id* operator()(const capture::PortMatch&) const {
+    return protocol == capture::Protocol::kUdp ? &xt::kUdp : &xt::kTcp;
   }
-  const xt::Id* operator()(const OwnerMatch&) const { return &xt::kOwner; }
-  const xt::Id* operator()(const ConntrackStateMatch&) const { return &xt::kConntrack; }
-  const xt::Id* operator()(const MarkMatch&) const { return &xt::kMarkMatch; }
-  const xt::Id* operator()(const ConnmarkMatch&) const { return &xt::kConnmarkMatch; }
-  const xt::Id* operator()(const Redirect&) const { return &xt::kRedirect; }
-  const xt::Id* operator()(const Tproxy&) const { return &xt::kTproxy; }
-  const xt::Id* operator()(const SetMark&) const { return &xt::kMarkTarget; }
-  const xt::Id* operator()(const SaveConnmark&) const { return &xt::kConnmarkTarget; }
-  const xt::Id* operator()(const RestoreConnmark&) const { return &xt::kConnmarkTarget; }
-  const xt::Id* operator()(const CtZone&) const { return &xt::kCt; }
+  const xt::Id* operator()(const capture::OwnerMatch&) const { return &xt::kOwner; }
+  const xt::Id* operator()(const capture::ConntrackStateMatch&) const { return &xt::kConntrack; }
+  const xt::Id* operator()(const capture::MarkMatch&) const { return &xt::kMarkMatch; }
+  const xt::Id* operator()(const capture::ConnmarkMatch&) const { return &xt::kConnmarkMatch; }
+  const xt::Id* operator()(const capture::Redirect&) const { return &xt::kRedirect; }
+  const xt::Id* operator()(const capture::Tproxy&) const { return &xt::kTproxy; }
+  const xt::Id* operator()(const capture::SetMark&) const { return &xt::kMarkTarget; }
+  const xt::Id* operator()(const capture::SaveConnmark&) const { return &xt::kConnmarkTarget; }
+  const xt::Id* operator()(const capture::RestoreConnmark&) const { return &xt::kConnmarkTarget; }
+  const xt::Id* operator()(const capture::CtZone&) const { return &xt::kCt; }
   template <typename Core>
   const xt::Id* operator()(const Core&) const {
     return nullptr;
@@ -274,15 +276,15 @@ struct ExtensionFinder {
 
 }  // namespace
 
-std::vector<std::byte> EncodeEntry(const Rule& rule, Family family) {
+std::vector<std::byte> EncodeEntry(const capture::Rule& rule, Family family) {
   return family == Family::kIpv4 ? Encoder<V4>(rule).Encode() : Encoder<V6>(rule).Encode();
 }
 
-std::vector<Extension> ExtensionsOf(const TableRules& rules) {
+std::vector<Extension> ExtensionsOf(const capture::TableRules& rules) {
   std::set<Extension> found;
-  const auto look = [&found](const Rule& rule) {
+  const auto look = [&found](const capture::Rule& rule) {
     const ExtensionFinder finder{rule.protocol};
-    for (const Match& match : rule.matches) {
+    for (const capture::Match& match : rule.matches) {
       if (const xt::Id* id = std::visit(finder, match)) {
         found.insert({id->name, id->revision, false, id->module});
       }
@@ -291,9 +293,9 @@ std::vector<Extension> ExtensionsOf(const TableRules& rules) {
       found.insert({id->name, id->revision, true, id->module});
     }
   };
-  for (const EntryJump& jump : rules.jumps) look(jump.rule);
-  for (const Chain& chain : rules.chains) {
-    for (const Rule& rule : chain.rules) look(rule);
+  for (const capture::EntryJump& jump : rules.jumps) look(jump.rule);
+  for (const capture::Chain& chain : rules.chains) {
+    for (const capture::Rule& rule : chain.rules) look(rule);
   }
   return {found.begin(), found.end()};
 }

@@ -124,27 +124,30 @@ const InstalledChain* Find(const TableState& state, std::string_view name) {
   return found == state.chains.end() || found->name != name ? nullptr : &*found;
 }
 
-bool Equal(const InstalledChain& installed, const Chain& wanted) {
-  return std::ranges::equal(
-      installed.rules, wanted.rules,
-      [](const InstalledRule& have, const Rule& want) { return have.rule == std::optional(want); });
+bool Equal(const InstalledChain& installed, const capture::Chain& wanted) {
+  return std::ranges::equal(installed.rules, wanted.rules,
+                            [](const InstalledRule& have, const capture::Rule& want) {
+                              return have.rule == std::optional(want);
+                            });
 }
 
-bool JumpsEqual(const std::vector<InstalledJump>& installed, const std::vector<EntryJump>& wanted) {
+bool JumpsEqual(const std::vector<InstalledJump>& installed,
+                const std::vector<capture::EntryJump>& wanted) {
   // Within one built-in chain the order counts; between them there is none.
-  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
-    std::vector<std::optional<Rule>> have;
-    std::vector<std::optional<Rule>> want;
+  for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
+    std::vector<std::optional<capture::Rule>> have;
+    std::vector<std::optional<capture::Rule>> want;
     for (const InstalledJump& jump : installed) {
       if (jump.chain == Name(hook)) have.push_back(jump.rule.rule);
     }
-    for (const EntryJump& jump : wanted) {
+    for (const capture::EntryJump& jump : wanted) {
       if (jump.hook == hook) want.emplace_back(jump.rule);
     }
     if (have != want) return false;
   }
   return std::ranges::all_of(installed, [](const InstalledJump& jump) {
-    return jump.chain == Name(Hook::kPrerouting) || jump.chain == Name(Hook::kOutput);
+    return jump.chain == Name(capture::Hook::kPrerouting) ||
+           jump.chain == Name(capture::Hook::kOutput);
   });
 }
 
@@ -157,7 +160,7 @@ class Handle {
     int saved_errno;
   };
 
-  explicit Handle(Table table) {
+  explicit Handle(capture::Table table) {
     Api::Load();
     handle_.reset(Api::init(std::string(Name(table)).c_str()));
     if (!handle_) throw InitError(errno, Api::kFamily, table);
@@ -230,7 +233,7 @@ class Handle {
   }
 
   void ReadChain(const std::string& name, TableState& state) const {
-    const bool owned = IsOwnedChain(name);
+    const bool owned = capture::IsOwnedChain(name);
     const bool builtin = Api::builtin(name.c_str(), get()) != 0;
     InstalledChain chain{.name = name, .rules = {}};
     unsigned int position = 0;
@@ -238,7 +241,8 @@ class Handle {
          entry = Api::next_rule(entry, get()), ++position) {
       if (owned) {
         chain.rules.push_back(ReadRule(entry));
-      } else if (const std::string target = Api::get_target(entry, get()); IsOwnedChain(target)) {
+      } else if (const std::string target = Api::get_target(entry, get());
+                 capture::IsOwnedChain(target)) {
         if (builtin) {
           state.jumps.push_back({name, position, ReadRule(entry)});
         } else {
@@ -286,13 +290,13 @@ void DeleteJumps(Handle<Api>& handle, const std::vector<InstalledJump>& jumps) {
 // rules keep their order, and rules before us stay before us.
 template <typename Api>
 void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
-                  const std::vector<EntryJump>& want) {
+                  const std::vector<capture::EntryJump>& want) {
   DeleteJumps(handle, have);
-  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+  for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
     const auto first = std::ranges::find(have, Name(hook), &InstalledJump::chain);
     bool append = first == have.end();
     unsigned int position = append ? 0 : first->position;
-    for (const EntryJump& jump : want) {
+    for (const capture::EntryJump& jump : want) {
       if (jump.hook != hook) continue;
       const auto entry = EncodeEntry(jump.rule, Api::kFamily);
       if (append) {
@@ -305,17 +309,18 @@ void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
 }
 
 template <typename Api>
-void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want, Keep keep_what) {
+void Edit(Handle<Api>& handle, const TableState& have, const capture::TableRules& want,
+          Keep keep_what) {
   const bool anew = keep_what == Keep::kNothing;
-  std::vector<const Chain*> to_fill;
+  std::vector<const capture::Chain*> to_fill;
   std::vector<std::string> to_delete;
-  for (const Chain& chain : want.chains) {
+  for (const capture::Chain& chain : want.chains) {
     const InstalledChain* old = Find(have, chain.name);
     if (old == nullptr) handle.Create(chain.name);
     if (anew || old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
   }
-  std::map<std::string_view, const Chain*> wanted;
-  for (const Chain& chain : want.chains) wanted[chain.name] = &chain;
+  std::map<std::string_view, const capture::Chain*> wanted;
+  for (const capture::Chain& chain : want.chains) wanted[chain.name] = &chain;
   for (const InstalledChain& chain : have.chains) {
     const auto found = wanted.find(chain.name);
     const bool keep = found != wanted.end();
@@ -323,8 +328,8 @@ void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want, K
     // Emptied before anything is deleted: a chain that is jumped to cannot be.
     if (anew || !keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
   }
-  for (const Chain* chain : to_fill) {
-    for (const Rule& rule : chain->rules) {
+  for (const capture::Chain* chain : to_fill) {
+    for (const capture::Rule& rule : chain->rules) {
       handle.Append(chain->name, EncodeEntry(rule, Api::kFamily));
     }
   }
@@ -332,7 +337,7 @@ void Edit(Handle<Api>& handle, const TableState& have, const TableRules& want, K
   for (const std::string& chain : to_delete) handle.Delete(chain);
 }
 
-Error ForeignReference(Family family, Table table, const TableState& state) {
+Error ForeignReference(Family family, capture::Table table, const TableState& state) {
   return Error(ErrorKind::kFailed,
                {.doing = "remove our chains from the " + Describe(family, table),
                 .target = {},
@@ -341,7 +346,7 @@ Error ForeignReference(Family family, Table table, const TableState& state) {
 }
 
 template <typename Api>
-TableState Replace(const TableRules& wanted, Keep keep) {
+TableState Replace(const capture::TableRules& wanted, Keep keep) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
     Handle<Api> handle(wanted.table);
     TableState before = handle.Read();
@@ -360,7 +365,7 @@ TableState Replace(const TableRules& wanted, Keep keep) {
 }
 
 template <typename Api>
-bool TryRestore(Table table, const TableState& before) {
+bool TryRestore(capture::Table table, const TableState& before) {
   Handle<Api> handle(table);
   const TableState now = handle.Read();
   DeleteJumps(handle, now.jumps);
@@ -382,7 +387,7 @@ bool TryRestore(Table table, const TableState& before) {
 }
 
 template <typename Api>
-void Restore(Table table, const TableState& before) {
+void Restore(capture::Table table, const TableState& before) {
   try {
     for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
       if (TryRestore<Api>(table, before)) return;
@@ -395,21 +400,21 @@ void Restore(Table table, const TableState& before) {
 
 }  // namespace
 
-bool Equal(const TableState& installed, const TableRules& wanted) {
+bool Equal(const TableState& installed, const capture::TableRules& wanted) {
   return installed.chains.size() == wanted.chains.size() &&
          std::ranges::all_of(wanted.chains,
-                             [&installed](const Chain& chain) {
+                             [&installed](const capture::Chain& chain) {
                                const InstalledChain* old = Find(installed, chain.name);
                                return old != nullptr && Equal(*old, chain);
                              }) &&
          JumpsEqual(installed.jumps, wanted.jumps);
 }
 
-std::string Describe(Family family, Table table) {
+std::string Describe(Family family, capture::Table table) {
   return std::string(Name(table)) + " table (" + std::string(Name(family)) + ")";
 }
 
-bool TableNames::Has(Family family, Table table) {
+bool TableNames::Has(Family family, capture::Table table) {
   const bool v4 = family == Family::kIpv4;
   std::optional<Names>& names = v4 ? v4_ : v6_;
   if (!names) {
@@ -437,16 +442,16 @@ void TableNames::Forget() {
   v6_.reset();
 }
 
-TableState ReadTable(Family family, Table table, TableNames& names) {
+TableState ReadTable(Family family, capture::Table table, TableNames& names) {
   if (!names.Has(family, table)) return {};
   return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
 }
 
-TableState ReplaceTable(Family family, const TableRules& wanted, Keep keep) {
+TableState ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep) {
   return family == Family::kIpv4 ? Replace<V4>(wanted, keep) : Replace<V6>(wanted, keep);
 }
 
-void RestoreTable(Family family, Table table, const TableState& before) {
+void RestoreTable(Family family, capture::Table table, const TableState& before) {
   if (family == Family::kIpv4) {
     Restore<V4>(table, before);
   } else {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "iptables/rule.h"
+#include "capture/rule.h"
 
 // The xtables backend: one table of one family through libiptc. It speaks for the network namespace
 // of the calling thread. Everything throws sluice::Error: kPrivilege names the missing capability,
@@ -22,7 +22,7 @@ struct Counters {
 // A rule as the kernel holds it.
 struct InstalledRule {
   // Nothing for a rule that Sluice cannot have written.
-  std::optional<Rule> rule;
+  std::optional<capture::Rule> rule;
   // The chain, verdict or extension that it leads to.
   std::string target;
   Counters counters;
@@ -56,10 +56,10 @@ struct TableState {
 
 // Whether what is installed is `wanted`: the same chains, with equal rules in equal order, and the
 // same jumps from the same built-in chains. The order of chains and the counters do not matter.
-bool Equal(const TableState& installed, const TableRules& wanted);
+bool Equal(const TableState& installed, const capture::TableRules& wanted);
 
 // "nat table (IPv4)".
-std::string Describe(Family family, Table table);
+std::string Describe(Family family, capture::Table table);
 
 // Which tables the kernel has made in this namespace, found without making one: reading a table
 // with libiptc would, and other tools then believe that there are legacy rules. Read once and
@@ -67,7 +67,7 @@ std::string Describe(Family family, Table table);
 // Without the privilege to know, a table is taken to be there.
 class TableNames {
  public:
-  bool Has(Family family, Table table);
+  bool Has(Family family, capture::Table table);
   void Forget();
 
  private:
@@ -80,7 +80,7 @@ class TableNames {
 };
 
 // What is ours in the table now.
-TableState ReadTable(Family family, Table table, TableNames& names);
+TableState ReadTable(Family family, capture::Table table, TableNames& names);
 
 // What ReplaceTable leaves alone of what is ours.
 enum class Keep {
@@ -92,10 +92,10 @@ enum class Keep {
 // as wanted, at any moment and after any failure. Foreign rules keep their counters. Starts over
 // when somebody else changes the table at the same time, up to kCommitAttempts times. Returns what
 // was there before.
-TableState ReplaceTable(Family family, const TableRules& wanted, Keep keep = Keep::kEqual);
+TableState ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep = Keep::kEqual);
 
 // Puts `before`, which ReplaceTable returned, back: the rules' bytes, positions and counters.
-void RestoreTable(Family family, Table table, const TableState& before);
+void RestoreTable(Family family, capture::Table table, const TableState& before);
 
 inline constexpr int kCommitAttempts = 10;
 

@@ -32,7 +32,7 @@ std::string MissingCapabilities() {
   return missing;
 }
 
-std::string Module(Family family, Table table) {
+std::string Module(Family family, capture::Table table) {
   return (family == Family::kIpv4 ? "iptable_" : "ip6table_") + std::string(Name(table));
 }
 
@@ -66,7 +66,7 @@ bool KernelHas(int socket, Family family, const Extension& extension) {
   return getsockopt(socket, v4 ? IPPROTO_IP : IPPROTO_IPV6, option, &query, &size) == 0;
 }
 
-std::vector<Extension> MissingExtensions(Family family, const TableRules& wanted) {
+std::vector<Extension> MissingExtensions(Family family, const capture::TableRules& wanted) {
   std::vector<Extension> missing;
   const UniqueFd socket(
       ::socket(family == Family::kIpv4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
@@ -79,7 +79,7 @@ std::vector<Extension> MissingExtensions(Family family, const TableRules& wanted
 
 }  // namespace
 
-Error InitError(int saved_errno, Family family, Table table) {
+Error InitError(int saved_errno, Family family, capture::Table table) {
   const std::string doing = "read the " + Describe(family, table);
   switch (saved_errno) {
     case EPERM:
@@ -108,7 +108,7 @@ Error InitError(int saved_errno, Family family, Table table) {
   }
 }
 
-Error CommitError(int saved_errno, Family family, const TableRules& wanted) {
+Error CommitError(int saved_errno, Family family, const capture::TableRules& wanted) {
   const std::string doing = "commit the " + Describe(family, wanted.table);
   if (saved_errno == EPERM || saved_errno == EACCES) return PermissionError(saved_errno, doing);
   if (saved_errno == EAGAIN) {

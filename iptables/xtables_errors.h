@@ -5,14 +5,14 @@
 #include <string>
 
 #include "base/error.h"
-#include "iptables/rule.h"
+#include "capture/rule.h"
 
 namespace sluice::iptables {
 
 // iptc_init left `saved_errno`.
-Error InitError(int saved_errno, Family family, Table table);
+Error InitError(int saved_errno, Family family, capture::Table table);
 
 // An edit or a commit of `wanted` left `saved_errno`. Asks the kernel which extension it lacks.
-Error CommitError(int saved_errno, Family family, const TableRules& wanted);
+Error CommitError(int saved_errno, Family family, const capture::TableRules& wanted);
 
 }  // namespace sluice::iptables

@@ -15,10 +15,10 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "dns/resolv_conf.h"
 #include "proxy/cgroup_limits.h"
-#include "proxy/dns_resolv_conf.h"
-#include "proxy/metrics.h"
-#include "proxy/relay.h"
+#include "proxy/control/metrics.h"
+#include "proxy/relay/relay.h"
 
 namespace sluice::proxy {
 namespace {
@@ -91,9 +91,9 @@ std::uint64_t MaxConnections(const ProxyConfig& config) {
                                                         : config.max_connections);
 }
 
-DnsForwarderOptions DnsOptions(std::uint16_t port) {
-  DnsResolvConf configured = ReadDnsResolvConf();
-  return {.listen = DnsListenAddresses(port),
+dns::DnsForwarderOptions DnsOptions(std::uint16_t port) {
+  dns::DnsResolvConf configured = dns::ReadDnsResolvConf();
+  return {.listen = dns::DnsListenAddresses(port),
           .resolvers = std::move(configured.resolvers),
           .timeout = configured.timeout,
           .attempts = configured.attempts};
@@ -138,7 +138,7 @@ void CheckPortsAreFree(const ProxyConfig& config) {
     }
   }
   if (config.dns_port == 0) return;
-  for (const SocketAddress& address : DnsListenAddresses(config.dns_port)) {
+  for (const SocketAddress& address : dns::DnsListenAddresses(config.dns_port)) {
     for (const int type : {SOCK_STREAM, SOCK_DGRAM}) CheckIsFree(address, type);
   }
 }
@@ -162,9 +162,9 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
     has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();
   }
   if (config_.dns_port != 0) {
-    DnsForwarderOptions options = DnsOptions(config_.dns_port);
+    dns::DnsForwarderOptions options = DnsOptions(config_.dns_port);
     dns_resolvers_ = options.resolvers;
-    dns_ = std::make_unique<DnsForwarder>(std::move(options));
+    dns_ = std::make_unique<dns::DnsForwarder>(std::move(options));
     dns_->Listen();
     shared_->own_ports.push_back(config_.dns_port);
   }

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "proxy/admin.h"
+#include "dns/forwarder.h"
 #include "proxy/config.h"
-#include "proxy/dns_forwarder.h"
-#include "proxy/http_server.h"
-#include "proxy/log_writer.h"
+#include "proxy/control/admin.h"
+#include "proxy/control/http_server.h"
+#include "proxy/log/log_writer.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 
@@ -71,8 +71,8 @@ class Proxy {
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<HttpServers> http_;
-  std::vector<DnsResolver> dns_resolvers_;
-  std::unique_ptr<DnsForwarder> dns_;
+  std::vector<dns::DnsResolver> dns_resolvers_;
+  std::unique_ptr<dns::DnsForwarder> dns_;
   std::atomic<Phase> phase_{Phase::kStarting};
   bool has_ipv6_ = true;
 };

@@ -11,7 +11,7 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "proxy/sockets.h"
+#include "proxy/accept/sockets.h"
 
 namespace sluice::proxy {
 namespace {

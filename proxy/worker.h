@@ -14,15 +14,15 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "proxy/accept/destination.h"
 #include "proxy/busy_poll.h"
 #include "proxy/config.h"
-#include "proxy/destination.h"
-#include "proxy/log_writer.h"
-#include "proxy/relay.h"
-#include "proxy/session.h"
-#include "proxy/session_pool.h"
+#include "proxy/log/log_writer.h"
+#include "proxy/relay/relay.h"
+#include "proxy/session/session.h"
+#include "proxy/session/session_pool.h"
+#include "proxy/session/timer_wheel.h"
 #include "proxy/stats.h"
-#include "proxy/timer_wheel.h"
 
 namespace sluice::proxy {
 

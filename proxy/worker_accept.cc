@@ -10,8 +10,8 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
-#include "proxy/access_log.h"
-#include "proxy/sockets.h"
+#include "proxy/accept/sockets.h"
+#include "proxy/log/access_log.h"
 #include "proxy/worker.h"
 
 // How a worker takes connections: which ones, how many at a time, and what it does when it cannot.

@@ -1,23 +1,23 @@
 #include "cmd/sluice-init/plan.h"
 
 #include "base/error.h"
-#include "cmd/sluice-init/network_steps.h"
-#include "cmd/sluice-init/probe_link.h"
-#include "iptables/capture_rules.h"
+#include "capture/capture_rules.h"
 #include "iptables/table_step.h"
+#include "netns/network_steps.h"
+#include "verify/probe_link.h"
 
 namespace sluice::init {
 namespace {
 
-using iptables::Step;
-using iptables::Table;
-using iptables::TableRules;
+using capture::Step;
+using capture::Table;
+using capture::TableRules;
 
 // A table that is worth having but not worth failing for: without raw, DNS is redirected all the
 // same, but shares one conntrack zone (trap 22).
 class OptionalTableStep : public iptables::TableStep {
  public:
-  OptionalTableStep(Family family, TableRules wanted, PlanContext& context, bool force)
+  OptionalTableStep(Family family, capture::TableRules wanted, PlanContext& context, bool force)
       : TableStep(family, std::move(wanted), context.names, force), warnings_(context.warnings) {}
 
   void Apply() override {
@@ -45,17 +45,18 @@ class OptionalTableStep : public iptables::TableStep {
 
 }  // namespace
 
-std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, PlanContext& context) {
-  std::vector<std::unique_ptr<Step>> steps;
-  iptables::RuleSet rules;
-  if (!config.cleanup_only) rules = iptables::BuildRules(config.capture);
+std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
+                                                      PlanContext& context) {
+  std::vector<std::unique_ptr<capture::Step>> steps;
+  capture::RuleSet rules;
+  if (!config.cleanup_only) rules = capture::BuildRules(config.capture);
   const bool force = config.force_apply && !config.cleanup_only;
-  for (const Family family : iptables::kFamilies) {
-    for (const Table table : iptables::kTables) {
-      TableRules wanted{.table = table};
+  for (const Family family : capture::kFamilies) {
+    for (const capture::Table table : capture::kTables) {
+      capture::TableRules wanted{.table = table};
       if (!config.cleanup_only) wanted = rules.family(family).table(table);
       const bool forced = force && !wanted.empty();
-      if (table == Table::kRaw) {
+      if (table == capture::Table::kRaw) {
         steps.push_back(
             std::make_unique<OptionalTableStep>(family, std::move(wanted), context, forced));
       } else {
@@ -66,16 +67,16 @@ std::vector<std::unique_ptr<Step>> PlanSteps(const InitConfig& config, PlanConte
   }
   // Before the routes: where IPv6 is disabled on lo, this one says what helps.
   const bool address = config.capture.ipv6 && !config.cleanup_only;
-  steps.push_back(std::make_unique<PassthroughAddressStep>(context.network, address));
+  steps.push_back(std::make_unique<netns::PassthroughAddressStep>(context.network, address));
   if (config.cleanup_only) {
-    steps.push_back(std::make_unique<ProbeLinkCleanupStep>(context.network.socket()));
+    steps.push_back(std::make_unique<verify::ProbeLinkCleanupStep>(context.network.socket()));
   }
   const auto routing =
-      config.cleanup_only ? std::nullopt : iptables::BuildPolicyRouting(config.capture);
-  for (const Family family : iptables::kFamilies) {
+      config.cleanup_only ? std::nullopt : capture::BuildPolicyRouting(config.capture);
+  for (const Family family : capture::kFamilies) {
     const bool captured = family == Family::kIpv4 || config.capture.ipv6;
-    steps.push_back(std::make_unique<PolicyRoutingStep>(context.network, family,
-                                                        captured ? routing : std::nullopt));
+    steps.push_back(std::make_unique<netns::PolicyRoutingStep>(context.network, family,
+                                                               captured ? routing : std::nullopt));
   }
   return steps;
 }

@@ -4,16 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "cmd/sluice-init/init_config.h"
-#include "cmd/sluice-init/network_state.h"
-#include "iptables/transaction.h"
+#include "capture/settings/init_config.h"
+#include "capture/transaction.h"
 #include "iptables/xtables.h"
+#include "netns/network_state.h"
 
 namespace sluice::init {
 
 // What steps work on. Outlives them.
 struct PlanContext {
-  NetworkState& network;
+  netns::NetworkState& network;
   iptables::TableNames names = {};
   // What a step had to leave out.
   std::vector<std::string> warnings = {};
@@ -21,7 +21,7 @@ struct PlanContext {
 
 // The steps that bring the network namespace to what `config` says, or, for cleanup_only, to where
 // nothing of ours is left: rules by family and table, then what stands beside them.
-std::vector<std::unique_ptr<iptables::Step>> PlanSteps(const InitConfig& config,
-                                                       PlanContext& context);
+std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
+                                                      PlanContext& context);
 
 }  // namespace sluice::init

@@ -37,15 +37,15 @@ class Lines {
 
 void AddText(const Report& report, Lines& lines) {
   for (const std::string& warning : report.warnings) lines.Add("warning", "{}", warning);
-  for (const Check& check : report.checks) {
-    lines.Add(check.status == CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
+  for (const verify::Check& check : report.checks) {
+    lines.Add(check.status == verify::CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
               Name(check.family), check.path, Name(check.status), check.detail);
   }
   if (report.error) {
     lines.Add("error", "{} (exit code {})", report.error->what(), report.exit_code());
     return;
   }
-  for (const iptables::StepResult& step : report.steps) {
+  for (const capture::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
     if (step.summary == "nothing of ours") {
@@ -61,7 +61,7 @@ void AddText(const Report& report, Lines& lines) {
 
 }  // namespace
 
-bool Report::changed() const { return std::ranges::any_of(steps, &iptables::StepResult::changed); }
+bool Report::changed() const { return std::ranges::any_of(steps, &capture::StepResult::changed); }
 
 std::string Report::Outcome() const {
   if (action == "diff") return drift ? "something would change" : "no drift";
@@ -79,11 +79,11 @@ std::string ToJson(const Report& report) {
   out["changed"] = !report.error && report.changed();
   out["network_namespace"] = report.network_namespace;
   json::array& steps = out["steps"].emplace_array();
-  for (const iptables::StepResult& step : report.steps) {
+  for (const capture::StepResult& step : report.steps) {
     steps.push_back({{"name", step.name}, {"changed", step.changed}, {"summary", step.summary}});
   }
   json::array& checks = out["checks"].emplace_array();
-  for (const Check& check : report.checks) {
+  for (const verify::Check& check : report.checks) {
     checks.push_back({{"family", Name(check.family)},
                       {"path", check.path},
                       {"status", Name(check.status)},
@@ -102,8 +102,8 @@ std::string ToJson(const Report& report) {
   return json::serialize(out);
 }
 
-void Print(const Report& report, LogFormat format) {
-  if (format == LogFormat::kText) {
+void Print(const Report& report, capture::LogFormat format) {
+  if (format == capture::LogFormat::kText) {
     Lines lines;
     AddText(report, lines);
     std::fwrite(lines.text().data(), 1, lines.text().size(), stderr);

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cmd/sluice-init/check.h"
-#include "cmd/sluice-init/init_config.h"
-#include "iptables/transaction.h"
+#include "capture/settings/init_config.h"
+#include "capture/transaction.h"
+#include "verify/check.h"
 
 namespace sluice::init {
 
@@ -19,8 +19,8 @@ inline constexpr int kDriftExitCode = 10;
 struct Report {
   std::string action;             // "apply", "clean-up", "dry run", ...
   std::string network_namespace;  // "net:[4026531840]"
-  std::vector<iptables::StepResult> steps;
-  std::vector<Check> checks;  // of the validation
+  std::vector<capture::StepResult> steps;
+  std::vector<verify::Check> checks;  // of the validation
   std::vector<std::string> warnings;
   std::optional<Error> error;
   bool drift = false;  // of diff: something would change
@@ -36,7 +36,7 @@ struct Report {
 };
 
 // Writes it to stderr: lines for people, or one JSON object.
-void Print(const Report& report, LogFormat format);
+void Print(const Report& report, capture::LogFormat format);
 
 // The JSON object, on one line.
 std::string ToJson(const Report& report);

@@ -8,17 +8,17 @@
 #include <utility>
 
 #include "base/error.h"
-#include "cmd/sluice-init/host.h"
-#include "cmd/sluice-init/init_config.h"
+#include "capture/capture_rules.h"
+#include "capture/settings/init_config.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
-#include "cmd/sluice-init/verify.h"
 #include "cmd/version.h"
-#include "iptables/capture_rules.h"
 #include "iptables/restore_text.h"
+#include "netns/host.h"
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
+#include "verify/verify.h"
 
 namespace sluice::init {
 namespace {
@@ -36,21 +36,21 @@ netns::Namespace NamespaceOf(const netns::RouteSocket& socket) {
 struct Site {
   netns::RouteSocket socket;
   netns::Namespace here = NamespaceOf(socket);
-  iptables::Lock lock{here.fd()};
-  NetworkState network{socket};
+  capture::Lock lock{here.fd()};
+  netns::NetworkState network{socket};
 };
 
-void DryRun(InitConfig& config, Site& site, Report& report) {
+void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
-  FillFromHost(config, site.network);
-  Write(iptables::RestoreText(iptables::BuildRules(config.capture)));
+  netns::FillFromHost(config, site.network);
+  Write(iptables::RestoreText(capture::BuildRules(config.capture)));
 }
 
-void Apply(InitConfig& config, Site& site, Report& report) {
+void Apply(capture::InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
   // Before anything is looked at, so that one look is enough.
   site.lock.Try();
-  if (!config.cleanup_only) FillFromHost(config, site.network);
+  if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   PlanContext context{.network = site.network};
   auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
@@ -58,62 +58,63 @@ void Apply(InitConfig& config, Site& site, Report& report) {
   // As a step of the transaction its failure is one of the transaction's.
   const bool as_step = validate && config.rollback_on_failed_validation;
   if (as_step) {
-    steps.push_back(std::make_unique<ValidationStep>(config, site.socket, report.checks));
+    steps.push_back(std::make_unique<verify::ValidationStep>(config, site.socket, report.checks));
   }
-  report.steps = iptables::RunTransaction(steps, site.lock, config.lock_wait).steps;
+  report.steps = capture::RunTransaction(steps, site.lock, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
-  if (validate && !as_step) Validate(config, site.lock, site.socket, report.checks);
+  if (validate && !as_step) verify::Validate(config, site.lock, site.socket, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
-void Verify(InitConfig& config, Site& site, Report& report) {
+void Verify(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "verify";
-  FillFromHost(config, site.network);
-  Validate(config, site.lock, site.socket, report.checks);
+  netns::FillFromHost(config, site.network);
+  verify::Validate(config, site.lock, site.socket, report.checks);
 }
 
-void Show(const InitConfig& config, Site& site, Report& report) {
+void Show(const capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
   Write(config.json_output ? ShowJson(site.network) : ShowText(site.network));
 }
 
-void Diff(InitConfig& config, Site& site, Report& report) {
+void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
-  if (!config.cleanup_only) FillFromHost(config, site.network);
+  if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   const Drift drift = FindDrift(config, site.network);
   Write(drift.text);
   report.drift = drift.any();
 }
 
-void Execute(Command command, InitConfig& config, Report& report) {
+void Execute(capture::Command command, capture::InitConfig& config, Report& report) {
   if (!config.network_namespace.empty()) {
     netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
   }
   Site site;
   report.network_namespace = site.here.name();
-  if (command == Command::kShow) return Show(config, site, report);
-  if (command == Command::kDiff) return Diff(config, site, report);
-  if (command == Command::kVerify) return Verify(config, site, report);
+  if (command == capture::Command::kShow) return Show(config, site, report);
+  if (command == capture::Command::kDiff) return Diff(config, site, report);
+  if (command == capture::Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);
   Apply(config, site, report);
 }
 
 }  // namespace
 
-int Run(const std::vector<std::string>& arguments, const Environment& environment) {
+int Run(const std::vector<std::string>& arguments, const capture::Environment& environment) {
   const auto start = Clock::now();
   Report report;
   report.action = "read the configuration";
-  LogFormat format = LogFormat::kText;
+  capture::LogFormat format = capture::LogFormat::kText;
   std::vector<std::string> warnings;
   try {
-    const Settings settings = ParseCommandLine(arguments, environment);
-    if (settings.command == Command::kHelp) return Write(HelpText()), 0;
-    if (settings.command == Command::kVersion) return Write("sluice-init " SLUICE_VERSION "\n"), 0;
+    const capture::Settings settings = capture::ParseCommandLine(arguments, environment);
+    if (settings.command == capture::Command::kHelp) return Write(capture::HelpText()), 0;
+    if (settings.command == capture::Command::kVersion)
+      return Write("sluice-init " SLUICE_VERSION "\n"), 0;
     // Known before anything else can fail, so that a machine can read of that, too.
-    if (settings.Text("log-format") == "json") format = LogFormat::kJson;
-    if (settings.Bool("print-config")) return Write(DescribeSettings(settings)), 0;
-    InitConfig config = ToInitConfig(settings);
+    if (settings.Text("log-format") == "json") format = capture::LogFormat::kJson;
+    if (settings.Bool("print-config")) return Write(capture::DescribeSettings(settings)), 0;
+    capture::InitConfig config = capture::ToInitConfig(settings);
     try {
       Execute(settings.command, config, report);
     } catch (const Error& error) {

@@ -3,12 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "cmd/sluice-init/settings.h"
+#include "capture/settings/settings.h"
 
 namespace sluice::init {
 
 // The program: does what the command line says, prints, and returns the exit code. `arguments` are
 // without the program's name.
-int Run(const std::vector<std::string>& arguments, const Environment& environment);
+int Run(const std::vector<std::string>& arguments, const capture::Environment& environment);
 
 }  // namespace sluice::init

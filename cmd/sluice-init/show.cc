@@ -2,27 +2,27 @@
 
 #include <boost/json.hpp>
 
-#include "cmd/sluice-init/network_steps.h"
+#include "base/text/pretty_json.h"
+#include "base/text/unified_diff.h"
 #include "cmd/sluice-init/plan.h"
-#include "cmd/sluice-init/pretty_json.h"
-#include "cmd/sluice-init/unified_diff.h"
 #include "iptables/state_text.h"
 #include "iptables/xtables.h"
+#include "netns/network_steps.h"
 
 namespace sluice::init {
 namespace {
 
 namespace json = boost::json;
-using iptables::Table;
+using capture::Table;
 
 // The steps of a clean-up that are not tables: what they have is what of ours stands beside the
 // rules.
-std::vector<std::unique_ptr<iptables::Step>> NetworkSteps(NetworkState& network) {
-  std::vector<std::unique_ptr<iptables::Step>> steps;
-  for (const Family family : iptables::kFamilies) {
-    steps.push_back(std::make_unique<PolicyRoutingStep>(network, family, std::nullopt));
+std::vector<std::unique_ptr<capture::Step>> NetworkSteps(netns::NetworkState& network) {
+  std::vector<std::unique_ptr<capture::Step>> steps;
+  for (const Family family : capture::kFamilies) {
+    steps.push_back(std::make_unique<netns::PolicyRoutingStep>(network, family, std::nullopt));
   }
-  steps.push_back(std::make_unique<PassthroughAddressStep>(network, false));
+  steps.push_back(std::make_unique<netns::PassthroughAddressStep>(network, false));
   return steps;
 }
 
@@ -32,7 +32,7 @@ json::object RuleJson(const iptables::InstalledRule& rule) {
           {"bytes", rule.counters.bytes}};
 }
 
-json::object TableJson(Family family, Table table, const iptables::TableState& state) {
+json::object TableJson(Family family, capture::Table table, const iptables::TableState& state) {
   json::array jumps;
   for (const iptables::InstalledJump& jump : state.jumps) {
     json::object entry = RuleJson(jump.rule);
@@ -47,14 +47,14 @@ json::object TableJson(Family family, Table table, const iptables::TableState& s
     chains.push_back({{"name", chain.name}, {"rules", std::move(rules)}});
   }
   return {{"family", Name(family)},
-          {"table", iptables::Name(table)},
+          {"table", capture::Name(table)},
           {"jumps", std::move(jumps)},
           {"chains", std::move(chains)}};
 }
 
 }  // namespace
 
-std::string ShowText(NetworkState& network) {
+std::string ShowText(netns::NetworkState& network) {
   iptables::TableNames names;
   std::string out;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
@@ -62,8 +62,8 @@ std::string ShowText(NetworkState& network) {
     out += "# " + name + "\n";
     for (const std::string& line : lines) out += line + "\n";
   };
-  for (const Family family : iptables::kFamilies) {
-    for (const Table table : iptables::kTables) {
+  for (const Family family : capture::kFamilies) {
+    for (const capture::Table table : capture::kTables) {
       section(iptables::Describe(family, table),
               iptables::StateLines(iptables::ReadTable(family, table, names),
                                    iptables::Counting::kWith));
@@ -73,11 +73,11 @@ std::string ShowText(NetworkState& network) {
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
-std::string ShowJson(NetworkState& network) {
+std::string ShowJson(netns::NetworkState& network) {
   iptables::TableNames names;
   json::array tables;
-  for (const Family family : iptables::kFamilies) {
-    for (const Table table : iptables::kTables) {
+  for (const Family family : capture::kFamilies) {
+    for (const capture::Table table : capture::kTables) {
       const iptables::TableState state = iptables::ReadTable(family, table, names);
       if (!state.empty()) tables.push_back(TableJson(family, table, state));
     }
@@ -91,7 +91,7 @@ std::string ShowJson(NetworkState& network) {
   return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(beside)}});
 }
 
-Drift FindDrift(const InitConfig& config, NetworkState& network) {
+Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network) {
   PlanContext context{.network = network};
   Drift drift;
   for (const auto& step : PlanSteps(config, context)) {

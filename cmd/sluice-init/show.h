@@ -2,15 +2,15 @@
 
 #include <string>
 
-#include "cmd/sluice-init/init_config.h"
-#include "cmd/sluice-init/network_state.h"
+#include "capture/settings/init_config.h"
+#include "netns/network_state.h"
 
 namespace sluice::init {
 
 // What of ours is installed in the network namespace of the calling thread, with packet counters:
 // rules, policy rules, routes and addresses. Needs no configuration; changes nothing.
-std::string ShowText(NetworkState& network);
-std::string ShowJson(NetworkState& network);
+std::string ShowText(netns::NetworkState& network);
+std::string ShowJson(netns::NetworkState& network);
 
 // The result of `diff`.
 struct Drift {
@@ -21,6 +21,6 @@ struct Drift {
 
 // What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
 // is complete (FillFromHost). Changes nothing.
-Drift FindDrift(const InitConfig& config, NetworkState& network);
+Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network);
 
 }  // namespace sluice::init

@@ -2,8 +2,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "cmd/sluice-init/config_file.h"
-#include "cmd/sluice-init/option_table.h"
+#include "capture/settings/config_file.h"
+#include "capture/settings/option_table.h"
 #include "test/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -11,9 +11,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using fuzz::Require;
   try {
     const auto settings =
-        init::ParseConfig({reinterpret_cast<const char*>(data), size}, "fuzz.json");
+        capture::ParseConfig({reinterpret_cast<const char*>(data), size}, "fuzz.json");
     for (const auto& [name, setting] : settings) {
-      Require(init::FindOption(name) != nullptr, "a key is a flag");
+      Require(capture::FindOption(name) != nullptr, "a key is a flag");
       Require(!setting.is_default() && !setting.origin.empty(), "a value tells where it stands");
     }
   } catch (const Error& error) {

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cmd/sluice-init/init_config.h"
-#include "cmd/sluice-init/settings.h"
-#include "iptables/capture_rules.h"
+#include "capture/capture_rules.h"
+#include "capture/settings/init_config.h"
+#include "capture/settings/settings.h"
 #include "iptables/restore_text.h"
 #include "iptables/xt_entry.h"
 #include "test/fuzz/fuzz.h"
@@ -43,14 +43,14 @@ Words Split(std::string_view text) {
 }
 
 // Whatever was accepted, netfilter can say.
-void Build(iptables::CaptureConfig& config) {
+void Build(capture::CaptureConfig& config) {
   config.ipv6 = true;
-  const iptables::RuleSet rules = iptables::BuildRules(config);
+  const capture::RuleSet rules = capture::BuildRules(config);
   fuzz::Require(!iptables::RestoreText(rules).empty(), "there are rules");
-  for (const Family family : iptables::kFamilies) {
-    for (const iptables::TableRules& table : rules.family(family).tables) {
-      for (const iptables::Chain& chain : table.chains) {
-        for (const iptables::Rule& rule : chain.rules) iptables::EncodeEntry(rule, family);
+  for (const Family family : capture::kFamilies) {
+    for (const capture::TableRules& table : rules.family(family).tables) {
+      for (const capture::Chain& chain : table.chains) {
+        for (const capture::Rule& rule : chain.rules) iptables::EncodeEntry(rule, family);
       }
     }
   }
@@ -75,9 +75,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return nullptr;
   };
   try {
-    const init::Settings settings = init::ParseCommandLine(words.arguments, environment);
-    init::DescribeSettings(settings);
-    init::InitConfig config = init::ToInitConfig(settings);
+    const capture::Settings settings = capture::ParseCommandLine(words.arguments, environment);
+    capture::DescribeSettings(settings);
+    capture::InitConfig config = capture::ToInitConfig(settings);
     Require(!config.capture.proxy_uids.empty(), "there is a proxy");
     Build(config.capture);
   } catch (const Error& error) {

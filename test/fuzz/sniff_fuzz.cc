@@ -4,7 +4,7 @@
 #include <span>
 #include <string_view>
 
-#include "proxy/sniff.h"
+#include "proxy/sniff/sniff.h"
 #include "test/fuzz/fuzz.h"
 
 namespace sluice::proxy {

@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "iptables/rule_text.h"
+#include "capture/rule_text.h"
 #include "iptables/xt_entry.h"
 #include "test/fuzz/fuzz.h"
 
@@ -34,9 +34,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool standard = std::visit(
       [](const auto& target) {
         using T = std::decay_t<decltype(target)>;
-        return std::is_same_v<T, iptables::Accept> || std::is_same_v<T, iptables::Drop> ||
-               std::is_same_v<T, iptables::Return> || std::is_same_v<T, iptables::Jump> ||
-               std::is_same_v<T, iptables::Goto>;
+        return std::is_same_v<T, capture::Accept> || std::is_same_v<T, capture::Drop> ||
+               std::is_same_v<T, capture::Return> || std::is_same_v<T, capture::Jump> ||
+               std::is_same_v<T, capture::Goto>;
       },
       rule->target);
   if (standard) {

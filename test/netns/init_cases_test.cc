@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "iptables/rule.h"
+#include "capture/rule.h"
 #include "test/support/capture_cases.h"
 #include "test/support/connection.h"
 #include "test/support/init_program.h"
@@ -12,7 +12,7 @@
 namespace sluice::testing_support {
 namespace {
 
-using iptables::kFamilies;
+using capture::kFamilies;
 using testing::HasSubstr;
 using testing::Not;
 

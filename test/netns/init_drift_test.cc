@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "iptables/rule.h"
+#include "capture/rule.h"
 #include "netns/route_socket.h"
 #include "test/support/capture_cases.h"
 #include "test/support/init_program.h"
@@ -16,7 +16,7 @@
 namespace sluice::testing_support {
 namespace {
 
-using iptables::kFamilies;
+using capture::kFamilies;
 using testing::HasSubstr;
 
 // The configurations that together use every table, every extension and a tree of chains.

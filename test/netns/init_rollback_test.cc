@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "capture/transaction.h"
 #include "cmd/sluice-init/plan.h"
-#include "iptables/transaction.h"
 #include "netns/route_socket.h"
 #include "netns/sysctl.h"
 #include "test/support/capture_cases.h"
@@ -102,7 +102,7 @@ TEST_F(InitRollback, RouteTableOfSomebodyElseIsNotTakenOver) {
 }
 
 // A step that fails where the other ones are real.
-class Failing : public iptables::Step {
+class Failing : public capture::Step {
  public:
   std::string Name() const override { return "a failing step"; }
   bool Differs() override { return true; }
@@ -116,8 +116,8 @@ class Failing : public iptables::Step {
   std::string Summary() const override { return {}; }
 };
 
-init::InitConfig Plan(const std::string& name) {
-  init::InitConfig config;
+capture::InitConfig Plan(const std::string& name) {
+  capture::InitConfig config;
   config.capture = ConfigOf(FindCase(name));
   return config;
 }
@@ -127,9 +127,9 @@ init::InitConfig Plan(const std::string& name) {
 TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
   struct Transition {
     std::string from;
-    init::InitConfig to;
+    capture::InitConfig to;
   };
-  init::InitConfig clean_up = Plan("defaults");
+  capture::InitConfig clean_up = Plan("defaults");
   clean_up.cleanup_only = true;
   const std::vector<Transition> transitions = {
       {"defaults", Plan("tproxy-dns")},
@@ -150,15 +150,15 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
     for (std::size_t position = 0; position <= steps_count; ++position) {
       RunIn(pod(), kRoot, [&] {
         netns::RouteSocket socket;
-        init::NetworkState network(socket);
+        netns::NetworkState network(socket);
         init::PlanContext context{.network = network};
         auto steps = init::PlanSteps(transition.to, context);
         steps_count = steps.size();
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
                      std::make_unique<Failing>());
         try {
-          iptables::Lock lock(pod().fd());
-          iptables::RunTransaction(steps, lock, std::chrono::seconds(10));
+          capture::Lock lock(pod().fd());
+          capture::RunTransaction(steps, lock, std::chrono::seconds(10));
           ADD_FAILURE() << "no error";
         } catch (const Error& error) {
           EXPECT_STREQ(error.what(), "cannot go on: the test says so");
@@ -175,10 +175,10 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
 TEST_F(InitRollback, EveryStepUndoesItself) {
   Apply("seed-dual-stack");
   const Snapshot before = TakeSnapshot(pod());
-  const init::InitConfig to = Plan("tproxy-dns");
+  const capture::InitConfig to = Plan("tproxy-dns");
   RunIn(pod(), kRoot, [&] {
     netns::RouteSocket socket;
-    init::NetworkState network(socket);
+    netns::NetworkState network(socket);
     init::PlanContext context{.network = network};
     for (const auto& step : init::PlanSteps(to, context)) {
       if (!step->Differs()) continue;

@@ -19,20 +19,20 @@
 #include <gtest/gtest.h>
 
 #include "test/netns/proxy_fixture.h"
-#include "test/unit/proxy/dns_forwarder_fixture.h"
+#include "test/unit/dns/dns_forwarder_fixture.h"
 
 namespace sluice::testing_support {
 namespace {
 
-using proxy::DnsBytes;
-using proxy::DnsClient;
-using proxy::DnsMessage;
-using proxy::DnsRcode;
-using proxy::FakeDnsServer;
-using proxy::IsSilent;
-using proxy::Knows;
-using proxy::SeenQuery;
-using proxy::TestMessage;
+using dns::DnsBytes;
+using dns::DnsClient;
+using dns::DnsMessage;
+using dns::DnsRcode;
+using dns::FakeDnsServer;
+using dns::IsSilent;
+using dns::Knows;
+using dns::SeenQuery;
+using dns::TestMessage;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using testing::HasSubstr;
@@ -88,7 +88,7 @@ class DnsTest : public testing::TestWithParam<Family> {
     const DnsClient client = Client(tcp);
     client.Send(TestMessage{.name = name}.Bytes());
     const auto reply = client.Receive(kPatience);
-    return reply ? proxy::ParseDnsMessage(*reply) : std::nullopt;
+    return reply ? dns::ParseDnsMessage(*reply) : std::nullopt;
   }
   // What connecting an application's socket of `type` to `to`, or sending there, ends with.
   static int ErrorOf(const netns::Namespace& from, const SocketAddress& to, int type) {
@@ -144,7 +144,7 @@ TEST_P(DnsTest, AnswersOverUdpAndTcp) {
 }
 
 TEST_P(DnsTest, AsksAgainOverTcpWhenTheAnswerIsTruncated) {
-  const auto server = Serve(0, proxy::IsVerbose);
+  const auto server = Serve(0, dns::IsVerbose);
   Start();
   const auto reply = Ask("long.example", true);
   ASSERT_TRUE(reply);
@@ -154,14 +154,14 @@ TEST_P(DnsTest, AsksAgainOverTcpWhenTheAnswerIsTruncated) {
   // Now from the cache, and too long for a datagram: the client is told to come by TCP.
   const auto datagram = Ask("long.example");
   ASSERT_TRUE(datagram);
-  EXPECT_NE(datagram->header.flags & proxy::dns_flag::kTruncated, 0);
+  EXPECT_NE(datagram->header.flags & dns::dns_flag::kTruncated, 0);
   EXPECT_EQ(server->asked(), 2);
 }
 
 TEST_P(DnsTest, AnswersFromTheCacheAsLongAsTheTtlSays) {
   constexpr std::uint32_t kTtl = 5;  // seconds: enough for a machine that is busy
   const auto server = Serve(0, [](const SeenQuery& query) -> std::vector<DnsBytes> {
-    return {proxy::AnswerTo(query, kTtl).Bytes()};
+    return {dns::AnswerTo(query, kTtl).Bytes()};
   });
   Start();
   ASSERT_TRUE(Ask("a.example"));
@@ -229,7 +229,7 @@ TEST_P(DnsTest, BoundsWhatWaitsForAnAnswer) {
   for (int i = kLimit; i < kAsked; ++i) {
     const auto reply = client.Receive(kPatience);
     ASSERT_TRUE(reply);
-    EXPECT_EQ(proxy::ParseDnsMessage(*reply)->header.rcode(), DnsRcode::kServFail);
+    EXPECT_EQ(dns::ParseDnsMessage(*reply)->header.rcode(), DnsRcode::kServFail);
   }
   EXPECT_EQ(Metric("failed_total{reason=\"over_limit\"}"), kAsked - kLimit);
   EXPECT_LE(proxy_->OpenDescriptors(), descriptors + kLimit + 10);

@@ -7,8 +7,8 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "cmd/sluice-init/init_config.h"
-#include "cmd/sluice-init/settings.h"
+#include "capture/settings/init_config.h"
+#include "capture/settings/settings.h"
 
 namespace sluice::testing_support {
 namespace {
@@ -142,7 +142,7 @@ const CaptureCase& FindCase(std::string_view name) {
   return *found;
 }
 
-iptables::CaptureConfig ConfigOf(const CaptureCase& chosen) {
+capture::CaptureConfig ConfigOf(const CaptureCase& chosen) {
   const auto environment = [&chosen](const char* name) -> const char* {
     const std::string start = std::string(name) + "=";
     for (const std::string& variable : chosen.environment) {
@@ -150,10 +150,11 @@ iptables::CaptureConfig ConfigOf(const CaptureCase& chosen) {
     }
     return nullptr;
   };
-  init::InitConfig config = init::ToInitConfig(init::ParseCommandLine(chosen.args, environment));
+  capture::InitConfig config =
+      capture::ToInitConfig(capture::ParseCommandLine(chosen.args, environment));
   // What FillFromHost finds in such a pod.
-  config.capture.ipv6 = config.ipv6 == init::Ipv6Mode::kOn ||
-                        (config.ipv6 == init::Ipv6Mode::kAuto && chosen.pod_has_ipv6);
+  config.capture.ipv6 = config.ipv6 == capture::Ipv6Mode::kOn ||
+                        (config.ipv6 == capture::Ipv6Mode::kAuto && chosen.pod_has_ipv6);
   if (config.capture.redirect_dns && !config.capture.capture_all_dns) {
     for (const std::string& resolver : chosen.resolvers) {
       config.capture.dns_servers.push_back(IpAddress::Parse(resolver));

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/ip_address.h"
-#include "iptables/capture_config.h"
+#include "capture/capture_config.h"
 
 namespace sluice::testing_support {
 
@@ -30,7 +30,7 @@ const std::vector<CaptureCase>& CaptureCases();
 const CaptureCase& FindCase(std::string_view name);
 
 // What the program makes of it in such a pod.
-iptables::CaptureConfig ConfigOf(const CaptureCase& chosen);
+capture::CaptureConfig ConfigOf(const CaptureCase& chosen);
 
 // "192.0.2.0/32,192.0.2.2/32,...": `count` hosts of which no two can be merged.
 std::string ManyHosts(Family family, int count);

@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "iptables/rule.h"
+#include "capture/rule.h"
 #include "netns/route_socket.h"
 
 namespace sluice::testing_support {
@@ -141,7 +141,7 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
   AddTables("v4", Saved(where, Family::kIpv4, counters), out.tables);
   AddTables("v6", Saved(where, Family::kIpv6, counters), out.tables);
   netns::RouteSocket socket(where);
-  for (const Family family : iptables::kFamilies) {
+  for (const Family family : capture::kFamilies) {
     // 133 and 200: the ones that the cases name.
     std::set<std::uint32_t> tables = {netns::kMainTable, netns::kLocalTable, 133, 200};
     for (const netns::PolicyRule& rule : socket.Rules(family)) {

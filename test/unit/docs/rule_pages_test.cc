@@ -15,7 +15,7 @@
 
 #include <gtest/gtest.h>
 
-#include "iptables/capture_rules.h"
+#include "capture/capture_rules.h"
 #include "iptables/restore_text.h"
 #include "test/support/capture_cases.h"
 
@@ -54,7 +54,7 @@ std::string CommandLine(const CaptureCase& chosen) {
 }
 
 // What of the host counts beside the command line.
-std::string Pod(const CaptureCase& chosen, const iptables::CaptureConfig& config) {
+std::string Pod(const CaptureCase& chosen, const capture::CaptureConfig& config) {
   std::string out;
   if (!chosen.pod_has_ipv6) out += "No interface of the pod has a global IPv6 address. ";
   if (config.redirect_dns && !config.capture_all_dns) {
@@ -64,7 +64,7 @@ std::string Pod(const CaptureCase& chosen, const iptables::CaptureConfig& config
     }
     out += "`/etc/resolv.conf` names " + (names.empty() ? "no resolver" : names) + ". ";
   }
-  if (const auto routing = iptables::BuildPolicyRouting(config)) {
+  if (const auto routing = capture::BuildPolicyRouting(config)) {
     out += "Beside the rules there are a policy rule and a local route in table " +
            std::to_string(routing->route_table) + ". ";
   }
@@ -85,8 +85,8 @@ std::string Rules(std::string_view family, const std::string& text) {
 
 std::string Section(const RulePage::Case& described) {
   const CaptureCase& chosen = testing_support::FindCase(described.name);
-  const iptables::CaptureConfig config = testing_support::ConfigOf(chosen);
-  const iptables::RuleSet rules = iptables::BuildRules(config);
+  const capture::CaptureConfig config = testing_support::ConfigOf(chosen);
+  const capture::RuleSet rules = capture::BuildRules(config);
   return "\n## " + chosen.name + "\n\n" + std::string(described.meaning) + "\n\n```sh\n" +
          CommandLine(chosen) + "\n```\n" + Pod(chosen, config) +
          Rules("IPv4", iptables::RestoreText(rules.v4)) +

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "iptables/capture_rules.h"
+#include "capture/capture_rules.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::iptables {
@@ -55,9 +55,9 @@ Restored WithoutEmptyTables(Restored restored) {
 class BothFamilies : public testing::TestWithParam<testing_support::CaptureCase> {};
 
 TEST_P(BothFamilies, OneTextSaysWhatTheTwoSay) {
-  const RuleSet rules = BuildRules(ConfigOf(GetParam()));
+  const capture::RuleSet rules = capture::BuildRules(ConfigOf(GetParam()));
   const std::string both = RestoreText(rules);
-  for (const Family family : kFamilies) {
+  for (const Family family : capture::kFamilies) {
     if (rules.family(family).empty()) continue;
     EXPECT_EQ(WithoutEmptyTables(Restore(both, family)),
               WithoutEmptyTables(Restore(RestoreText(rules.family(family)), family)))
@@ -71,15 +71,17 @@ INSTANTIATE_TEST_SUITE_P(, BothFamilies, testing::ValuesIn(testing_support::Capt
                          });
 
 TEST(RestoreText, SaysNothingOfEmptyTables) {
-  EXPECT_EQ(RestoreText(FamilyRules{.tables = {{.table = Table::kRaw}, {.table = Table::kNat}}}),
+  EXPECT_EQ(RestoreText(capture::FamilyRules{
+                .tables = {{.table = capture::Table::kRaw}, {.table = capture::Table::kNat}}}),
             "");
 }
 
 TEST(RestoreText, DeclaresChainsBeforeRules) {
-  const FamilyRules rules{
-      .tables = {{.table = Table::kNat,
-                  .jumps = {{Hook::kOutput, {.target = Jump{"ISTIO_A"}}}},
-                  .chains = {{"ISTIO_A", {{.target = Goto{"ISTIO_B"}}}}, {"ISTIO_B", {}}}}}};
+  const capture::FamilyRules rules{
+      .tables = {
+          {.table = capture::Table::kNat,
+           .jumps = {{capture::Hook::kOutput, {.target = capture::Jump{"ISTIO_A"}}}},
+           .chains = {{"ISTIO_A", {{.target = capture::Goto{"ISTIO_B"}}}}, {"ISTIO_B", {}}}}}};
   EXPECT_EQ(RestoreText(rules),
             "*nat\n:ISTIO_A - [0:0]\n:ISTIO_B - [0:0]\n-A OUTPUT -j ISTIO_A\n"
             "-A ISTIO_A -g ISTIO_B\nCOMMIT\n");

@@ -1,4 +1,4 @@
-#include "proxy/destination.h"
+#include "proxy/accept/destination.h"
 
 #include <string>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "proxy/log_writer.h"
+#include "proxy/log/log_writer.h"
 
 #include <array>
 #include <cstddef>

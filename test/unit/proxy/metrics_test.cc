@@ -1,4 +1,4 @@
-#include "proxy/metrics.h"
+#include "proxy/control/metrics.h"
 
 #include <thread>
 
@@ -34,16 +34,16 @@ TEST(Metrics, SumsTheWorkers) {
 
 TEST(Metrics, ShowsTheForwarder) {
   const std::string text = PrometheusText(Stats(1), 0,
-                                          DnsStats{.queries = 1,
-                                                   .cache_hits = 2,
-                                                   .coalesced = 3,
-                                                   .refused_queries = 4,
-                                                   .over_limit = 5,
-                                                   .upstream_queries = 6,
-                                                   .upstream_timeouts = 7,
-                                                   .upstream_mismatches = 8,
-                                                   .tcp_retries = 9,
-                                                   .upstream_failures = 10});
+                                          dns::DnsStats{.queries = 1,
+                                                        .cache_hits = 2,
+                                                        .coalesced = 3,
+                                                        .refused_queries = 4,
+                                                        .over_limit = 5,
+                                                        .upstream_queries = 6,
+                                                        .upstream_timeouts = 7,
+                                                        .upstream_mismatches = 8,
+                                                        .tcp_retries = 9,
+                                                        .upstream_failures = 10});
   for (const char* const sample :
        {"sluice_dns_queries_total 1\n", "sluice_dns_cache_hits_total 2\n",
         "sluice_dns_coalesced_total 3\n", "sluice_dns_failed_total{reason=\"refused\"} 4\n",

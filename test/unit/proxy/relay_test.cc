@@ -1,4 +1,4 @@
-#include "proxy/relay.h"
+#include "proxy/relay/relay.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-#include "proxy/sniff_http.h"
+#include "proxy/sniff/sniff_http.h"
 
 #include <string>
 #include <string_view>

@@ -1,4 +1,4 @@
-#include "proxy/sniff.h"
+#include "proxy/sniff/sniff.h"
 
 #include <string>
 #include <string_view>

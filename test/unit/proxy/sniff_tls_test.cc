@@ -1,4 +1,4 @@
-#include "proxy/sniff_tls.h"
+#include "proxy/sniff/sniff_tls.h"
 
 #include <algorithm>
 #include <string>

@@ -1,4 +1,4 @@
-#include "proxy/timer_wheel.h"
+#include "proxy/session/timer_wheel.h"
 
 #include <map>
 #include <random>

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include <boost/json/fwd.hpp>
+
+namespace sluice {
+
+// `value` as indented JSON for people, with a newline at the end; members keep their order.
+std::string PrettyJson(const boost::json::value& value);
+
+}  // namespace sluice

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cidr.h"
+#include "base/ip_address.h"
+#include "base/port_range.h"
+
+namespace sluice::capture {
+
+enum class InterceptionMode { kRedirect, kTproxy };
+
+// Inbound ports to capture: all of them ("*"), or those listed. An empty list captures none.
+struct PortSelection {
+  bool all = false;
+  std::vector<PortRange> ports;
+
+  bool empty() const { return !all && ports.empty(); }
+};
+
+// Outbound destinations to capture: all of them ("*"), or those listed. Both families in one list.
+struct RangeSelection {
+  bool all = false;
+  std::vector<Cidr> ranges;
+};
+
+// What to capture: the vocabulary of istio-iptables' flags as plain values. Whoever fills it has
+// validated it (cmd/sluice-init does); BuildRules takes it as it is. Ports and marks are in host
+// byte order. The comment behind a member is the flag it comes from.
+struct CaptureConfig {
+  // Where captured connections go.
+  std::uint16_t outbound_port = 15001;  // --envoy-port
+  std::uint16_t inbound_port = 15006;   // --inbound-capture-port
+  std::uint16_t tunnel_port = 15008;    // --inbound-tunnel-port: reaches the proxy by itself
+  std::uint16_t dns_port = 15053;       // the port of Istio's agent; no flag there either
+
+  // Whose traffic is the proxy's own, and is never captured outbound. At least one of them.
+  std::vector<std::uint32_t> proxy_uids = {1337};  // --proxy-uid
+  std::vector<std::uint32_t> proxy_gids = {1337};  // --proxy-gid
+
+  // Inbound.
+  InterceptionMode mode = InterceptionMode::kRedirect;  // --istio-inbound-interception-mode
+  std::uint32_t tproxy_mark = 1337;                     // --istio-inbound-tproxy-mark
+  std::uint32_t tproxy_route_table = 133;               // --istio-inbound-tproxy-route-table
+  PortSelection inbound_ports;                          // --istio-inbound-ports
+  std::vector<PortRange> inbound_exclude_ports;  // --istio-local-exclude-ports; with all ports only
+  std::vector<Cidr> inbound_exclude_ranges;      // --istio-inbound-exclude-cidr: sources
+
+  // Outbound.
+  RangeSelection outbound_ranges;                 // --istio-service-cidr
+  std::vector<Cidr> outbound_exclude_ranges;      // --istio-service-exclude-cidr
+  std::vector<PortRange> outbound_ports;          // --istio-outbound-ports
+  std::vector<PortRange> outbound_exclude_ports;  // --istio-local-outbound-ports-exclude
+  std::vector<std::uint32_t> exclude_uids;        // --exclude-uids
+  std::vector<std::uint32_t> exclude_gids;        // --exclude-gids
+  // Only these groups' outbound traffic is captured, when there is a list.
+  std::optional<std::vector<std::uint32_t>> owner_groups;  // --istio-outbound-owner-groups
+  std::vector<std::uint32_t> owner_groups_exclude;         // --istio-outbound-owner-groups-exclude
+  Cidr loopback_range =
+      Cidr(IpAddress::V4(127, 0, 0, 1), 32);  // --istio-outbound-ipv4-loopback-cidr
+
+  // Interfaces. A trailing '+' stands for any ending, as in iptables(8).
+  std::vector<std::string> exclude_interfaces;  // --istio-exclude-interfaces
+  std::vector<std::string> include_interfaces;  // --include-interfaces; empty: all of them
+  std::vector<std::string> virt_interfaces;     // --kube-virt-interfaces: inbound is outbound there
+
+  // DNS.
+  bool redirect_dns = false;           // --redirect-dns
+  bool capture_all_dns = false;        // --capture-all-dns: whatever the resolver
+  std::vector<IpAddress> dns_servers;  // of /etc/resolv.conf, when not all
+
+  bool drop_invalid = false;  // --drop-invalid
+  bool ipv6 = false;          // whether there are IPv6 rules at all
+};
+
+}  // namespace sluice::capture

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "capture/capture_config.h"
+#include "capture/rule.h"
+
+namespace sluice::capture {
+
+// The source address by which the proxy's connections to the application are told from all others:
+// 127.0.0.6 or ::6, Istio's InboundPassthroughBindIpv4/6.
+IpAddress PassthroughSource(Family family);
+
+// 127.0.0.1/32 (or what the configuration says) and ::1/128: never captured.
+Cidr LoopbackRange(const CaptureConfig& config, Family family);
+
+// What marks look like in TPROXY mode. Only the bits of the mask are ours: the lowest that hold
+// both values, so that marks of others (Kubernetes uses 0x4000 and 0x8000) survive.
+struct TproxyMarks {
+  Mark inbound;   // a captured connection, in both directions; routed to the proxy
+  Mark outbound;  // the proxy's call of its own pod, to be captured inbound: 1338 as in Istio
+};
+TproxyMarks MarksOf(const CaptureConfig& config);
+
+// The policy: what istio-iptables would install for this configuration, but for its faults (see
+// docs/differences.md). Pure; depends on nothing but its argument. The IPv6 half is empty unless
+// config.ipv6.
+RuleSet BuildRules(const CaptureConfig& config);
+
+// What TPROXY needs beside the rules, in each captured family:
+//   ip rule add fwmark MARK lookup TABLE priority PRIORITY
+//   ip route add local default dev lo table TABLE
+struct PolicyRouting {
+  Mark mark;
+  std::uint32_t route_table = 0;
+  friend auto operator<=>(const PolicyRouting&, const PolicyRouting&) = default;
+};
+std::optional<PolicyRouting> BuildPolicyRouting(const CaptureConfig& config);
+
+}  // namespace sluice::capture

@@ -1,0 +1,113 @@
+#include "capture/lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
+
+#include "base/error.h"
+
+namespace sluice::capture {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kNamespacePath = "/proc/thread-self/ns/net";  // its name in messages
+constexpr const char* kXtablesLock = "/run/xtables.lock";           // iptables' XT_LOCK_NAME
+
+// How often a held lock is tried again. A commit takes about a millisecond.
+constexpr std::chrono::milliseconds kRetry{2};
+
+// Who holds an flock on `file`, from /proc/locks: lines such as
+// "1: FLOCK  ADVISORY  WRITE 5079 00:04:4026531833 0 EOF".
+std::optional<long> Holder(int file) {
+  struct stat status {};
+  if (fstat(file, &status) != 0) return {};
+  const std::string inode = ":" + std::to_string(status.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, mode, access, where;
+    long pid = 0;
+    words >> number >> kind >> mode >> access >> pid >> where;
+    if (kind == "FLOCK" && where.ends_with(inode) && pid > 0) return pid;
+  }
+  return {};
+}
+
+std::string NameOf(long pid) {
+  std::string name;
+  std::ifstream comm("/proc/" + std::to_string(pid) + "/comm");
+  std::getline(comm, name);
+  return name;
+}
+
+Error Timeout(int file, const std::string& path, std::chrono::milliseconds wait) {
+  std::string why = "held by somebody else for more than " + std::to_string(wait.count()) + " ms";
+  if (const auto pid = Holder(file)) {
+    why += ", by process " + std::to_string(*pid);
+    if (const std::string name = NameOf(*pid); !name.empty()) why += " (" + name + ")";
+  }
+  return Error(ErrorKind::kLocked,
+               {.doing = "lock the network namespace's rules",
+                .target = path,
+                .why = why,
+                .help = "wait for it to end, or give --wait SECONDS more time"});
+}
+
+void LockFile(int file, const std::string& path, Clock::time_point deadline,
+              std::chrono::milliseconds wait) {
+  while (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      throw SystemError(errno, "lock the network namespace's rules", path);
+    }
+    if (Clock::now() >= deadline) throw Timeout(file, path, wait);
+    const timespec pause{0, std::chrono::nanoseconds(kRetry).count()};
+    nanosleep(&pause, nullptr);
+  }
+}
+
+}  // namespace
+
+Lock::~Lock() {
+  // Of the descriptor: the caller may keep it open.
+  if (held_) flock(network_, LOCK_UN);
+}
+
+void Lock::Acquire(std::chrono::milliseconds wait) {
+  const auto deadline = Clock::now() + wait;
+  LockFile(network_, kNamespacePath, deadline, wait);
+  held_ = true;
+
+  // Only where it exists: no legacy tool has run in a file system without it, and it is not ours to
+  // make. Nor is it ours to insist: it may belong to another user.
+  const char* const configured = std::getenv("XTABLES_LOCKFILE");
+  const std::string path = configured != nullptr && *configured != '\0' ? configured : kXtablesLock;
+  xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!xtables_) return;
+  try {
+    LockFile(xtables_.get(), path, deadline, wait);
+  } catch (const Error&) {
+    flock(network_, LOCK_UN);
+    held_ = false;
+    throw;
+  }
+}
+
+bool Lock::Try() {
+  try {
+    Acquire(std::chrono::milliseconds(0));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kLocked) throw;
+  }
+  return held_;
+}
+
+}  // namespace sluice::capture

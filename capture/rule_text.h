@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "capture/rule.h"
+
+namespace sluice::capture {
+
+// The rule as iptables-legacy-save writes it behind "-A CHAIN ", e.g.
+// "-s 127.0.0.6/32 -o lo -j RETURN"; but for TPROXY, where save adds "--on-ip" with the family's
+// unspecified address. iptables-restore takes it back.
+std::string ToText(const Rule& rule);
+
+}  // namespace sluice::capture

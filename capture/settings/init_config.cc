@@ -1,0 +1,321 @@
+#include "capture/settings/init_config.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "capture/settings/account_names.h"
+
+namespace sluice::capture {
+namespace {
+
+constexpr std::uint64_t kMaxId = std::numeric_limits<std::uint32_t>::max() - 1;  // -1 is "no id"
+
+// Turns the text of settings into values; every failure names the setting.
+class Reader {
+ public:
+  explicit Reader(const Settings& settings) : settings_(settings) {}
+
+  // One value through `parse`, which throws std::invalid_argument saying what is expected.
+  template <typename Parse>
+  auto Value(std::string_view name, Parse parse) const {
+    return Item(name, settings_.Text(name), parse);
+  }
+
+  template <typename Parse>
+  auto List(std::string_view name, Parse parse) const {
+    const auto items =
+        Item(name, settings_.Text(name), [](std::string_view text) { return SplitList(text); });
+    std::vector<decltype(parse(std::string_view()))> out;
+    out.reserve(items.size());
+    for (const std::string_view item : items) out.push_back(Item(name, item, parse));
+    return out;
+  }
+
+  // Each value once, in the order of its first mention. For short lists.
+  template <typename Parse>
+  auto UniqueList(std::string_view name, Parse parse) const {
+    auto values = List(name, parse);
+    decltype(values) out;
+    for (auto& value : values) {
+      if (std::ranges::find(out, value) == out.end()) out.push_back(std::move(value));
+    }
+    return out;
+  }
+
+  bool Bool(std::string_view name) const { return settings_.Bool(name); }
+  bool IsAll(std::string_view name) const { return Trim(settings_.Text(name)) == "*"; }
+  const std::string& Text(std::string_view name) const { return settings_.Text(name); }
+  std::string Origin(std::string_view name) const { return settings_.Origin(name); }
+  [[noreturn]] void Refuse(std::string_view name, std::string_view part,
+                           std::string_view expected) const {
+    RefuseValue(settings_, name, part, expected);
+  }
+
+  std::uint16_t Port(std::string_view name) const {
+    return Value(name, [](std::string_view text) {
+      return static_cast<std::uint16_t>(ParseNumber(Trim(text), 1, 65535));
+    });
+  }
+  std::uint32_t Number(std::string_view name, std::uint64_t min, std::uint64_t max) const {
+    return Value(name, [=](std::string_view text) {
+      return static_cast<std::uint32_t>(ParseNumber(Trim(text), min, max));
+    });
+  }
+  std::vector<PortRange> Ports(std::string_view name) const {
+    return Coalesce(List(name, PortRange::Parse));
+  }
+  std::vector<Cidr> Ranges(std::string_view name) const {
+    return Aggregate(List(name, Cidr::Parse));
+  }
+  std::vector<std::uint32_t> Ids(std::string_view name) const {
+    return UniqueList(name, [](std::string_view text) {
+      return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
+    });
+  }
+  // An interface's name, as the kernel takes it (dev_valid_name), and iptables' trailing '+'.
+  std::vector<std::string> Interfaces(std::string_view name) const {
+    return UniqueList(name, [](std::string_view text) {
+      const bool bad_character = std::ranges::any_of(
+          text, [](char c) { return c == '/' || c == ':' || c <= ' ' || c == 0x7f; });
+      if (text.size() > 15 || bad_character || text == "." || text == ".." || text == "+") {
+        throw std::invalid_argument(
+            "an interface name of up to 15 characters such as eth0 or eth+");
+      }
+      return std::string(text);
+    });
+  }
+
+ private:
+  template <typename Parse>
+  auto Item(std::string_view name, std::string_view text, Parse parse) const
+      -> decltype(parse(text)) {
+    try {
+      return parse(text);
+    } catch (const std::invalid_argument& error) {
+      Refuse(name, text, error.what());
+    }
+  }
+
+  const Settings& settings_;
+};
+
+template <typename T>
+T OneOf(const Reader& reader, std::string_view name,
+        std::initializer_list<std::pair<std::string_view, T>> choices, std::string_view expected) {
+  const std::string_view text = Trim(reader.Text(name));
+  for (const auto& [choice, value] : choices) {
+    if (text == choice) return value;
+  }
+  reader.Refuse(name, text, expected);
+}
+
+std::uint32_t GroupId(std::string_view text) {
+  if (std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; })) {
+    return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
+  }
+  if (const auto gid = FindGroup(std::string(text))) return *gid;
+  throw std::invalid_argument("a number, or the name of a group in /etc/group");
+}
+
+void ReadProxy(const Reader& reader, CaptureConfig& capture) {
+  capture.outbound_port = reader.Port("envoy-port");
+  capture.inbound_port = reader.Port("inbound-capture-port");
+  capture.tunnel_port = reader.Port("inbound-tunnel-port");
+  if (capture.outbound_port == capture.inbound_port) {
+    reader.Refuse("inbound-capture-port", reader.Text("inbound-capture-port"),
+                  "another port than --envoy-port");
+  }
+  capture.proxy_uids = reader.Ids("proxy-uid");
+  if (capture.proxy_uids.empty()) {
+    capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(1337)};
+  }
+  capture.proxy_gids = reader.Ids("proxy-gid");
+  if (capture.proxy_gids.empty()) capture.proxy_gids = capture.proxy_uids;
+}
+
+void ReadInbound(const Reader& reader, CaptureConfig& capture) {
+  // The reference tool takes everything but TPROXY for REDIRECT, the empty value included.
+  capture.mode = OneOf<InterceptionMode>(reader, "istio-inbound-interception-mode",
+                                         {{"REDIRECT", InterceptionMode::kRedirect},
+                                          {"TPROXY", InterceptionMode::kTproxy},
+                                          {"", InterceptionMode::kRedirect}},
+                                         "REDIRECT or TPROXY");
+  capture.tproxy_mark = reader.Number("istio-inbound-tproxy-mark", 1, 0xffffffff);
+  if (capture.tproxy_mark == 1338) {
+    reader.Refuse("istio-inbound-tproxy-mark", "1338",
+                  "another mark than 1338, which marks outbound connections");
+  }
+  // 253 to 255 are the kernel's own tables (default, main, local), 0 is none.
+  capture.tproxy_route_table =
+      reader.Value("istio-inbound-tproxy-route-table", [](std::string_view text) {
+        const auto table = ParseNumber(Trim(text), 1, 0xffffffff);
+        if (table >= 253 && table <= 255) {
+          throw std::invalid_argument("a routing table of your own, not 253, 254 or 255");
+        }
+        return static_cast<std::uint32_t>(table);
+      });
+  capture.inbound_ports.all = reader.IsAll("istio-inbound-ports");
+  if (!capture.inbound_ports.all) capture.inbound_ports.ports = reader.Ports("istio-inbound-ports");
+  capture.inbound_exclude_ports = reader.Ports("istio-local-exclude-ports");
+  capture.inbound_exclude_ranges = reader.Ranges("istio-inbound-exclude-cidr");
+}
+
+void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
+  capture.outbound_ranges.all = reader.IsAll("istio-service-cidr");
+  if (!capture.outbound_ranges.all) {
+    capture.outbound_ranges.ranges = reader.Ranges("istio-service-cidr");
+  }
+  if (reader.IsAll("istio-service-exclude-cidr")) {
+    reader.Refuse("istio-service-exclude-cidr", "*",
+                  "ranges; to capture no outbound traffic leave --istio-service-cidr empty");
+  }
+  capture.outbound_exclude_ranges = reader.Ranges("istio-service-exclude-cidr");
+  capture.outbound_ports = reader.Ports("istio-outbound-ports");
+  capture.outbound_exclude_ports = reader.Ports("istio-local-outbound-ports-exclude");
+  capture.loopback_range =
+      reader.Value("istio-outbound-ipv4-loopback-cidr", [](std::string_view text) {
+        const Cidr range = Cidr::Parse(Trim(text));
+        if (range.family() != Family::kIpv4 || !range.address().IsLoopback() ||
+            range.prefix_length() < 8) {
+          throw std::invalid_argument("a range inside 127.0.0.0/8");
+        }
+        return range;
+      });
+}
+
+void ReadOwners(const Reader& reader, CaptureConfig& capture) {
+  capture.exclude_uids = reader.Ids("exclude-uids");
+  capture.exclude_gids = reader.Ids("exclude-gids");
+  const auto refuse_own = [&reader](std::string_view name, const auto& excluded, const auto& own) {
+    for (const std::uint32_t id : excluded) {
+      if (std::ranges::find(own, id) == own.end()) continue;
+      reader.Refuse(name, std::to_string(id),
+                    "ids other than the proxy's, which is never captured");
+    }
+  };
+  refuse_own("exclude-uids", capture.exclude_uids, capture.proxy_uids);
+  refuse_own("exclude-gids", capture.exclude_gids, capture.proxy_gids);
+  if (!reader.IsAll("istio-outbound-owner-groups")) {
+    capture.owner_groups = reader.UniqueList("istio-outbound-owner-groups", GroupId);
+  }
+  capture.owner_groups_exclude = reader.UniqueList("istio-outbound-owner-groups-exclude", GroupId);
+  if (capture.owner_groups && !capture.owner_groups_exclude.empty()) {
+    reader.Refuse("istio-outbound-owner-groups-exclude",
+                  reader.Text("istio-outbound-owner-groups-exclude"),
+                  "nothing, since --istio-outbound-owner-groups is given too");
+  }
+}
+
+void ReadInterfaces(const Reader& reader, CaptureConfig& capture) {
+  capture.exclude_interfaces = reader.Interfaces("istio-exclude-interfaces");
+  capture.include_interfaces = reader.Interfaces("include-interfaces");
+  capture.virt_interfaces = reader.Interfaces("kube-virt-interfaces");
+}
+
+// What is said about a configuration that is legal and yet may surprise.
+void AddWarnings(const Reader& reader, InitConfig& config) {
+  const CaptureConfig& capture = config.capture;
+  if (!capture.inbound_ports.all && !capture.inbound_exclude_ports.empty()) {
+    config.warnings.push_back(reader.Origin("istio-local-exclude-ports") +
+                              " has no effect: not all inbound ports are captured");
+  }
+  if (capture.capture_all_dns && !capture.redirect_dns) {
+    config.warnings.push_back(reader.Origin("capture-all-dns") +
+                              " has no effect without --redirect-dns");
+  }
+  if (config.rollback_on_failed_validation && !config.run_validation) {
+    config.warnings.push_back(
+        "--rollback-on-failed-validation has no effect without "
+        "--run-validation");
+  }
+}
+
+Ipv6Mode ReadIpv6(const Reader& reader) {
+  const auto mode = OneOf<Ipv6Mode>(
+      reader, "ipv6", {{"auto", Ipv6Mode::kAuto}, {"on", Ipv6Mode::kOn}, {"off", Ipv6Mode::kOff}},
+      "auto, on or off");
+  if (!reader.Bool("dual-stack")) return mode;
+  if (mode == Ipv6Mode::kOff) {
+    reader.Refuse("ipv6", "off",
+                  "auto or on, since " + reader.Origin("dual-stack") + " asks for IPv6");
+  }
+  return Ipv6Mode::kOn;
+}
+
+}  // namespace
+
+std::chrono::milliseconds ParseDuration(std::string_view text) {
+  using std::chrono::milliseconds;
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 4> kUnits = {
+      {{"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}}};
+  // A day: whoever waits longer has typed the wrong unit.
+  constexpr std::int64_t kMax = 86'400'000;
+  constexpr const char* kExpected = "a duration of up to a day such as 500ms, 5s or 1m30s";
+  std::int64_t total = 0;
+  if (text.empty()) throw std::invalid_argument(kExpected);
+  while (!text.empty()) {
+    std::int64_t count = 0;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (code != std::errc{} || count < 0 || count > kMax) throw std::invalid_argument(kExpected);
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    const auto unit =
+        std::ranges::find_if(kUnits, [text](const auto& u) { return text.starts_with(u.first); });
+    if (unit == kUnits.end()) throw std::invalid_argument(kExpected);
+    text.remove_prefix(unit->first.size());
+    total += count * unit->second;
+    if (total > kMax) throw std::invalid_argument(kExpected);
+  }
+  return milliseconds(total);
+}
+
+InitConfig ToInitConfig(const Settings& settings) {
+  const Reader reader(settings);
+  InitConfig config;
+  CaptureConfig& capture = config.capture;
+  ReadProxy(reader, capture);
+  ReadInbound(reader, capture);
+  ReadOutbound(reader, capture);
+  ReadOwners(reader, capture);
+  ReadInterfaces(reader, capture);
+  capture.redirect_dns = reader.Bool("redirect-dns");
+  capture.capture_all_dns = reader.Bool("capture-all-dns");
+  capture.drop_invalid = reader.Bool("drop-invalid");
+
+  config.ipv6 = ReadIpv6(reader);
+  // An hour: a pod that waits longer for its rules is better restarted.
+  config.lock_wait = std::chrono::seconds(reader.Number("wait", 0, 3600));
+  config.log_format =
+      OneOf<LogFormat>(reader, "log-format",
+                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
+  config.json_output =
+      OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
+  config.network_namespace = settings.Text("network-namespace");
+  config.probe_timeout = reader.Value("probe-timeout", ParseDuration);
+  config.probe_port = reader.Port("iptables-probe-port");
+  config.dry_run = reader.Bool("dry-run");
+  if (!reader.Bool("restore-format")) {
+    reader.Refuse("restore-format", "false",
+                  "true; --dry-run prints what iptables-restore takes, and nothing else");
+  }
+  config.cleanup_only = reader.Bool("cleanup-only");
+  config.force_apply = reader.Bool("force-apply");
+  config.skip_rule_apply = reader.Bool("skip-rule-apply");
+  config.run_validation = reader.Bool("run-validation");
+  config.rollback_on_failed_validation = reader.Bool("rollback-on-failed-validation");
+  reader.Bool("reconcile");
+  reader.Bool("cni-mode");
+  OneOf<int>(reader, "force-iptables-binary", {{"", 0}, {"legacy", 0}, {"iptables-legacy", 0}},
+             "legacy; there is no nftables backend yet");
+  config.warnings = settings.warnings;
+  AddWarnings(reader, config);
+  return config;
+}
+
+}  // namespace sluice::capture

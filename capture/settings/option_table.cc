@@ -1,0 +1,222 @@
+#include "capture/settings/option_table.h"
+
+#include <algorithm>
+
+namespace sluice::capture {
+namespace {
+
+constexpr OptionKind kBool = OptionKind::kBool;
+
+template <std::size_t kSize>
+constexpr std::array<OptionSpec, kSize> WithVariables(std::array<OptionSpec, kSize> table) {
+  for (OptionSpec& option : table) {
+    std::size_t end = 0;
+    const auto append = [&](std::string_view text) {
+      for (const char c : text) {
+        const bool lower = c >= 'a' && c <= 'z';
+        option.variable.at(end++) = c == '-' ? '_' : static_cast<char>(lower ? c - 'a' + 'A' : c);
+      }
+    };
+    if (option.ours) append("SLUICE_");
+    append(option.name);
+    append(std::string_view("\0", 1));
+  }
+  return table;
+}
+
+// Made by the compiler: making it at each start took a tenth of the instructions of a run.
+constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
+    // --- istio-iptables ---
+    {.name = "envoy-port",
+     .letter = 'p',
+     .fallback = "15001",
+     .help = "port of the proxy that outbound TCP connections are redirected to"},
+    {.name = "inbound-capture-port",
+     .letter = 'z',
+     .fallback = "15006",
+     .help = "port of the proxy that inbound TCP connections are redirected to"},
+    {.name = "inbound-tunnel-port",
+     .letter = 'e',
+     .fallback = "15008",
+     .help =
+         "inbound port that the proxy listens on itself (HBONE); not redirected, but by TPROXY"},
+    {.name = "proxy-uid",
+     .letter = 'u',
+     .help = "users whose traffic is the proxy's own and is not captured (default: the uid of "
+             "ENVOY_USER, else 1337)"},
+    {.name = "proxy-gid",
+     .letter = 'g',
+     .help = "groups whose traffic is the proxy's own (default: what --proxy-uid is)"},
+    {.name = "envoy-user",
+     .fallback = "istio-proxy",
+     .help = "name of the user whose uid is the default of --proxy-uid"},
+    {.name = "istio-inbound-interception-mode",
+     .letter = 'm',
+     .fallback = "REDIRECT",
+     .help = "REDIRECT or TPROXY, for inbound connections",
+     .other_variables = {"INBOUND_INTERCEPTION_MODE"}},
+    {.name = "istio-inbound-tproxy-mark",
+     .letter = 't',
+     .fallback = "1337",
+     .help = "mark of captured packets in TPROXY mode",
+     .other_variables = {"INBOUND_TPROXY_MARK"}},
+    {.name = "istio-inbound-tproxy-route-table",
+     .letter = 'r',
+     .fallback = "133",
+     .help = "routing table that delivers marked packets locally in TPROXY mode",
+     .other_variables = {"INBOUND_TPROXY_ROUTE_TABLE"}},
+    {.name = "istio-inbound-ports",
+     .letter = 'b',
+     .help = "inbound ports to capture: a list of ports and ranges, * for all, empty for none"},
+    {.name = "istio-local-exclude-ports",
+     .letter = 'd',
+     .help = "inbound ports to leave alone when all others are captured"},
+    {.name = "istio-exclude-interfaces",
+     .letter = 'c',
+     .help = "interfaces on which nothing is captured; a trailing + stands for any ending"},
+    {.name = "istio-service-cidr",
+     .letter = 'i',
+     .help = "destinations to capture: a list of ranges, * for all, empty for none"},
+    {.name = "istio-service-exclude-cidr",
+     .letter = 'x',
+     .help = "destinations to leave alone: a list of ranges"},
+    {.name = "istio-outbound-ports",
+     .letter = 'q',
+     .help = "destination ports to capture whatever the address"},
+    {.name = "istio-local-outbound-ports-exclude",
+     .letter = 'o',
+     .help = "destination ports to leave alone"},
+    {.name = "kube-virt-interfaces",
+     .letter = 'k',
+     .help = "interfaces of virtual machines: what arrives there is treated as outbound"},
+    {.name = "istio-outbound-owner-groups",
+     .fallback = "*",
+     .help = "capture outbound traffic of these groups only; names or numbers, * for all"},
+    {.name = "istio-outbound-owner-groups-exclude",
+     .help = "groups whose outbound traffic is left alone; names or numbers"},
+    {.name = "istio-outbound-ipv4-loopback-cidr",
+     .fallback = "127.0.0.1/32",
+     .help = "IPv4 loopback range that is never captured"},
+    {.name = "redirect-dns",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "redirect DNS to the agent on port 15053",
+     .other_variables = {"ISTIO_META_DNS_CAPTURE"}},
+    {.name = "capture-all-dns",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "with --redirect-dns: to whatever resolver, not only those of /etc/resolv.conf"},
+    {.name = "drop-invalid",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "drop packets that connection tracking calls INVALID",
+     .other_variables = {"INVALID_DROP"}},
+    {.name = "dual-stack",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "IPv6 rules always, not only when an interface has a global IPv6 address",
+     .other_variables = {"ISTIO_DUAL_STACK", "ISTIO_AGENT_DUAL_STACK"}},
+    {.name = "dry-run",
+     .letter = 'n',
+     .kind = kBool,
+     .fallback = "false",
+     .help = "print the rules for iptables-restore --noflush; needs no privilege, changes nothing"},
+    {.name = "restore-format",
+     .letter = 'f',
+     .kind = kBool,
+     .fallback = "true",
+     .help = "format of --dry-run; there is no other"},
+    {.name = "cleanup-only",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "remove all that is ours, whatever configuration made it"},
+    {.name = "reconcile",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "accepted; a difference is always reconciled"},
+    {.name = "force-apply",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "write the rules even when they are in place already"},
+    {.name = "skip-rule-apply",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "leave the rules as they are; for use with --run-validation"},
+    {.name = "run-validation",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "afterwards, check with real connections that the rules do what they should"},
+    {.name = "iptables-probe-port",
+     .fallback = "15002",
+     .help = "port that --run-validation connects to"},
+    {.name = "probe-timeout",
+     .fallback = "5s",
+     .help = "how long --run-validation waits for a connection: 500ms, 5s, 1m"},
+    {.name = "network-namespace",
+     .help = "where to work: a path, a name under /run/netns, or pid:N"},
+    {.name = "cni-mode",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "accepted; the lock is the network namespace's own in any mode"},
+    {.name = "force-iptables-binary", .help = "legacy is what there is; nft is refused"},
+    {.name = "native-nftables",
+     .kind = kBool,
+     .fallback = "false",
+     .refused = "there is no nftables backend yet; leave the flag out to use legacy x_tables"},
+    {.name = "iptables-trace-logging",
+     .kind = kBool,
+     .fallback = "false",
+     .refused = "there is no LOG chain; `sluice-init show` prints packet counters instead"},
+    {.name = "host-nsenter-exec",
+     .kind = kBool,
+     .fallback = "false",
+     .refused = "no child process is ever started; use --network-namespace"},
+    // --- beyond it ---
+    {.name = "exclude-uids", .help = "users whose outbound traffic is left alone"},
+    {.name = "exclude-gids", .help = "groups whose outbound traffic is left alone"},
+    {.name = "include-interfaces",
+     .help = "capture on these interfaces only; a trailing + stands for any ending"},
+    {.name = "istio-inbound-exclude-cidr",
+     .help = "sources whose inbound connections are left alone: a list of ranges"},
+    {.name = "ipv6",
+     .fallback = "auto",
+     .help = "auto (when an interface has a global or unique-local address), on, or off",
+     .ours = true},
+    {.name = "wait",
+     .fallback = "30",
+     .help = "seconds to wait for the lock of the network namespace",
+     .ours = true},
+    {.name = "rollback-on-failed-validation",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "with --run-validation: put everything back when it fails"},
+    {.name = "log-format",
+     .fallback = "text",
+     .help = "text: lines on stderr; json: one object on stderr",
+     .ours = true},
+    {.name = "output", .fallback = "text", .help = "of show: text, or json", .ours = true},
+    {.name = "config", .help = "JSON file with flag names as keys", .ours = true},
+    {.name = "print-config",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "print every setting and where it comes from, and do nothing else",
+     .ours = true},
+}));
+
+}  // namespace
+
+std::span<const OptionSpec> Options() { return kTable; }
+
+std::size_t IndexOfOption(std::string_view name) {
+  const auto found = std::ranges::find(kTable, name, &OptionSpec::name);
+  return static_cast<std::size_t>(found - kTable.begin());
+}
+
+const OptionSpec* FindOption(std::string_view name) {
+  const std::size_t index = IndexOfOption(name);
+  return index == kTable.size() ? nullptr : &kTable[index];
+}
+
+std::string FlagOf(const OptionSpec& option) { return "--" + std::string(option.name); }
+
+}  // namespace sluice::capture

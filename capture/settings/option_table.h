@@ -1,0 +1,42 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sluice::capture {
+
+enum class OptionKind { kText, kBool };
+
+// One setting: a flag, a letter, environment variables and a key of the configuration file, all of
+// one name. The first block of the table is istio-iptables' vocabulary, unchanged.
+struct OptionSpec {
+  std::string_view name;  // "istio-inbound-ports"
+  char letter = 0;        // 'b'; 0 for none
+  OptionKind kind = OptionKind::kText;
+  const char* fallback = "";  // the default
+  const char* help = "";
+  // Read after the name's own variable; the first that is set wins. nullptr for none.
+  std::array<const char*, 2> other_variables = {};
+  // Not empty: accepted by istio-iptables, refused here, and why.
+  const char* refused = "";
+  // Ours, with a name that others may use for their own: the variable begins with SLUICE_.
+  bool ours = false;
+  // The name's own variable, "ISTIO_INBOUND_PORTS", made of the above.
+  std::array<char, 64> variable = {};
+};
+
+std::span<const OptionSpec> Options();
+
+// The position in Options(); their number when there is none of that name.
+std::size_t IndexOfOption(std::string_view name);
+
+// nullptr when there is none of that name.
+const OptionSpec* FindOption(std::string_view name);
+
+// "istio-inbound-ports" -> "--istio-inbound-ports".
+std::string FlagOf(const OptionSpec& option);
+
+}  // namespace sluice::capture

@@ -1,0 +1,348 @@
+#include "capture/settings/settings.h"
+
+#include <algorithm>
+#include <array>
+#include <bitset>
+#include <iterator>
+#include <optional>
+#include <sstream>
+
+#include <boost/json/object.hpp>
+#include <boost/program_options.hpp>
+
+#include "base/error.h"
+#include "base/text/pretty_json.h"
+#include "capture/settings/config_file.h"
+#include "capture/settings/option_table.h"
+
+namespace sluice::capture {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::array<std::pair<std::string_view, Command>, 3> kCommands = {{
+    {"diff", Command::kDiff},
+    {"show", Command::kShow},
+    {"verify", Command::kVerify},
+}};
+
+[[noreturn]] void Refuse(std::string why, std::string help = "see --help") {
+  throw Error(ErrorKind::kUsage, {.doing = "understand the command line",
+                                  .target = {},
+                                  .why = std::move(why),
+                                  .help = std::move(help)});
+}
+
+// What is said about an option.
+std::string HelpOf(const OptionSpec& option) {
+  if (*option.refused != '\0') return std::string("refused: ") + option.refused;
+  std::string help = option.help;
+  if (*option.fallback != '\0' && option.kind == OptionKind::kText) {
+    help += std::string(" (default: ") + option.fallback + ")";
+  }
+  return help;
+}
+
+// In which forms the options stand in a command line.
+struct Forms {
+  bool name = true;
+  bool letter = true;
+};
+
+struct Mentioned {
+  std::vector<Forms> options;  // in the order of Options()
+  bool ending = false;         // --help and --version, which do nothing else
+};
+
+// The options, each in its forms, and not at all where those are none.
+po::options_description Describe(const Mentioned& mentioned) {
+  constexpr unsigned int kWidth = 100;
+  po::options_description options("Options", kWidth, kWidth / 2);
+  for (std::size_t i = 0; i < mentioned.options.size(); ++i) {
+    const OptionSpec& option = Options()[i];
+    const Forms forms = mentioned.options[i];
+    std::string name(forms.name ? option.name : "");
+    if (forms.letter && option.letter != 0) name += std::string(",") + option.letter;
+    if (name.empty()) continue;
+    // A vector, because a flag may be repeated; the last one counts, as in cobra.
+    auto* value = po::value<std::vector<std::string>>()->value_name("arg");
+    if (option.kind == OptionKind::kBool) value->implicit_value({"true"}, "true");
+    options.add_options()(name.c_str(), value, HelpOf(option).c_str());
+  }
+  if (mentioned.ending) {
+    options.add_options()("help,h", "print this and exit")("version", "print the version and exit");
+  }
+  return options;
+}
+
+const OptionSpec* FindLetter(char letter) {
+  const auto found = std::ranges::find(Options(), letter, &OptionSpec::letter);
+  return letter == 0 || found == Options().end() ? nullptr : &*found;
+}
+
+// `key` is the form that was typed, as Boost calls it: "envoy-port" or "-p".
+po::option Found(std::string key, std::string value, std::vector<std::string> tokens) {
+  po::option out(std::move(key), {std::move(value)});
+  out.original_tokens = std::move(tokens);
+  return out;
+}
+
+// What manifests contain and Boost does not take: an empty value (--flag=, --flag "", -x ""), -p=1,
+// and boolean letters written together (-nf), the last of which may be any (-np 1). Takes its
+// tokens off the front of `tokens`.
+std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
+  const std::string token = tokens.front();
+  const auto take = [&tokens](std::size_t count) {
+    tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  const bool empty_follows = tokens.size() > 1 && tokens[1].empty();
+  if (token.starts_with("--")) {
+    const bool adjacent = token.ends_with('=');
+    const OptionSpec* option =
+        FindOption(std::string_view(token).substr(2, token.size() - 2 - (adjacent ? 1 : 0)));
+    if (option == nullptr || !(adjacent || (empty_follows && option->kind == OptionKind::kText))) {
+      return {};
+    }
+    take(adjacent ? 1 : 2);
+    return {Found(std::string(option->name), "", {token})};
+  }
+  if (token.size() < 2 || token[0] != '-') return {};
+  const OptionSpec* option = FindLetter(token[1]);
+  if (option == nullptr) return {};
+  const std::string letter = token.substr(0, 2);
+  std::string rest = token.substr(2);
+  if (rest.starts_with('=')) {
+    take(1);
+    return {Found(letter, rest.substr(1), {token})};
+  }
+  if (option->kind == OptionKind::kText) {
+    if (!rest.empty() || !empty_follows) return {};
+    take(2);
+    return {Found(letter, "", {token})};
+  }
+  take(1);
+  std::vector<po::option> found = {Found(letter, "true", {token})};
+  if (rest.empty()) return found;
+  // What is left is a cluster of its own. Read here: Boost takes a parser that leaves as many
+  // tokens as it found for one that did nothing.
+  tokens.insert(tokens.begin(), "-" + rest);
+  std::ranges::move(ParseFieldStyle(tokens), std::back_inserter(found));
+  return found;
+}
+
+// What `arguments` can mean, and in which form. Boost compares each argument with each form, and
+// makes strings of both: describing all options in both forms took half of the run time.
+Mentioned MentionedIn(const std::vector<std::string>& arguments) {
+  Mentioned out;
+  out.options.resize(Options().size(), Forms{.name = false, .letter = false});
+  std::bitset<256> letters;
+  for (const std::string_view argument : arguments) {
+    if (argument.starts_with("--")) {
+      const std::string_view name = argument.substr(2, argument.find('=') - 2);
+      const std::size_t index = IndexOfOption(name);
+      if (index < out.options.size()) out.options[index].name = true;
+      out.ending |= name == "help" || name == "version";
+    } else if (argument.starts_with('-')) {
+      for (const char letter : argument) letters.set(static_cast<unsigned char>(letter));
+    }
+  }
+  out.ending |= letters.test('h');
+  for (std::size_t i = 0; i < out.options.size(); ++i) {
+    const auto letter = static_cast<unsigned char>(Options()[i].letter);
+    out.options[i].letter = letter != 0 && letters.test(letter);
+  }
+  return out;
+}
+
+constexpr const char* kEmptyValueHelp = "give an empty value as --flag=; see --help";
+
+// The values of each flag given, in their order; positional words are under "command".
+using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
+
+Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
+  po::options_description all = Describe(MentionedIn(arguments));
+  all.add_options()("command", po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  positional.add("command", -1);
+  using namespace po::command_line_style;
+  constexpr int kStyle = allow_long | long_allow_adjacent | long_allow_next | allow_short |
+                         allow_dash_for_short | short_allow_adjacent | short_allow_next;
+  Flags flags;
+  try {
+    const auto parsed = po::command_line_parser(arguments)
+                            .options(all)
+                            .positional(positional)
+                            .style(kStyle)
+                            .extra_style_parser(ParseFieldStyle)
+                            .run();
+    for (const po::option& option : parsed.options) {
+      // What is described by its letter alone is called "-p".
+      const std::string& key = option.string_key;
+      const bool letter = key.size() == 2 && key[0] == '-';
+      auto& values = flags[letter ? std::string(FindLetter(key[1])->name) : key];
+      // A boolean flag has a value only when one is given with '='.
+      values.push_back(option.value.empty() ? "true" : option.value.front());
+    }
+  } catch (const po::unknown_option& error) {
+    Refuse("there is no flag " + error.get_option_name());
+  } catch (po::error_with_option_name& error) {
+    // What is described by its letter alone is called "--p" here.
+    const std::string called = error.get_option_name();
+    const OptionSpec* const option = called.size() == 3 ? FindLetter(called[2]) : nullptr;
+    if (option != nullptr) error.set_option_name(std::string(option->name));
+    Refuse(error.what(), kEmptyValueHelp);
+  } catch (const po::error& error) {
+    Refuse(error.what(), kEmptyValueHelp);
+  }
+  if (flags.contains("command")) {
+    const auto& words = flags["command"];
+    const auto found =
+        std::ranges::find(kCommands, words.front(), [](const auto& entry) { return entry.first; });
+    if (found == kCommands.end() || words.size() > 1) {
+      const std::string& odd = found == kCommands.end() ? words.front() : words[1];
+      Refuse("\"" + odd + "\" is neither a flag's value nor a command",
+             "commands are diff, show and verify; a flag's value follows it");
+    }
+    command = found->second;
+  }
+  if (flags.contains("help")) command = Command::kHelp;
+  if (flags.contains("version")) command = Command::kVersion;
+  return flags;
+}
+
+// Set and not empty: an empty variable is how manifests say "not set", and how viper reads it.
+std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment) {
+  const auto& others = option.other_variables;
+  for (const char* const name : {option.variable.data(), others[0], others[1]}) {
+    const char* const value = name == nullptr ? nullptr : environment(name);
+    if (value != nullptr && *value != '\0') {
+      return Setting{value, std::string(name) + " in the environment"};
+    }
+  }
+  return {};
+}
+
+std::optional<Setting> FromFlags(const OptionSpec& option, const Flags& flags,
+                                 std::vector<std::string>& warnings) {
+  const auto given = flags.find(option.name);
+  if (given == flags.end()) return {};
+  const auto& values = given->second;
+  const std::string flag = FlagOf(option);
+  for (const std::string& value : values) {
+    // Boost takes whatever follows a long flag for its value. Nothing that a flag takes begins so.
+    if (!value.starts_with("--")) continue;
+    const auto name = std::string_view(value).substr(2, value.find('=') - 2);
+    if (FindOption(name) == nullptr) continue;
+    Refuse("the required argument for option '" + flag + "' is missing", kEmptyValueHelp);
+  }
+  if (std::ranges::any_of(values, [&](const auto& value) { return value != values.back(); })) {
+    warnings.push_back(flag + " is given " + std::to_string(values.size()) +
+                       " times; the last one counts: \"" + values.back() + "\"");
+  }
+  return Setting{values.back(), flag};
+}
+
+void RefuseUnsupported(const Settings& settings) {
+  for (const OptionSpec& option : Options()) {
+    if (*option.refused == '\0' || settings.Get(option.name).is_default()) continue;
+    if (option.kind == OptionKind::kBool && !settings.Bool(option.name)) continue;
+    throw Error(ErrorKind::kUsage,
+                {.doing = "do what " + settings.Origin(option.name) + " asks for",
+                 .target = {},
+                 .why = option.refused,
+                 .help = {}});
+  }
+}
+
+}  // namespace
+
+void RefuseValue(const Settings& settings, std::string_view name, std::string_view part,
+                 std::string_view expected) {
+  const std::string& value = settings.Text(name);
+  std::string why = "expected " + std::string(expected);
+  if (part != value) why = "\"" + std::string(part) + "\" is wrong: " + why;
+  throw Error(ErrorKind::kUsage, {.doing = "use \"" + value + "\" for " + settings.Origin(name),
+                                  .target = {},
+                                  .why = std::move(why),
+                                  .help = {}});
+}
+
+const Setting& Settings::Get(std::string_view name) const { return values.at(IndexOfOption(name)); }
+
+std::string Settings::Origin(std::string_view name) const {
+  const Setting& setting = Get(name);
+  return setting.is_default() ? "--" + std::string(name) : setting.origin;
+}
+
+bool Settings::Bool(std::string_view name) const {
+  constexpr std::array<std::string_view, 6> kTrue = {"1", "t", "T", "true", "TRUE", "True"};
+  constexpr std::array<std::string_view, 6> kFalse = {"0", "f", "F", "false", "FALSE", "False"};
+  const Setting& setting = Get(name);
+  if (std::ranges::find(kTrue, setting.value) != kTrue.end()) return true;
+  if (std::ranges::find(kFalse, setting.value) != kFalse.end()) return false;
+  RefuseValue(*this, name, setting.value, "true or false");
+}
+
+Settings ParseCommandLine(const std::vector<std::string>& arguments,
+                          const Environment& environment) {
+  Settings settings;
+  const Flags flags = ParseFlags(arguments, settings.command);
+  for (const OptionSpec& option : Options()) settings.values.push_back({option.fallback, {}});
+  const auto override = [&](std::size_t index) {
+    const OptionSpec& option = Options()[index];
+    if (auto setting = FromEnvironment(option, environment)) {
+      settings.values[index] = *std::move(setting);
+    }
+    if (auto setting = FromFlags(option, flags, settings.warnings)) {
+      settings.values[index] = *std::move(setting);
+    }
+  };
+  const std::size_t config = IndexOfOption("config");
+  override(config);
+  if (const std::string path = settings.values[config].value; !path.empty()) {
+    for (auto& [name, setting] : ReadConfigFile(path)) {
+      settings.values[IndexOfOption(name)] = setting;
+    }
+  }
+  for (std::size_t index = 0; index < Options().size(); ++index) {
+    if (index != config) override(index);
+  }
+  RefuseUnsupported(settings);
+  return settings;
+}
+
+std::string HelpText() {
+  std::ostringstream out;
+  out << "Usage: sluice-init [OPTION]...           capture the traffic of this network namespace\n"
+         "       sluice-init diff [OPTION]...      what would change; exit 10 when something "
+         "would\n"
+         "       sluice-init show [OPTION]...      what of ours is installed, with counters\n"
+         "       sluice-init verify [OPTION]...    check with real connections; exit 126 on "
+         "failure\n"
+         "\n"
+         "Takes the flags and environment variables of istio-iptables. Every flag can be set by\n"
+         "the variable of its name in upper case with underscores (SLUICE_ before those marked "
+         "*).\n"
+         "\n";
+  out << Describe({.options = std::vector<Forms>(Options().size()), .ending = true});
+  out << "\nOnes marked *:";
+  for (const OptionSpec& option : Options()) {
+    if (option.ours) out << " --" << option.name;
+  }
+  out << "\n\nExit codes: 0 done, or already in place; 1 failed, everything put back; 2 usage or\n"
+         "configuration; 3 privilege missing; 4 kernel feature missing; 5 lock not obtained;\n"
+         "10 diff: something would change; 126 validation failed.\n";
+  return out.str();
+}
+
+std::string DescribeSettings(const Settings& settings) {
+  boost::json::object out;
+  for (const OptionSpec& option : Options()) {
+    const Setting& setting = settings.Get(option.name);
+    out[option.name] = {{"value", setting.value},
+                        {"origin", setting.is_default() ? "default" : setting.origin}};
+  }
+  return PrettyJson(out);
+}
+
+}  // namespace sluice::capture

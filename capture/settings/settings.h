@@ -1,0 +1,58 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sluice::capture {
+
+// A value as it was typed, and where: "--envoy-port", "ENVOY_PORT in the environment".
+struct Setting {
+  std::string value;
+  std::string origin;  // empty: the default
+
+  bool is_default() const { return origin.empty(); }
+};
+
+// What is to be done.
+enum class Command { kApply, kDiff, kShow, kVerify, kHelp, kVersion };
+
+// Every option of the table with its effective value: flags win over the environment, that over
+// the configuration file, that over defaults.
+struct Settings {
+  Command command = Command::kApply;
+  std::vector<Setting> values;  // in the order of Options()
+  // Oddities that are not errors, such as a flag given twice.
+  std::vector<std::string> warnings;
+
+  // `name` is one of the table's.
+  const Setting& Get(std::string_view name) const;
+  const std::string& Text(std::string_view name) const { return Get(name).value; }
+  // What to call the setting in a message: where it stands, or its flag when that is nowhere.
+  std::string Origin(std::string_view name) const;
+  // Throws Error(kUsage) for what is not a boolean: true, false, 1, 0, t, f and so on, as Go's
+  // strconv.ParseBool takes them, since that is what manifests are written for.
+  bool Bool(std::string_view name) const;
+};
+
+// Reads a variable of the environment; nullptr when it is not set.
+using Environment = std::function<const char*(const char*)>;
+
+// `arguments` without the program's name. Throws Error(kUsage) naming the flag, the value and what
+// would be right.
+Settings ParseCommandLine(const std::vector<std::string>& arguments,
+                          const Environment& environment);
+
+// What --help prints.
+std::string HelpText();
+
+// What --print-config prints: one JSON object, each key with its value and origin.
+std::string DescribeSettings(const Settings& settings);
+
+// The Error for a value of which `part`, or all, cannot be used. `expected` completes "expected
+// ...".
+[[noreturn]] void RefuseValue(const Settings& settings, std::string_view name,
+                              std::string_view part, std::string_view expected);
+
+}  // namespace sluice::capture

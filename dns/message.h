@@ -1,0 +1,172 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sluice::dns {
+
+// The part of DNS messages (RFC 1035, section 4; EDNS: RFC 6891) that a forwarder has to
+// understand: header, question, the frame of every record, OPT. Pure functions over whole messages
+// (without the length that precedes them on TCP); what is malformed gives "no value", never an
+// exception. Numbers are in host byte order.
+
+using DnsBytes = std::vector<std::uint8_t>;
+using DnsView = std::span<const std::uint8_t>;
+
+inline constexpr std::size_t kDnsHeaderBytes = 12;
+inline constexpr std::size_t kMaxDnsMessage = 65535;  // the length on TCP has 16 bits
+inline constexpr std::size_t kMinDnsUdpBytes = 512;   // without EDNS (RFC 1035, section 4.2.1)
+// What is advertised with EDNS: fits the smallest IPv6 MTU, so that no answer is fragmented
+// (1280 - 40 - 8; agreed on at DNS flag day 2020).
+inline constexpr std::uint16_t kDnsUdpPayload = 1232;
+
+// Values of the protocol, not all of them.
+enum class DnsRcode : std::uint16_t {
+  kNoError = 0,
+  kFormErr = 1,
+  kServFail = 2,
+  kNxDomain = 3,
+  kNotImp = 4,
+  kRefused = 5,
+  kBadVers = 16,  // EDNS only
+};
+namespace dns_type {
+inline constexpr std::uint16_t kSoa = 6;
+inline constexpr std::uint16_t kOpt = 41;
+inline constexpr std::uint16_t kIxfr = 251;
+inline constexpr std::uint16_t kAxfr = 252;
+inline constexpr std::uint16_t kAny = 255;
+}  // namespace dns_type
+namespace dns_flag {
+inline constexpr std::uint16_t kResponse = 0x8000;
+inline constexpr std::uint16_t kOpcode = 0x7800;
+inline constexpr std::uint16_t kAuthoritative = 0x0400;
+inline constexpr std::uint16_t kTruncated = 0x0200;
+inline constexpr std::uint16_t kRecursionDesired = 0x0100;
+inline constexpr std::uint16_t kRecursionAvailable = 0x0080;
+inline constexpr std::uint16_t kAuthenticData = 0x0020;
+inline constexpr std::uint16_t kCheckingDisabled = 0x0010;
+inline constexpr std::uint16_t kRcode = 0x000f;
+}  // namespace dns_flag
+
+struct DnsHeader {
+  std::uint16_t id = 0;
+  std::uint16_t flags = 0;
+  std::uint16_t questions = 0;
+  std::uint16_t answers = 0;
+  std::uint16_t authorities = 0;
+  std::uint16_t additionals = 0;
+
+  // Without the upper bits that EDNS adds.
+  DnsRcode rcode() const { return static_cast<DnsRcode>(flags & dns_flag::kRcode); }
+};
+
+struct DnsQuestion {
+  std::string name;  // on the wire: length-prefixed labels and the root's zero; letters as sent
+  std::uint16_t type = 0;
+  std::uint16_t qclass = 0;
+
+  // Names are equal whatever the case of their ASCII letters (RFC 4343).
+  bool Matches(const DnsQuestion& other) const;
+  // The name in lower case, type and class: one string for each question.
+  std::string Key() const;
+};
+
+enum class DnsSection : std::uint8_t { kAnswer, kAuthority, kAdditional };
+
+// The frame of a record; offsets are from the start of the message.
+struct DnsRecord {
+  DnsSection section = DnsSection::kAnswer;
+  std::uint16_t type = 0;
+  std::uint16_t rclass = 0;
+  std::uint32_t ttl = 0;  // seconds; more than 2^31 - 1 counts as 0 (RFC 2181, section 8)
+  std::size_t begins_at = 0;
+  std::size_t ttl_at = 0;
+  std::size_t data_at = 0;
+  std::size_t data_bytes = 0;
+};
+
+// From the OPT record.
+struct DnsEdns {
+  std::uint16_t udp_bytes = 0;  // what the sender can take
+  std::uint8_t version = 0;
+  std::uint8_t extended_rcode = 0;  // the upper 8 of 12 bits
+  bool dnssec_ok = false;
+};
+
+// A message whose every length, name and compression pointer was checked, with at most one question
+// and one OPT. Bytes behind the last record are refused.
+struct DnsMessage {
+  DnsHeader header;
+  std::optional<DnsQuestion> question;
+  std::vector<DnsRecord> records;
+  std::optional<DnsEdns> edns;
+};
+
+// The name at `at`, uncompressed, as in DnsQuestion; `at` moves behind it. Nothing when a label,
+// the name (255 bytes) or the message ends too late or too early, or when a pointer does not lead
+// to a name that ends before the one it stands in: "a prior occurrence", which also bounds the
+// walk.
+std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at);
+
+std::optional<DnsMessage> ParseDnsMessage(DnsView bytes);
+
+// MINIMUM of a SOA record, in seconds.
+std::optional<std::uint32_t> SoaMinimum(DnsView bytes, const DnsRecord& soa);
+
+// A question that a client asks.
+struct DnsQuery {
+  std::uint16_t id = 0;
+  std::uint16_t flags = 0;  // RD, AD and CD; no other
+  DnsQuestion question;
+  std::optional<DnsEdns> edns;
+
+  // Queries with equal keys have the same answer.
+  std::string Key() const;
+  // How long an answer over UDP may be: at least 512 bytes, with EDNS what the client takes.
+  std::size_t MaxUdpBytes() const;
+};
+
+// What to do with a message from a client.
+struct DnsRequest {
+  enum class Verdict : std::uint8_t {
+    kForward,  // `query` is to be answered
+    kRefuse,   // `reply` says why not
+    kDrop,     // not a query: an answer to it might be answered in turn
+  };
+  Verdict verdict = Verdict::kDrop;
+  DnsQuery query;
+  DnsBytes reply;
+};
+DnsRequest ParseDnsRequest(DnsView bytes);
+
+// `query` as it is sent upstream, under an id of its own. OPT, when the client sent one, is ours:
+// its options concern one hop only.
+DnsBytes MakeUpstreamQuery(const DnsQuery& query, std::uint16_t id);
+
+// An answer from upstream, without OPT.
+struct DnsResponse {
+  DnsBytes bytes;
+  DnsMessage message;  // of `bytes`
+
+  DnsRcode rcode() const { return message.header.rcode(); }
+  bool is_truncated() const { return (message.header.flags & dns_flag::kTruncated) != 0; }
+};
+
+// The response to `query` as it was sent under `id`. Nothing when it is malformed or the answer to
+// something else. Errors that came without the question are accepted as some servers send them.
+std::optional<DnsResponse> ParseDnsResponse(DnsView bytes, const DnsQuery& query, std::uint16_t id);
+
+// The reply to `query` with the content of `response`, a message without OPT that holds the same
+// question (in any case): the client's id, flags, question and OPT. With TC and the question only
+// when it would be longer than `max_bytes`.
+DnsBytes MakeReply(const DnsQuery& query, DnsView response, std::size_t max_bytes);
+
+// The reply that there is no answer, and why.
+DnsBytes MakeErrorReply(const DnsQuery& query, DnsRcode rcode);
+
+}  // namespace sluice::dns

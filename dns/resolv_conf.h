@@ -1,0 +1,41 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/socket_address.h"
+
+namespace sluice::dns {
+
+// A server to ask.
+struct DnsResolver {
+  SocketAddress address;
+  std::string scope;  // of a link-local IPv6 address: an interface's name or index; else empty
+
+  friend bool operator==(const DnsResolver&, const DnsResolver&) = default;
+};
+
+// What a forwarder takes from resolv.conf(5): the servers in their order, and how often to ask. The
+// search list and ndots are applied by the client's own resolver before a query gets here.
+struct DnsResolvConf {
+  std::vector<DnsResolver> resolvers;
+  // How long one server is waited for. A client waits 5 s for us by default and then starts over,
+  // so a second server has to have been asked by then.
+  std::chrono::seconds timeout{2};
+  // How often the whole list is gone through.
+  int attempts = 2;
+
+  friend bool operator==(const DnsResolvConf&, const DnsResolvConf&) = default;
+};
+
+// Never fails: as in resolv.conf(5), lines and options that are not understood have no effect. Up
+// to 8 servers are taken (glibc takes 3); "options timeout:N" within 1 to 30 s and "attempts:N"
+// within 1 to 5, as glibc bounds them.
+DnsResolvConf ParseDnsResolvConf(std::string_view text);
+
+// Throws Error when `path` cannot be read.
+DnsResolvConf ReadDnsResolvConf(const std::string& path = "/etc/resolv.conf");
+
+}  // namespace sluice::dns

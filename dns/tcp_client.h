@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <memory>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "dns/answerer.h"
+#include "dns/message.h"
+
+// Not for others to include: it names Asio.
+namespace sluice::dns {
+
+// A client's connection (RFC 7766): questions one behind the other without waiting for answers, and
+// each answered as soon as it can be, in whatever order. Closed when the last question is answered
+// after the client's end, on a message that is no question, and for idleness. Used by one thread.
+class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
+ public:
+  // `clients` counts them; it and `answerer` outlive this.
+  DnsTcpClient(boost::asio::ip::tcp::socket socket, const DnsForwarderOptions& options,
+               DnsAnswerer& answerer, std::size_t& clients);
+  ~DnsTcpClient();
+  DnsTcpClient(const DnsTcpClient&) = delete;
+  DnsTcpClient& operator=(const DnsTcpClient&) = delete;
+
+  // Serves the client. It keeps itself alive for as long as there is something to do.
+  void Run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  boost::asio::awaitable<void> Read();
+  boost::asio::awaitable<void> Answer(DnsQuery query);
+  boost::asio::awaitable<void> Write();
+  void Watch();
+  void Send(const DnsBytes& reply);
+  void Close();
+
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer watchdog_;
+  boost::asio::steady_timer has_room_;  // never expires; cancelled when a reply was taken
+  std::chrono::milliseconds idle_;
+  std::size_t max_pipelined_;
+  DnsAnswerer& answerer_;
+  std::size_t& clients_;
+  Clock::time_point last_activity_;
+  std::size_t unanswered_ = 0;    // questions whose reply the client has not taken
+  std::deque<DnsBytes> replies_;  // with their length before them; the first is being written
+};
+
+}  // namespace sluice::dns

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/udp.hpp>
+
+#include "dns/forwarder.h"
+#include "dns/message.h"
+
+// The forwarder's side towards the servers. Not for others to include: it names Asio.
+namespace sluice::dns {
+
+// DnsStats as it is counted: written by the forwarder's thread, read by any.
+struct DnsCounters {
+  using Counter = std::atomic<std::uint64_t>;
+  Counter queries{0};
+  Counter cache_hits{0};
+  Counter coalesced{0};
+  Counter refused_queries{0};
+  Counter over_limit{0};
+  Counter upstream_queries{0};
+  Counter upstream_timeouts{0};
+  Counter upstream_mismatches{0};
+  Counter tcp_retries{0};
+  Counter upstream_failures{0};
+};
+
+inline void Count(DnsCounters::Counter& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Asks servers in turn. Used by one thread.
+class DnsUpstream {
+ public:
+  // Throws Error when the scope of a resolver is no interface here.
+  DnsUpstream(const DnsForwarderOptions& options, DnsCounters& counters);
+
+  // The first answer that is one: SERVFAIL, NOTIMP and REFUSED send the question on to the next
+  // server and are the answer only when no server has a better one. Nothing when none answered.
+  // `query` must outlive the wait.
+  boost::asio::awaitable<std::optional<DnsResponse>> Ask(const DnsQuery& query);
+
+ private:
+  using Endpoint = boost::asio::ip::udp::endpoint;
+  using Clock = std::chrono::steady_clock;
+
+  boost::asio::awaitable<std::optional<DnsResponse>> AskServer(Endpoint server,
+                                                               const DnsQuery& query);
+  boost::asio::awaitable<std::optional<DnsResponse>> AskUdp(Endpoint server, const DnsQuery& query);
+  boost::asio::awaitable<std::optional<DnsResponse>> AskTcp(Endpoint server, const DnsQuery& query);
+  std::size_t FirstServer() const;
+
+  std::vector<Endpoint> servers_;
+  std::chrono::milliseconds timeout_;
+  int attempts_;
+  DnsCounters& counters_;
+  // The server that answered when the one before it did not, and until when it is asked first.
+  std::size_t preferred_ = 0;
+  Clock::time_point preferred_until_{};
+};
+
+// An Asio address: of an endpoint of UDP or TCP.
+boost::asio::ip::address ToAsio(const IpAddress& address);
+
+}  // namespace sluice::dns

@@ -1,0 +1,111 @@
+#include "netns/host.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+
+#include "base/error.h"
+
+namespace sluice::netns {
+namespace {
+
+using netns::AddressEntry;
+
+constexpr const char* kResolvConf = "/etc/resolv.conf";
+
+// A global or unique-local one, on whatever interface: not only the first address counts.
+bool IsRoutable(const AddressEntry& entry) {
+  const IpAddress& ip = entry.address.ip;
+  return entry.link != "lo" && !ip.IsLoopback() && !ip.IsLinkLocal() && !ip.IsMulticast();
+}
+
+bool HasRoutable(const std::vector<AddressEntry>& addresses, Family family) {
+  return std::ranges::any_of(addresses, [family](const AddressEntry& entry) {
+    return entry.address.ip.family() == family && IsRoutable(entry);
+  });
+}
+
+// REDIRECT sends a packet to the first address of the interface it came by; without one of its
+// family the packet is dropped (trap 9). Interfaces without any address receive nothing, and a
+// family that the pod has no address of is not worth a warning.
+void WarnOfBareInterfaces(const std::vector<AddressEntry>& addresses, capture::InitConfig& config) {
+  const capture::CaptureConfig& capture = config.capture;
+  if (capture.mode != capture::InterceptionMode::kRedirect || capture.inbound_ports.empty()) {
+    return;
+  }
+  const auto has = [&addresses](const std::string& link, Family family) {
+    return std::ranges::any_of(addresses, [&](const AddressEntry& entry) {
+      return entry.link == link && entry.address.ip.family() == family;
+    });
+  };
+  std::set<std::string> links;
+  for (const AddressEntry& entry : addresses) links.insert(entry.link);
+  links.erase("lo");
+  for (const std::string& name : capture.exclude_interfaces) links.erase(name);
+  for (const std::string& link : links) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      if (family == Family::kIpv6 && !capture.ipv6) continue;
+      if (has(link, family) || !HasRoutable(addresses, family)) continue;
+      config.warnings.push_back("interface " + link + " has no " + std::string(Name(family)) +
+                                " address: REDIRECT drops such connections that arrive there");
+    }
+  }
+}
+
+void ReadResolvers(capture::InitConfig& config) {
+  std::ifstream file(kResolvConf);
+  if (!file) {
+    throw Error(ErrorKind::kFailed,
+                {.doing = "find the resolvers for --redirect-dns",
+                 .target = kResolvConf,
+                 .why = "it cannot be read",
+                 .help = "mount it, or pass --capture-all-dns, which needs no list"});
+  }
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  config.capture.dns_servers = ParseNameservers(text);
+  if (config.capture.dns_servers.empty()) {
+    config.warnings.push_back(std::string(kResolvConf) +
+                              " names no resolver: DNS is not captured; --capture-all-dns would "
+                              "capture it whatever the resolver");
+  }
+}
+
+}  // namespace
+
+std::vector<IpAddress> ParseNameservers(std::string_view text) {
+  std::vector<IpAddress> out;
+  std::istringstream lines{std::string(text)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string key, value;
+    words >> key >> value;
+    if (key != "nameserver") continue;
+    try {
+      const IpAddress address = IpAddress::Parse(value.substr(0, value.find('%')));
+      if (std::ranges::find(out, address) == out.end()) out.push_back(address);
+    } catch (const std::invalid_argument&) {
+      continue;
+    }
+  }
+  return out;
+}
+
+void FillFromHost(capture::InitConfig& config, NetworkState& network) {
+  const std::vector<AddressEntry>& addresses = network.Addresses();
+  const bool routable_v6 = HasRoutable(addresses, Family::kIpv6);
+  config.capture.ipv6 = config.ipv6 == capture::Ipv6Mode::kOn ||
+                        (config.ipv6 == capture::Ipv6Mode::kAuto && routable_v6);
+  if (routable_v6 && !config.capture.ipv6) {
+    config.warnings.push_back(
+        "--ipv6 off: this pod has IPv6 addresses, and their traffic is not "
+        "captured");
+  }
+  if (config.capture.redirect_dns && !config.capture.capture_all_dns) ReadResolvers(config);
+  WarnOfBareInterfaces(addresses, config);
+}
+
+}  // namespace sluice::netns

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "capture/settings/init_config.h"
+#include "netns/network_state.h"
+
+namespace sluice::netns {
+
+// Completes `config` with what only the host can say: whether there are IPv6 rules, and which
+// resolvers there are. Needs no privilege. Adds to config.warnings what the user should know.
+void FillFromHost(capture::InitConfig& config, NetworkState& network);
+
+// The addresses of the "nameserver" lines of a resolv.conf(5), in their order; lines that are not
+// understood are passed over, as the resolver does. Zones ("%eth0") are dropped.
+std::vector<IpAddress> ParseNameservers(std::string_view text);
+
+}  // namespace sluice::netns

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "capture/capture_rules.h"
+#include "capture/transaction.h"
+#include "netns/network_state.h"
+#include "netns/route_socket.h"
+
+// What a capture needs beside netfilter rules, as steps of the same transaction. They go by
+// ownership, as the rules do: what is found under our address and our priority is ours.
+namespace sluice::netns {
+
+// The priority of our policy rules: before the main table (32766), behind the local one (0), and
+// always the same, so that a rule is never there twice.
+inline constexpr std::uint32_t kPolicyRulePriority = 13370;
+
+// ::6/128 on lo is there, or is not. IPv4 needs nothing: lo holds all of 127.0.0.0/8.
+class PassthroughAddressStep : public capture::Step {
+ public:
+  PassthroughAddressStep(NetworkState& network, bool wanted) : network_(network), wanted_(wanted) {}
+
+  std::string Name() const override { return "address ::6/128 on lo"; }
+  void Forget() override { network_.Forget(); }
+  bool Differs() override { return Have() != Want(); }
+  std::vector<std::string> Have() override;
+  std::vector<std::string> Want() override;
+  void Apply() override { Set(wanted_); }
+  void Undo() override { Set(!wanted_); }
+  std::string Summary() const override { return wanted_ ? "there" : "nothing of ours"; }
+
+ private:
+  void Set(bool there);
+
+  NetworkState& network_;
+  bool wanted_;
+};
+
+// The policy rule of one family, and the route in its table, are there as wanted, and no other ones
+// of ours. The rule is the first to come and the last to go: as long as there is a route of ours a
+// rule tells its table.
+class PolicyRoutingStep : public capture::Step {
+ public:
+  PolicyRoutingStep(NetworkState& network, Family family,
+                    std::optional<capture::PolicyRouting> wanted)
+      : network_(network), family_(family), wanted_(wanted) {}
+
+  std::string Name() const override;
+  void Forget() override { network_.Forget(); }
+  bool Differs() override;
+  std::vector<std::string> Have() override { return Lines(Read()); }
+  std::vector<std::string> Want() override { return Lines(Wanted()); }
+  void Apply() override;
+  void Undo() override;
+  std::string Summary() const override;
+
+ private:
+  struct State {
+    std::vector<netns::PolicyRule> rules;
+    std::vector<netns::Route> routes;
+    friend bool operator==(const State&, const State&) = default;
+  };
+
+  static std::vector<std::string> Lines(const State& state);
+  State Read() const;
+  State Wanted() const;
+  void Change(const State& from, const State& to);
+  void AddRoute(const netns::Route& route);
+  netns::Route LocalDefault(std::uint32_t table) const;
+
+  NetworkState& network_;
+  Family family_;
+  std::optional<capture::PolicyRouting> wanted_;
+  State before_;
+};
+
+}  // namespace sluice::netns

@@ -1,0 +1,27 @@
+#include "proxy/accept/destination.h"
+
+#include <algorithm>
+
+namespace sluice::proxy {
+namespace {
+
+bool IsLocal(const IpAddress& address, std::span<const IpAddress> local_addresses) {
+  return address.IsLoopback() || address.IsUnspecified() ||
+         std::ranges::find(local_addresses, address) != local_addresses.end();
+}
+
+}  // namespace
+
+bool NeedsJudgement(const std::optional<SocketAddress>& original,
+                    std::span<const std::uint16_t> own_ports) {
+  return !original || std::ranges::find(own_ports, original->port) != own_ports.end();
+}
+
+Verdict Judge(const Arrival& arrival, std::span<const std::uint16_t> own_ports,
+              std::span<const IpAddress> local_addresses) {
+  if (!arrival.original || *arrival.original == arrival.accepted_on) return Verdict::kNotRedirected;
+  if (!NeedsJudgement(arrival.original, own_ports)) return Verdict::kRelay;
+  return IsLocal(arrival.original->ip, local_addresses) ? Verdict::kLoop : Verdict::kRelay;
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/socket_address.h"
+#include "dns/resolv_conf.h"
+#include "proxy/config.h"
+#include "proxy/control/http_server.h"
+
+namespace sluice::proxy {
+
+// An open connection, as /connections shows it.
+struct ConnectionInfo {
+  Direction direction = Direction::kOutbound;
+  std::string_view state;  // "connecting" or "relaying"
+  SocketAddress downstream_remote;
+  SocketAddress downstream_local;  // where the client was going
+  SocketAddress upstream_host;
+  std::int64_t start_unix_ms = 0;
+  std::uint64_t bytes_received = 0;  // from the client
+  std::uint64_t bytes_sent = 0;      // to the client
+};
+
+// What the admin port shows and does.
+struct AdminBackend {
+  const ProxyConfig* config = nullptr;
+  std::vector<dns::DnsResolver> dns_resolvers;  // that the forwarder asks, in their order
+  std::function<std::string()> metrics;
+  std::function<std::vector<ConnectionInfo>()> connections;
+  std::function<void()> drain;
+};
+
+// GET /config_dump, /stats, /stats/prometheus, /connections and /logging; POST /drain and
+// /logging?level=LEVEL. Thread-safe as far as the backend is.
+HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend);
+
+}  // namespace sluice::proxy

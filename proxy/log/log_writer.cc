@@ -1,0 +1,175 @@
+#include "proxy/log/log_writer.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include <spdlog/spdlog.h>
+
+#include "base/error.h"
+
+namespace sluice::proxy {
+namespace {
+
+// A worker's lines that wait for the writer: about 2,000 connections. Beyond it they are dropped.
+constexpr std::size_t kMaxBatchBytes = 1024 * 1024;
+
+// At most so often is the writer woken: a line is seen in the log at once by human measure, and
+// twelve thousand short connections a second cost fifty wake-ups, not twelve thousand.
+constexpr std::chrono::milliseconds kPause{20};
+
+// How long the end of the process waits for a reader that has stopped reading.
+constexpr std::chrono::milliseconds kLastWrite{1000};
+
+UniqueFd OpenLog(const std::string& path) {
+  if (path == "-") return UniqueFd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+}
+
+bool IsRegular(int fd) {
+  struct stat info {};
+  return ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+}  // namespace
+
+LogWriter::LogWriter(const std::string& path, int workers)
+    : path_(path),
+      file_(OpenLog(path)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      worker_count_(static_cast<std::size_t>(workers)),
+      batches_(new Batch[worker_count_]) {
+  if (!file_) throw SystemError(errno, "open the access log", path);
+  if (!wake_) throw SystemError(errno, "make an eventfd");
+  regular_ = IsRegular(file_.get());
+}
+
+void LogWriter::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+LogWriter::~LogWriter() {
+  stop_.store(true);
+  Wake();
+  if (thread_.joinable()) thread_.join();
+}
+
+void LogWriter::Take(int index, std::string& lines) {
+  Batch& batch = batches_[static_cast<std::size_t>(index)];
+  {
+    const std::scoped_lock lock(batch.mutex);
+    const std::size_t room = kMaxBatchBytes - batch.lines.size();
+    if (lines.size() > room) {
+      // Up to the end of the last line that fits.
+      const std::size_t end = std::string_view(lines).substr(0, room).rfind('\n') + 1;
+      Drop(std::string_view(lines).substr(end));
+      lines.resize(end);
+    }
+    if (batch.lines.empty()) {
+      batch.lines.swap(lines);  // the memory goes round, too
+    } else {
+      batch.lines += lines;
+    }
+  }
+  lines.clear();
+  if (asleep_.load() && asleep_.exchange(false)) Wake();
+}
+
+void LogWriter::Drop(std::string_view lines) {
+  const auto lost = std::ranges::count(lines, '\n');
+  dropped_.fetch_add(static_cast<std::uint64_t>(lost), std::memory_order_relaxed);
+}
+
+void LogWriter::Reopen() {
+  reopen_.store(true);
+  Wake();
+}
+
+void LogWriter::Wake() {
+  const std::uint64_t one = 1;
+  // Cannot fail: the counter of an eventfd holds 2^64 - 2 wake-ups.
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
+}
+
+void LogWriter::Run() {
+  while (!stop_.load()) {
+    if (reopen_.exchange(false)) ReopenNow();
+    // Announced before the last look, so that a line appended after it wakes us.
+    asleep_.store(true);
+    if (!CollectOnce()) {
+      pollfd wait{.fd = wake_.get(), .events = POLLIN, .revents = 0};
+      ::poll(&wait, 1, -1);
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
+    }
+    asleep_.store(false);
+    if (!stop_.load() && !reopen_.load()) std::this_thread::sleep_for(kPause);
+  }
+  CollectOnce();
+}
+
+bool LogWriter::CollectOnce() {
+  bool any = false;
+  for (std::size_t i = 0; i < worker_count_; ++i) {
+    collected_.clear();
+    {
+      const std::scoped_lock lock(batches_[i].mutex);
+      collected_.swap(batches_[i].lines);
+    }
+    if (collected_.empty()) continue;
+    any = true;
+    Write(collected_);
+  }
+  return any;
+}
+
+bool LogWriter::WaitWritable() {
+  // A pipe that polls writable takes PIPE_BUF bytes without blocking. In between, look whether the
+  // process wants to end.
+  const auto give_up = std::chrono::steady_clock::now() + kLastWrite;
+  while (true) {
+    pollfd wait{.fd = file_.get(), .events = POLLOUT, .revents = 0};
+    if (::poll(&wait, 1, 100) > 0) return true;
+    if (stop_.load() && std::chrono::steady_clock::now() > give_up) return false;
+  }
+}
+
+void LogWriter::Write(std::string_view lines) {
+  while (!lines.empty()) {
+    std::size_t size = lines.size();
+    if (!regular_) {
+      size = std::min<std::size_t>(size, PIPE_BUF);
+      if (!WaitWritable()) size = 0;
+    }
+    const ssize_t written = size == 0 ? -1 : ::write(file_.get(), lines.data(), size);
+    if (written < 0) {
+      if (size != 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      // The disk is full or the reader is gone: counted, and the next batch tries again.
+      Drop(lines);
+      return;
+    }
+    lines.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void LogWriter::ReopenNow() {
+  if (path_ == "-") return;
+  UniqueFd next = OpenLog(path_);
+  if (!next) {
+    spdlog::error("cannot open the access log {} again: {}; still writing to the old file", path_,
+                  std::strerror(errno));
+    return;
+  }
+  file_ = std::move(next);
+  regular_ = IsRegular(file_.get());
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,226 @@
+#include "proxy/relay/relay.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+namespace sluice::proxy {
+namespace {
+
+// Steps of one flow before the others have their turn: one megabyte copied, four spliced. Less
+// costs system calls (the wait between the turns), more costs the others' latency.
+constexpr int kBudget = 16;
+
+// When to splice. `scripts/bench thresholds` shows what these make of messages of all sizes: per
+// GB, copying costs less CPU up to messages of 32 KiB, splicing from 64 KiB on and half as much for
+// a stream; in between it is a few percent either way, and being there late costs less than that.
+
+// A stream that filled the buffer this often in a row is a bulk transfer. Three, because a single
+// large message fills it once or twice, and pays more for the pipe than it saves.
+constexpr std::uint8_t kFullReadsToSplice = 3;
+// Copying is cheaper than two splices and a pipe below about this much at a time...
+constexpr std::uint32_t kShortSpliceBytes = 16 * 1024;
+// ...and a transfer that is merely limited by the network has such a splice now and then.
+constexpr std::uint8_t kShortSplicesToCopy = 4;
+
+}  // namespace
+
+Flow::Step Flow::Fail(int error, bool at_source) {
+  error_ = static_cast<std::uint16_t>(error);
+  error_at_source_ = at_source;
+  return Step::kFailed;
+}
+
+bool Flow::Keep(const char* data, std::size_t size, RelayResources& resources) {
+  kept_.reset(new (std::nothrow) char[size]);
+  if (!kept_) return false;
+  std::memcpy(kept_.get(), data, size);
+  kept_begin_ = 0;
+  kept_end_ = static_cast<std::uint32_t>(size);
+  resources.kept_bytes += size;
+  return true;
+}
+
+void Flow::ForgetKept(RelayResources& resources) {
+  if (!kept_) return;
+  kept_.reset();
+  resources.kept_bytes -= kept_end_;
+}
+
+bool Flow::Prepend(const char* data, std::size_t size, RelayResources& resources) {
+  return Keep(data, size, resources);
+}
+
+void Flow::ReturnPipe(RelayResources& resources) {
+  if (pipe_ == nullptr) return;
+  resources.pipes.Release(*pipe_, piped_ == 0);
+  pipe_ = nullptr;
+  piped_ = 0;
+}
+
+void Flow::Drop(RelayResources& resources) {
+  ForgetKept(resources);
+  ReturnPipe(resources);
+}
+
+// The kept bytes first: they are older than anything else.
+Flow::Step Flow::Flush(Endpoint& to, RelayResources& resources) {
+  if (kept_) {
+    const ssize_t sent =
+        ::send(to.fd, kept_.get() + kept_begin_, kept_end_ - kept_begin_, MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno != EAGAIN) return Fail(errno, false);
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    bytes_written_ += static_cast<std::uint64_t>(sent);
+    kept_begin_ += static_cast<std::uint32_t>(sent);
+    if (kept_begin_ < kept_end_) {
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    ForgetKept(resources);
+  }
+  if (piped_ > 0) {
+    const Step step = EmptyPipe(to);
+    if (step != Step::kMoved) return step;
+    ReturnPipe(resources);
+  }
+  return Step::kMoved;
+}
+
+Flow::Step Flow::EmptyPipe(Endpoint& to) {
+  while (piped_ > 0) {
+    const ssize_t moved = ::splice(pipe_->read_end.get(), nullptr, to.fd, nullptr, piped_,
+                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (moved <= 0) {
+      if (moved == 0) return Fail(EPIPE, false);
+      if (errno != EAGAIN) return Fail(errno, false);
+      to.writable = false;
+      return Step::kBlocked;
+    }
+    bytes_written_ += static_cast<std::uint64_t>(moved);
+    piped_ -= static_cast<std::uint32_t>(moved);
+  }
+  return Step::kMoved;
+}
+
+bool Flow::Splices(const RelayResources& resources, Tap tap) const {
+  switch (resources.splicing) {
+    case Splicing::kAuto:
+      return splicing_;
+    case Splicing::kOn:
+      return tap.look == nullptr;
+    case Splicing::kOff:
+      break;
+  }
+  return false;
+}
+
+Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+  char* const buffer = resources.buffer.data();
+  const std::size_t wanted = resources.read_bytes();
+  const ssize_t got = ::recv(from.fd, buffer, wanted, 0);
+  if (got == 0) return Step::kEnded;
+  if (got < 0) {
+    if (errno != EAGAIN) return Fail(errno, true);
+    from.readable = false;
+    return Step::kBlocked;
+  }
+  const auto size = static_cast<std::size_t>(got);
+  bytes_read_ += size;
+  if (tap.look != nullptr)
+    tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
+  if (size < wanted) {
+    // A short read has drained the socket, and the next byte makes an event; but the FIN's event
+    // may have come already, and then there is no other.
+    from.readable = from.hangup;
+    full_reads_ = 0;
+  } else if (wanted == RelayResources::kBufferBytes && ++full_reads_ >= kFullReadsToSplice) {
+    full_reads_ = 0;
+    short_splices_ = 0;
+    splicing_ = true;
+  }
+  ssize_t sent = ::send(to.fd, buffer, size, MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN) return Fail(errno, false);
+    sent = 0;
+  }
+  const auto done = static_cast<std::size_t>(sent);
+  bytes_written_ += done;
+  if (done == size) return Step::kMoved;
+  to.writable = false;
+  if (!Keep(buffer + done, size - done, resources)) return Fail(ENOMEM, false);
+  return Step::kBlocked;
+}
+
+Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+  if (pipe_ == nullptr) pipe_ = resources.pipes.Acquire();
+  if (pipe_ == nullptr) {
+    splicing_ = false;
+    return Copy(from, to, resources, tap);
+  }
+  // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
+  const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
+                                 pipe_->capacity_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved == 0) return Step::kEnded;
+  if (moved < 0) {
+    if (errno != EAGAIN) return Fail(errno, true);
+    from.readable = false;
+    return Step::kBlocked;
+  }
+  piped_ = static_cast<std::uint32_t>(moved);
+  bytes_read_ += piped_;
+  if (piped_ >= kShortSpliceBytes) {
+    short_splices_ = 0;
+  } else if (++short_splices_ >= kShortSplicesToCopy) {
+    splicing_ = false;
+  }
+  return EmptyPipe(to);
+}
+
+Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+  if (finished_) return Progress::kFinished;
+  Progress progress = Progress::kAgain;
+  for (int turn = 0; turn < kBudget && progress == Progress::kAgain; ++turn) {
+    if (!to.writable) {
+      progress = Progress::kWaiting;
+      break;
+    }
+    Step step = kept_ || piped_ > 0 ? Flush(to, resources) : Step::kMoved;
+    if (step == Step::kMoved) {
+      if (ended_) {
+        finished_ = true;
+        progress = Progress::kFinished;
+        break;
+      }
+      if (!from.readable) {
+        progress = Progress::kWaiting;
+        break;
+      }
+      step = Splices(resources, tap) ? Splice(from, to, resources, tap)
+                                     : Copy(from, to, resources, tap);
+    }
+    switch (step) {
+      case Step::kMoved:
+        break;
+      case Step::kBlocked:
+        progress = Progress::kWaiting;
+        break;
+      case Step::kEnded:
+        ended_ = true;
+        from.readable = false;
+        break;
+      case Step::kFailed:
+        progress = Progress::kFailed;
+        break;
+    }
+  }
+  if (piped_ == 0) ReturnPipe(resources);
+  return progress;
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "proxy/config.h"
+#include "proxy/relay/pipe_pool.h"
+
+namespace sluice::proxy {
+
+// What one worker lends to whichever connection it is serving. Not thread-safe.
+struct RelayResources {
+  // As large as what one recv(2) should take: 64 KiB cost 0.39 CPU s/GB where 16 KiB cost 0.83;
+  // larger ones gain little, since a stream that fills this one is spliced.
+  static constexpr std::size_t kBufferBytes = 64 * 1024;
+  // All flows together may keep this much and still read whole buffers: 32 receivers that stall. A
+  // hostile side makes thousands of them stall, and would be given 64 KiB for each...
+  static constexpr std::size_t kGenerousBytes = 2 * 1024 * 1024;
+  // ...so that from then on one read is a page, which is what a stalled connection then costs.
+  static constexpr std::size_t kFrugalReadBytes = 4 * 1024;
+
+  // How much one recv(2) is to take now.
+  std::size_t read_bytes() const {
+    return kept_bytes < kGenerousBytes ? kBufferBytes : kFrugalReadBytes;
+  }
+
+  // What the flows of this worker keep for receivers that are full.
+  std::size_t kept_bytes = 0;
+  std::array<char, kBufferBytes> buffer;
+  PipePool pipes;
+  Splicing splicing = Splicing::kAuto;
+};
+
+// Who may look at the bytes that a flow copies: none when `look` is null. Bytes that are spliced
+// are not seen; that comes after several full buffers.
+struct Tap {
+  void (*look)(void* context, std::span<const std::uint8_t> bytes) = nullptr;
+  void* context = nullptr;
+};
+
+// One socket of a connection and what is known about it. Readiness is edge-triggered: it is set by
+// an event and cleared by the call that found the socket drained or full.
+struct Endpoint {
+  int fd = -1;
+  bool readable = false;
+  bool writable = false;
+  bool hangup = false;  // the peer's FIN or reset has arrived: read until the end, events are over
+  bool failed = false;  // an error is pending; the next call on the socket gives it
+};
+
+// What a step of a flow ended with.
+enum class Progress : std::uint8_t {
+  kWaiting,   // nothing more to do before the next event
+  kAgain,     // the budget is used up and there may be more: come back after the others
+  kFinished,  // the source has ended and all is written: pass the end on
+  kFailed,    // see Flow::error and Flow::error_at_source
+};
+
+// The bytes of one direction of a connection. Holds no memory while nothing is stuck: bytes are
+// moved through the worker's buffer and only what the receiver would not take is kept, at most one
+// buffer or one pipe full; nothing is read while something is kept. A stream that keeps the buffer
+// full is moved by splice(2), and copied again when it goes quiet, unless Splicing says otherwise.
+class Flow {
+ public:
+  // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or the
+  // fairness budget is used. Does not pass the FIN on: when both directions are finished, close(2)
+  // does that without another system call.
+  Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
+
+  // Gives back what is held, at the end of the connection.
+  void Drop(RelayResources& resources);
+
+  // Puts bytes in front of the stream, before it starts. False when there is no memory.
+  bool Prepend(const char* data, std::size_t size, RelayResources& resources);
+
+  // Bytes taken from the source, without those prepended.
+  std::uint64_t bytes_read() const { return bytes_read_; }
+  // Bytes given to the receiver's socket, including those prepended.
+  std::uint64_t bytes_written() const { return bytes_written_; }
+  bool finished() const { return finished_; }
+  // The source has ended, though not all may be delivered.
+  bool ended() const { return ended_; }
+  int error() const { return error_; }
+  // Where error() happened: reading from the source, or writing to the receiver.
+  bool error_at_source() const { return error_at_source_; }
+
+ private:
+  enum class Step : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
+
+  Step Flush(Endpoint& to, RelayResources& resources);
+  bool Splices(const RelayResources& resources, Tap tap) const;
+  Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  Step EmptyPipe(Endpoint& to);
+  Step Fail(int error, bool at_source);
+  bool Keep(const char* data, std::size_t size, RelayResources& resources);
+  void ForgetKept(RelayResources& resources);
+  void ReturnPipe(RelayResources& resources);
+
+  std::uint64_t bytes_read_ = 0;
+  std::uint64_t bytes_written_ = 0;
+  std::unique_ptr<char[]> kept_;
+  std::uint32_t kept_begin_ = 0;
+  std::uint32_t kept_end_ = 0;
+  Pipe* pipe_ = nullptr;
+  std::uint32_t piped_ = 0;
+  std::uint16_t error_ = 0;
+  std::uint8_t full_reads_ = 0;
+  std::uint8_t short_splices_ = 0;
+  bool splicing_ : 1 = false;
+  bool ended_ : 1 = false;
+  bool finished_ : 1 = false;
+  bool error_at_source_ : 1 = false;
+};
+
+}  // namespace sluice::proxy

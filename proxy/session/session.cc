@@ -1,0 +1,391 @@
+#include "proxy/session/session.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include <spdlog/spdlog.h>
+
+#include "proxy/accept/proxy_protocol.h"
+#include "proxy/accept/sockets.h"
+#include "proxy/log/access_log.h"
+
+// The system calls of a short connection that asks once, is answered and closed by the client: 16,
+// as strace -f shows them (inbound binds its source: two more; without access log: getsockname
+// less):
+//   accept4 getsockopt(SO_ORIGINAL_DST) socket connect epoll_ctl epoll_ctl   - set up
+//   getsockname                                                              - for the log
+//   recvfrom sendto, recvfrom sendto                                         - request, response
+//   recvfrom=0 shutdown, recvfrom=0 close close                              - both ends
+// and an epoll_wait per round trip and a write to wake the log's thread, both shared by all
+// connections of the worker. TCP_NODELAY and keep-alive come from the listener on one side; on the
+// other they are set when they begin to matter, which a short connection does not live to see.
+
+namespace sluice::proxy {
+namespace {
+
+// From this age on a connection is worth the system calls of keep-alive. Far below the time in
+// which anything on the way forgets an idle connection.
+constexpr std::chrono::seconds kKeepAliveAge{5};
+// Towards the application: at most 30 s (see sockets.cc on NAT entries).
+constexpr std::chrono::seconds kKeepAliveToApplication{30};
+// Towards the network: finds a dead server, and keeps NATs on the way from forgetting the
+// connection (the shortest that RFC 5382 allows them is two hours, in practice five minutes).
+constexpr std::chrono::seconds kKeepAliveToNetwork{120};
+
+// A connection of which one side has ended and the other is silent: most probably that end is lost.
+constexpr std::chrono::minutes kHalfClosedTimeout{5};
+
+constexpr IpAddress kInboundSourceV4 = IpAddress::V4(127, 0, 0, 6);
+
+const IpAddress& InboundSource(Family family) {
+  static const IpAddress kInboundSourceV6 = IpAddress::Parse("::6");
+  return family == Family::kIpv4 ? kInboundSourceV4 : kInboundSourceV6;
+}
+
+std::uint64_t Ticks(std::chrono::milliseconds time) {
+  return static_cast<std::uint64_t>(time / kTick) + 1;
+}
+
+Failure ConnectFailure(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+      return Failure::kConnectRefused;
+    case ETIMEDOUT:
+      return Failure::kConnectTimeout;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case EHOSTDOWN:
+      return Failure::kConnectUnreachable;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+      return Failure::kNoDescriptor;
+    default:
+      return Failure::kConnectOther;
+  }
+}
+
+bool IsConnectFailure(Failure failure) {
+  return failure >= Failure::kNoSourceAddress && failure <= Failure::kConnectOther;
+}
+
+void LookAtRequest(void* sniffer, std::span<const std::uint8_t> bytes) {
+  static_cast<Sniffer*>(sniffer)->FromClient(bytes);
+}
+
+void LookAtResponse(void* sniffer, std::span<const std::uint8_t> bytes) {
+  static_cast<Sniffer*>(sniffer)->FromServer(bytes);
+}
+
+void WarnOnce(const IpAddress& source) {
+  static std::atomic<bool> warned{false};
+  if (warned.exchange(true)) return;
+  spdlog::warn(
+      "inbound connections need the source address {}, which this network namespace does not "
+      "have; sluice-init adds it when it captures IPv6 (by hand: ip -6 addr add {}/128 dev lo)",
+      source.ToString(), source.ToString());
+}
+
+}  // namespace
+
+SocketAddress Session::Upstream(const WorkerContext& worker) const {
+  if (direction_ == Direction::kInbound && worker.config.inbound_upstream) {
+    return {*worker.config.inbound_upstream, original_.port};
+  }
+  return original_;
+}
+
+ConnectionInfo Session::Info(const WorkerContext& worker) const {
+  return {.direction = direction_,
+          .state = state_ == State::kConnecting ? "connecting" : "relaying",
+          .downstream_remote = peer_,
+          .downstream_local = original_,
+          .upstream_host = Upstream(worker),
+          .start_unix_ms = start_unix_ms_,
+          .bytes_received = request_.bytes_read(),
+          .bytes_sent = response_.bytes_written()};
+}
+
+std::optional<Source> Session::UpstreamSource(const SocketAddress& upstream) const {
+  if (direction_ == Direction::kOutbound) return std::nullopt;
+  if (transparent_ && peer_.ip.family() == upstream.ip.family()) {
+    return Source{.address = peer_.ip, .transparent = true};
+  }
+  return Source{.address = InboundSource(upstream.ip.family())};
+}
+
+bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uintptr_t>(side);
+  return ::epoll_ctl(worker.epoll_fd, EPOLL_CTL_ADD, endpoint.fd, &event) == 0;
+}
+
+int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
+                  const SocketAddress& peer, const SocketAddress& original, bool transparent) {
+  state_ = State::kConnecting;
+  direction_ = direction;
+  transparent_ = transparent;
+  peer_ = peer;
+  original_ = original;
+  start_ = std::chrono::steady_clock::now();
+  start_unix_ms_ = std::chrono::duration_cast<std::chrono::milliseconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+  client_.fd = client_fd;
+  client_.writable = true;  // nothing was sent yet
+  worker.stats.sockets_open.Add(1);
+  worker.stats.of(direction).opened.Add(1);
+
+  const SocketAddress upstream = Upstream(worker);
+  const std::optional<Source> source = UpstreamSource(upstream);
+  Connecting connecting = StartConnect(upstream, source);
+  server_.fd = connecting.fd.release();
+  if (connecting.error != 0) {
+    if (connecting.step == Connecting::Step::kBind && connecting.error == EADDRNOTAVAIL) {
+      WarnOnce(source->address);
+      error_ = EADDRNOTAVAIL;
+      Abort(worker, Failure::kNoSourceAddress);
+    } else {
+      FailConnect(worker, connecting.error, true);
+    }
+    return failure_ == Failure::kNoDescriptor ? error_ : 0;
+  }
+  if (direction == Direction::kInbound && worker.config.inbound_proxy_protocol) {
+    const ProxyProtocolHeader header(peer, original);
+    if (!request_.Prepend(header.bytes().data(), header.bytes().size(), worker.relay)) {
+      FailConnect(worker, ENOMEM, true);
+      return ENOMEM;
+    }
+  }
+  if (!worker.config.sniff) sniffer_.Stop();
+  if (!Watch(worker, client_, Side::kClient) || !Watch(worker, server_, Side::kServer)) {
+    FailConnect(worker, errno, true);
+    return failure_ == Failure::kNoDescriptor ? error_ : 0;
+  }
+  worker.timers.Set(*this, worker.now_ticks + Ticks(worker.config.connect_timeout));
+  return 0;
+}
+
+void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
+  Endpoint& endpoint = side == Side::kClient ? client_ : server_;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) endpoint.hangup = true;
+  if ((events & EPOLLERR) != 0) endpoint.failed = true;
+  if (endpoint.hangup || (events & EPOLLIN) != 0) endpoint.readable = true;
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
+  if (state_ == State::kRelaying) {
+    Relay(worker);
+    return;
+  }
+  if (side == Side::kClient) {
+    // A client that has only ended its side still wants its answer.
+    if (endpoint.failed) OnBroken(worker, side, PendingError(endpoint.fd));
+  } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+    const int error = PendingError(endpoint.fd);
+    if (error == ECONNRESET) {
+      // A destination that does not listen refuses; this one was connected, and reset the
+      // connection before we looked.
+      connected_ = true;
+      OnBroken(worker, side, error);
+    } else {
+      FailConnect(worker, error, false);
+    }
+  } else if (endpoint.writable) {
+    OnConnected(worker);
+  }
+}
+
+void Session::OnConnected(WorkerContext& worker) {
+  state_ = State::kRelaying;
+  connected_ = true;
+  worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
+  if (!worker.config.access_log.empty()) upstream_local_ = LocalAddress(server_.fd);
+  active_tick_ = worker.now_ticks;
+  worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
+  Relay(worker);
+}
+
+void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
+  error_ = static_cast<std::uint16_t>(error);
+  failed_at_once_ = immediately;
+  Abort(worker, ConnectFailure(error));
+}
+
+void Session::Continue(WorkerContext& worker) { Relay(worker); }
+
+void Session::Relay(WorkerContext& worker) {
+  // The first write needs no TCP_NODELAY, nothing is on the way that it could wait for; nor does
+  // what comes with the FIN.
+  if (!sends_at_once_ && client_.readable && !client_.hangup && request_.bytes_written() > 0) {
+    SendAtOnce(server_.fd);
+    sends_at_once_ = true;
+  }
+  if (RunFlow(worker, request_, client_, server_, response_)) return;
+  if (RunFlow(worker, response_, server_, client_, request_)) return;
+  if (request_.finished() && response_.finished()) {
+    Close(worker);
+    return;
+  }
+  if (queued_) return;
+  // Nothing more can be read from a side that failed, or it is stuck behind a side that does not
+  // read: pass the reset on.
+  if (server_.failed) {
+    OnBroken(worker, Side::kServer, PendingError(server_.fd));
+  } else if (client_.failed) {
+    OnBroken(worker, Side::kClient, PendingError(client_.fd));
+  }
+}
+
+bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to,
+                      const Flow& other) {
+  if (flow.finished()) return false;
+  const std::uint64_t read = flow.bytes_read();
+  const std::uint64_t written = flow.bytes_written();
+  const bool request = &flow == &request_;
+  Tap tap;
+  if (request ? sniffer_.WantsClient() : sniffer_.WantsServer()) {
+    tap.context = &sniffer_;
+    tap.look = request ? LookAtRequest : LookAtResponse;
+  }
+  const Progress progress = flow.Run(from, to, worker.relay, tap);
+  if (flow.bytes_read() != read || flow.bytes_written() != written) {
+    active_tick_ = worker.now_ticks;
+    DirectionStats& stats = worker.stats.of(direction_);
+    if (request) {
+      stats.received_bytes.Add(flow.bytes_read() - read);
+    } else {
+      stats.sent_bytes.Add(flow.bytes_written() - written);
+    }
+  }
+  switch (progress) {
+    case Progress::kWaiting:
+      break;
+    case Progress::kAgain:
+      if (!queued_) {
+        queued_ = true;
+        worker.ready.push_back(this);
+      }
+      break;
+    case Progress::kFinished:
+      if (other.finished()) break;
+      // Fails when the receiver has reset meanwhile; the next call on its socket tells.
+      ::shutdown(to.fd, SHUT_WR);
+      worker.timers.Set(*this, worker.now_ticks + IdleTicks(worker));
+      break;
+    case Progress::kFailed: {
+      const bool client = flow.error_at_source() == request;
+      OnBroken(worker, client ? Side::kClient : Side::kServer, flow.error());
+      return true;
+    }
+  }
+  return false;
+}
+
+void Session::OnBroken(WorkerContext& worker, Side side, int error) {
+  error_ = static_cast<std::uint16_t>(error);
+  Abort(worker, side == Side::kClient ? Failure::kClientReset : Failure::kUpstreamReset);
+}
+
+std::uint64_t Session::IdleTicks(const WorkerContext& worker) const {
+  const bool half_closed = request_.ended() || response_.ended();
+  const auto limit = worker.config.idle_timeout;
+  return Ticks(half_closed ? std::min<std::chrono::milliseconds>(limit, kHalfClosedTimeout)
+                           : limit);
+}
+
+void Session::OnTimer(WorkerContext& worker) {
+  if (state_ == State::kConnecting) {
+    FailConnect(worker, ETIMEDOUT, false);
+    return;
+  }
+  if (!kept_alive_) {
+    KeepAlive(server_.fd,
+              direction_ == Direction::kInbound ? kKeepAliveToApplication : kKeepAliveToNetwork);
+    kept_alive_ = true;
+  }
+  const std::uint64_t due = active_tick_ + IdleTicks(worker);
+  if (due <= worker.now_ticks) {
+    Abort(worker, Failure::kIdleTimeout);
+  } else {
+    worker.timers.Set(*this, due);
+  }
+}
+
+void Session::Abort(WorkerContext& worker, Failure failure) {
+  failure_ = failure;
+  worker.stats.of(direction_).Count(failure);
+  if (client_.fd >= 0) ResetOnClose(client_.fd);
+  if (connected_) ResetOnClose(server_.fd);
+  Close(worker);
+}
+
+void Session::Close(WorkerContext& worker) {
+  worker.timers.Cancel(*this);
+  request_.Drop(worker.relay);
+  response_.Drop(worker.relay);
+  ::close(client_.fd);
+  if (server_.fd >= 0) ::close(server_.fd);
+  state_ = State::kClosed;
+  worker.stats.of(direction_).closed.Add(1);
+  worker.stats.sockets_open.Subtract(1);
+  if (!worker.config.access_log.empty()) Log(worker);
+  worker.closed.push_back(this);
+}
+
+void Session::Log(WorkerContext& worker) {
+  AccessRecord record{.direction = direction_,
+                      .start_unix_ms = start_unix_ms_,
+                      .bytes_received = request_.bytes_read(),
+                      .bytes_sent = response_.bytes_written(),
+                      .downstream_remote = peer_,
+                      .downstream_local = original_,
+                      .upstream_host = Upstream(worker),
+                      .upstream_local = upstream_local_};
+  record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - start_);
+  std::string reason;
+  std::string details;
+  if (IsConnectFailure(failure_)) {
+    record.response_flags = "UF,URX";
+    if (failure_ == Failure::kNoSourceAddress) {
+      reason = "bind_error: the source address " +
+               InboundSource(record.upstream_host.ip.family()).ToString() + " is missing on lo";
+    } else {
+      reason = failed_at_once_ ? "immediate_connect_error: " : "delayed_connect_error: ";
+      reason += std::strerror(error_);
+    }
+    details = Name(failure_);
+    std::ranges::replace(reason, ' ', '_');
+  } else if (failure_ == Failure::kNoDescriptor) {
+    record.response_flags = "UO";
+    details = std::string(Name(failure_)) + ": " + std::strerror(error_);
+  } else if (failure_ != Failure::kCount) {
+    if (failure_ == Failure::kDrainTimeout) record.response_flags = "DT";
+    details = Name(failure_);
+    const bool reset = error_ == 0 || error_ == ECONNRESET || error_ == EPIPE;
+    if (!reset) details = details + ": " + std::strerror(error_);
+  }
+  record.transport_failure = reason;
+  record.termination_details = details;
+  if (const Sniffed* const seen = sniffer_.result()) {
+    record.requested_server_name = seen->server_name;
+    record.method = seen->method;
+    record.path = seen->path;
+    record.protocol = seen->protocol;
+    record.authority = seen->authority;
+    record.user_agent = seen->user_agent;
+    record.response_code = seen->response_code;
+  }
+  AppendAccessLogLine(record, worker.log_lines);
+}
+
+}  // namespace sluice::proxy

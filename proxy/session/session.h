@@ -1,0 +1,112 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/socket_address.h"
+#include "proxy/accept/sockets.h"
+#include "proxy/config.h"
+#include "proxy/control/admin.h"
+#include "proxy/relay/relay.h"
+#include "proxy/session/timer_wheel.h"
+#include "proxy/sniff/sniff.h"
+#include "proxy/stats.h"
+
+namespace sluice::proxy {
+
+class Session;
+
+// One tick of a worker's timers. Coarse: what is timed here takes seconds.
+inline constexpr std::chrono::milliseconds kTick{16};
+
+// What a worker gives to its sessions. Belongs to one thread.
+struct WorkerContext {
+  const ProxyConfig& config;
+  WorkerStats& stats;
+  int epoll_fd;
+  RelayResources& relay;
+  TimerWheel& timers;
+  // The time of this turn of the event loop, in ticks.
+  std::uint64_t now_ticks = 0;
+  // Sessions that have used up their budget, for the next turn.
+  std::vector<Session*> ready;
+  // Sessions that are closed; events of this turn may still name them.
+  std::vector<Session*> closed;
+  // Of the access log, from this turn; with no access log always empty.
+  std::string log_lines = {};
+};
+
+// One proxied connection: connecting, relaying both ways, closed. It is as small as it can be, for
+// there are thousands of idle ones: no buffer, no names, one timer link.
+class Session : public TimerNode {
+ public:
+  enum class Side : std::uint8_t { kClient, kServer };
+
+  Session() = default;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Takes `client_fd` over and starts to connect to the upstream. May be closed on return.
+  // `transparent`: connects from the client's own address (TPROXY mode).
+  // 0, or errno when descriptors or memory have run out, so that no more should be accepted now.
+  int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
+           const SocketAddress& original, bool transparent);
+
+  // `events` as epoll_wait(2) reports them.
+  void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);
+  void OnTimer(WorkerContext& worker);
+  // Goes on after Progress::kAgain.
+  void Continue(WorkerContext& worker);
+  // Ends the connection with a reset to both sides.
+  void Abort(WorkerContext& worker, Failure failure);
+
+  ConnectionInfo Info(const WorkerContext& worker) const;
+
+  bool open() const { return state_ != State::kClosed; }
+  // In WorkerContext::ready.
+  bool queued() const { return queued_; }
+  void set_queued(bool queued) { queued_ = queued; }
+
+ private:
+  enum class State : std::uint8_t { kClosed, kConnecting, kRelaying };
+
+  bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
+  void OnConnected(WorkerContext& worker);
+  void FailConnect(WorkerContext& worker, int error, bool immediately);
+  void Relay(WorkerContext& worker);
+  // Runs one direction; true when the session has been closed by it.
+  bool RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to, const Flow& other);
+  void OnBroken(WorkerContext& worker, Side side, int error);
+  void Close(WorkerContext& worker);
+  void Log(WorkerContext& worker);
+  SocketAddress Upstream(const WorkerContext& worker) const;
+  std::optional<Source> UpstreamSource(const SocketAddress& upstream) const;
+  std::uint64_t IdleTicks(const WorkerContext& worker) const;
+
+  Flow request_;   // client to server
+  Flow response_;  // server to client
+  Sniffer sniffer_;
+  Endpoint client_;
+  Endpoint server_;
+  SocketAddress peer_;
+  SocketAddress original_;
+  SocketAddress upstream_local_;
+  std::int64_t start_unix_ms_ = 0;
+  std::chrono::steady_clock::time_point start_{};
+  std::uint64_t active_tick_ = 0;  // when bytes were last moved
+  State state_ = State::kClosed;
+  Direction direction_ = Direction::kOutbound;
+  Failure failure_ = Failure::kCount;  // kCount: ended well
+  std::uint16_t error_ = 0;            // errno of what broke the connection
+  bool queued_ = false;
+  bool transparent_ = false;
+  bool failed_at_once_ = false;  // the connect, without waiting
+  bool connected_ = false;
+  bool sends_at_once_ = false;  // TCP_NODELAY is set towards the server
+  bool kept_alive_ = false;     // keep-alive is set towards the server
+};
+
+}  // namespace sluice::proxy

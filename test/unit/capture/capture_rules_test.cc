@@ -1,0 +1,173 @@
+// The policy: every named configuration gives the rules of its golden texts. After a change that is
+// meant, SLUICE_UPDATE_GOLDENS=1 writes them anew; read the diff before you commit it.
+
+#include "capture/capture_rules.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "iptables/restore_text.h"
+#include "test/support/capture_cases.h"
+
+namespace sluice::capture {
+namespace {
+
+using testing_support::CaptureCase;
+using testing_support::CaptureCases;
+using testing_support::ConfigOf;
+using testing_support::FindCase;
+
+std::filesystem::path GoldenPath(const CaptureCase& chosen, Family family) {
+  const char* const suffix = family == Family::kIpv4 ? ".v4.txt" : ".v6.txt";
+  return std::filesystem::path(SLUICE_GOLDEN_DIR) / (chosen.name + suffix);
+}
+
+bool Updating() {
+  const char* const update = std::getenv("SLUICE_UPDATE_GOLDENS");
+  return update != nullptr && std::string_view(update) == "1";
+}
+
+class Golden : public testing::TestWithParam<CaptureCase> {};
+
+TEST_P(Golden, RulesAreThoseOfTheGoldenText) {
+  const RuleSet rules = BuildRules(ConfigOf(GetParam()));
+  for (const Family family : kFamilies) {
+    const auto path = GoldenPath(GetParam(), family);
+    const std::string text = iptables::RestoreText(rules.family(family));
+    if (Updating()) {
+      std::ofstream(path) << text;
+      continue;
+    }
+    std::ifstream file(path);
+    ASSERT_TRUE(file) << "no " << path << "; SLUICE_UPDATE_GOLDENS=1 writes it";
+    EXPECT_EQ(text, std::string(std::istreambuf_iterator<char>(file), {})) << path;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(CaptureCases()), [](const auto& info) {
+  return testing_support::TestName(info.param.name);
+});
+
+TEST(GoldenDirectory, HoldsNothingButTheCases) {
+  std::set<std::string> expected;
+  for (const CaptureCase& chosen : CaptureCases()) {
+    for (const Family family : kFamilies) {
+      EXPECT_TRUE(expected.insert(GoldenPath(chosen, family).filename()).second)
+          << chosen.name << " is there twice";
+    }
+  }
+  for (const auto& file : std::filesystem::directory_iterator(SLUICE_GOLDEN_DIR)) {
+    EXPECT_TRUE(expected.contains(file.path().filename())) << file.path();
+  }
+}
+
+// What must hold for every configuration that there is.
+class EveryCase : public testing::TestWithParam<CaptureCase> {
+ protected:
+  template <typename Visit>
+  void ForEachTable(Visit visit) const {
+    const RuleSet rules = BuildRules(ConfigOf(GetParam()));
+    for (const Family family : kFamilies) {
+      for (const Table table : kTables) {
+        SCOPED_TRACE(std::string(Name(family)) + " " + std::string(Name(table)));
+        visit(family, rules.family(family).table(table));
+      }
+    }
+  }
+};
+
+TEST_P(EveryCase, OwnsItsChainsAndBuiltInChainsOnlyJump) {
+  ForEachTable([](Family, const TableRules& table) {
+    std::set<std::string> names;
+    for (const Chain& chain : table.chains) {
+      EXPECT_TRUE(IsOwnedChain(chain.name)) << chain.name;
+      EXPECT_LE(chain.name.size(), 28U) << chain.name;  // XT_EXTENSION_MAXNAMELEN
+      EXPECT_TRUE(names.insert(chain.name).second) << chain.name << " is there twice";
+    }
+    for (const EntryJump& jump : table.jumps) {
+      const auto* target = std::get_if<Jump>(&jump.rule.target);
+      ASSERT_NE(target, nullptr) << jump.rule;
+      EXPECT_TRUE(names.contains(target->chain)) << jump.rule;
+    }
+  });
+}
+
+TEST_P(EveryCase, LeadsToChainsThatAreThereAndNeverBack) {
+  ForEachTable([](Family, const TableRules& table) {
+    std::map<std::string, std::set<std::string>> leads;
+    for (const Chain& chain : table.chains) {
+      for (const Rule& rule : chain.rules) {
+        if (const auto* jump = std::get_if<Jump>(&rule.target))
+          leads[chain.name].insert(jump->chain);
+        if (const auto* to = std::get_if<Goto>(&rule.target)) leads[chain.name].insert(to->chain);
+      }
+    }
+    // A chain that can be left to none but done ones is done; a loop never is (ELOOP).
+    std::set<std::string> done;
+    for (std::size_t round = 0; round <= table.chains.size(); ++round) {
+      for (const Chain& chain : table.chains) {
+        const auto& to = leads[chain.name];
+        if (std::ranges::includes(done, to)) done.insert(chain.name);
+      }
+    }
+    EXPECT_EQ(done.size(), table.chains.size()) << "a loop, or a jump to a chain that is missing";
+  });
+}
+
+// Trap 23: an IPv4 range must never reach the IPv6 table.
+TEST_P(EveryCase, HasAddressesOfItsFamilyOnly) {
+  ForEachTable([](Family family, const TableRules& table) {
+    for (const Chain& chain : table.chains) {
+      for (const Rule& rule : chain.rules) {
+        EXPECT_EQ(rule.source ? rule.source->value.family() : family, family) << rule;
+        EXPECT_EQ(rule.destination ? rule.destination->value.family() : family, family) << rule;
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryCase, testing::ValuesIn(CaptureCases()), [](const auto& info) {
+  return testing_support::TestName(info.param.name);
+});
+
+TEST(BuildRules, GivesNoIpv6RulesWhereThereIsNone) {
+  const RuleSet rules = BuildRules(ConfigOf(FindCase("no-ipv6")));
+  EXPECT_FALSE(rules.v4.empty());
+  EXPECT_TRUE(rules.v6.empty());
+  EXPECT_EQ(rules.v6.tables.size(), std::size(kTables));
+}
+
+TEST(PolicyRouting, IsForTproxyThatCapturesSomething) {
+  EXPECT_EQ(BuildPolicyRouting(ConfigOf(FindCase("defaults"))), std::nullopt);
+  EXPECT_EQ(BuildPolicyRouting(ConfigOf(FindCase("tproxy-inbound-none"))), std::nullopt);
+  const auto routing = BuildPolicyRouting(ConfigOf(FindCase("tproxy-custom-mark")));
+  ASSERT_TRUE(routing);
+  EXPECT_EQ(routing->mark.value, 4660U);
+  EXPECT_EQ(routing->route_table, 200U);
+}
+
+TEST(MarksOf, AreTheLowestBitsThatHoldBothValues) {
+  CaptureConfig config;
+  const auto mask_for = [&config](std::uint32_t mark) {
+    config.tproxy_mark = mark;
+    const TproxyMarks marks = MarksOf(config);
+    EXPECT_EQ(marks.inbound.value, mark);
+    EXPECT_EQ(marks.outbound.value, 1338U);
+    EXPECT_EQ(marks.inbound.mask, marks.outbound.mask);
+    return marks.inbound.mask;
+  };
+  EXPECT_EQ(mask_for(1), 0x7ffU);
+  EXPECT_EQ(mask_for(1337), 0x7ffU);
+  EXPECT_EQ(mask_for(0x800), 0xfffU);
+  EXPECT_EQ(mask_for(0xffffffff), 0xffffffffU);
+}
+
+}  // namespace
+}  // namespace sluice::capture

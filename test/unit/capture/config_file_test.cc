@@ -1,0 +1,102 @@
+#include "capture/settings/config_file.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace sluice::capture {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::string Value(const std::string& text, const std::string& key) {
+  const auto settings = ParseConfig(text, "pod.json");
+  const auto found = settings.find(key);
+  return found == settings.end() ? "missing" : found->second.value;
+}
+
+std::string Refusal(const std::string& text) {
+  try {
+    ParseConfig(text, "pod.json");
+    return "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.what();
+  }
+}
+
+TEST(ConfigFile, TakesWhatAFlagTakes) {
+  EXPECT_EQ(Value(R"({"envoy-port": "15001"})", "envoy-port"), "15001");
+  EXPECT_EQ(Value(R"({"envoy-port": 15001})", "envoy-port"), "15001");
+  EXPECT_EQ(Value(R"({"proxy-uid": -1})", "proxy-uid"), "-1");
+  EXPECT_EQ(Value(R"({"dry-run": true})", "dry-run"), "true");
+  EXPECT_EQ(Value(R"({"dry-run": false})", "dry-run"), "false");
+  EXPECT_EQ(Value(R"({"istio-inbound-ports": [80, "8000-8999"]})", "istio-inbound-ports"),
+            "80,8000-8999");
+  EXPECT_EQ(Value(R"({"istio-service-exclude-cidr": []})", "istio-service-exclude-cidr"), "");
+  EXPECT_EQ(Value("{}", "envoy-port"), "missing");
+}
+
+TEST(ConfigFile, SaysWhereAValueStands) {
+  const auto settings = ParseConfig(R"({"wait": 3})", "pod.json");
+  EXPECT_EQ(settings.at("wait").origin, "\"wait\" in pod.json");
+  EXPECT_FALSE(settings.at("wait").is_default());
+}
+
+TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {
+  const std::string start = "cannot read the configuration file (pod.json): ";
+  EXPECT_EQ(Refusal("[]"), start + "expected one JSON object with flag names as keys");
+  EXPECT_EQ(Refusal(R"({"envoyport": 1})"), start + "there is no flag \"envoyport\"; see --help");
+  EXPECT_EQ(Refusal(R"({"config": "other.json"})"),
+            start + "a configuration file cannot name another one");
+  const std::string expected =
+      "; expected a string, a whole number, true or false, or a list of strings and numbers";
+  EXPECT_EQ(Refusal(R"({"wait": null})"), start + "the value of \"wait\" is null" + expected);
+  EXPECT_EQ(Refusal(R"({"wait": 1.5})"), start + "the value of \"wait\" is 1.5E0" + expected);
+  EXPECT_EQ(Refusal(R"({"wait": {}})"), start + "the value of \"wait\" is {}" + expected);
+  EXPECT_EQ(Refusal(R"({"proxy-uid": [[1]]})"),
+            start + "the value of \"proxy-uid\" is [1]" + expected);
+  EXPECT_EQ(Refusal(R"({"proxy-uid": [true]})"),
+            start + "the value of \"proxy-uid\" is true" + expected);
+  for (const char* broken : {"", "{", "{\"wait\": 1", "{\"wait\": 1}x", "{\"wait\": 1}{}",
+                             "{wait: 1}", "{\"wait\": 01}", "{\"wait\": 1,}", "// {}"}) {
+    EXPECT_THAT(Refusal(broken), StartsWith(start + "not JSON: ")) << broken;
+  }
+}
+
+// Which of the two would count, nobody can tell by looking.
+TEST(ConfigFile, RefusesAKeyGivenTwice) {
+  EXPECT_THAT(Refusal(R"({"wait": 1, "wait": 2})"), HasSubstr("\"wait\" is there twice"));
+  EXPECT_THAT(Refusal(R"({"wait": 1, "ipv6": "a\\\"", "w\u0061it": 2})"),
+              HasSubstr("\"wait\" is there twice"));
+  EXPECT_EQ(Refusal(R"({"wait": "a:b", "ipv6": "wait"})"), "accepted");
+}
+
+TEST(ConfigFile, RefusesToNestWithoutEnd) {
+  EXPECT_THAT(Refusal("{\"wait\": " + std::string(100'000, '[')), HasSubstr("not JSON"));
+}
+
+TEST(ConfigFile, RefusesFilesThatAreNoPageOfText) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("sluice-config-" + std::to_string(getpid()) + ".json");
+  std::ofstream(path) << "{}" << std::string(5 << 20, ' ');
+  try {
+    ReadConfigFile(path);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("larger than 4 MiB"));
+  }
+  std::filesystem::remove(path);
+  EXPECT_THROW(ReadConfigFile(path), Error);
+  EXPECT_THROW(ReadConfigFile("/dev/zero"), Error);
+}
+
+}  // namespace
+}  // namespace sluice::capture

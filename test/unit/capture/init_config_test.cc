@@ -1,0 +1,149 @@
+// From settings to validated values.
+
+#include "capture/settings/init_config.h"
+
+#include <map>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "netns/namespace.h"
+#include "test/support/bad_inputs.h"
+
+namespace sluice::capture {
+namespace {
+
+using capture::InterceptionMode;
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing_support::BadInput;
+
+InitConfig Read(const std::vector<std::string>& arguments,
+                const std::vector<std::string>& environment = {}) {
+  return ToInitConfig(ParseCommandLine(arguments, [&](const char* name) -> const char* {
+    const std::string start = std::string(name) + "=";
+    for (const std::string& variable : environment) {
+      if (variable.starts_with(start)) return variable.c_str() + start.size();
+    }
+    return nullptr;
+  }));
+}
+
+TEST(InitConfig, DefaultsAreThoseOfTheReferenceTool) {
+  const InitConfig config = Read({});
+  const capture::CaptureConfig& capture = config.capture;
+  EXPECT_EQ(capture.outbound_port, 15001);
+  EXPECT_EQ(capture.inbound_port, 15006);
+  EXPECT_EQ(capture.tunnel_port, 15008);
+  EXPECT_THAT(capture.proxy_uids, ElementsAre(1337U));
+  EXPECT_THAT(capture.proxy_gids, ElementsAre(1337U));
+  EXPECT_EQ(capture.mode, InterceptionMode::kRedirect);
+  EXPECT_TRUE(capture.inbound_ports.empty());
+  EXPECT_FALSE(capture.outbound_ranges.all);
+  EXPECT_EQ(capture.owner_groups, std::nullopt);
+  EXPECT_EQ(config.ipv6, Ipv6Mode::kAuto);
+  EXPECT_EQ(config.lock_wait, std::chrono::seconds(30));
+  EXPECT_EQ(config.probe_timeout, std::chrono::seconds(5));
+  EXPECT_THAT(config.warnings, IsEmpty());
+}
+
+TEST(InitConfig, ListsTolerateSpacesTrailingCommasAndDuplicates) {
+  const auto capture = Read({"-b", " 80, 8000-8010 ,8005,81,80,", "-i",
+                             "10.0.0.0/9, 10.128.0.0/9,10.1.2.3 ,", "-c", "eth1, eth1,"})
+                           .capture;
+  EXPECT_THAT(capture.inbound_ports.ports, ElementsAre(PortRange{80, 81}, PortRange{8000, 8010}));
+  EXPECT_THAT(capture.outbound_ranges.ranges, ElementsAre(Cidr::Parse("10.0.0.0/8")));
+  EXPECT_THAT(capture.exclude_interfaces, ElementsAre("eth1"));
+}
+
+TEST(InitConfig, RangeWithoutMaskIsAHost) {
+  EXPECT_THAT(Read({"-x", "10.1.2.3,fd00::1"}).capture.outbound_exclude_ranges,
+              ElementsAre(Cidr::Parse("10.1.2.3/32"), Cidr::Parse("fd00::1/128")));
+}
+
+TEST(InitConfig, StarMayHaveSpaces) {
+  EXPECT_TRUE(Read({"-b", " * "}).capture.inbound_ports.all);
+  EXPECT_TRUE(Read({"-i", "*"}).capture.outbound_ranges.all);
+}
+
+TEST(InitConfig, GidsAreTheUidsUnlessGiven) {
+  EXPECT_THAT(Read({"-u", "3,4"}).capture.proxy_gids, ElementsAre(3U, 4U));
+  EXPECT_THAT(Read({"-u", "3,4", "-g", "5"}).capture.proxy_gids, ElementsAre(5U));
+}
+
+// uids have 32 bits (trap 23).
+TEST(InitConfig, TakesTheLargestUid) {
+  EXPECT_THAT(Read({"-u", "4294967294"}).capture.proxy_uids, ElementsAre(4294967294U));
+}
+
+TEST(InitConfig, UserGivesTheUid) {
+  EXPECT_THAT(Read({}, {"ENVOY_USER=root"}).capture.proxy_uids, ElementsAre(0U));
+  EXPECT_THAT(Read({}, {"ENVOY_USER=no-such-user"}).capture.proxy_uids, ElementsAre(1337U));
+  EXPECT_THAT(Read({"-u", "5"}, {"ENVOY_USER=root"}).capture.proxy_uids, ElementsAre(5U));
+}
+
+TEST(InitConfig, OwnerGroupsAreNamesOrNumbers) {
+  EXPECT_THAT(*Read({"--istio-outbound-owner-groups", "root,202"}).capture.owner_groups,
+              ElementsAre(0U, 202U));
+  EXPECT_THAT(*Read({"--istio-outbound-owner-groups="}).capture.owner_groups, IsEmpty());
+  EXPECT_THAT(Read({}, {"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=888"}).capture.owner_groups_exclude,
+              ElementsAre(888U));
+}
+
+TEST(InitConfig, ModeIsRedirectUnlessTproxy) {
+  EXPECT_EQ(Read({"-m", ""}).capture.mode, InterceptionMode::kRedirect);
+  EXPECT_EQ(Read({"-m", "TPROXY"}).capture.mode, InterceptionMode::kTproxy);
+}
+
+TEST(InitConfig, DualStackIsIpv6On) {
+  EXPECT_EQ(Read({"--dual-stack"}).ipv6, Ipv6Mode::kOn);
+  EXPECT_EQ(Read({"--ipv6", "off"}).ipv6, Ipv6Mode::kOff);
+}
+
+TEST(InitConfig, WarnsOfWhatHasNoEffect) {
+  EXPECT_THAT(Read({"-b", "80", "-d", "81"}).warnings,
+              ElementsAre("--istio-local-exclude-ports has no effect: not all inbound ports are "
+                          "captured"));
+  EXPECT_THAT(Read({"--capture-all-dns"}).warnings,
+              ElementsAre("--capture-all-dns has no effect without --redirect-dns"));
+  EXPECT_THAT(Read({"--rollback-on-failed-validation"}).warnings,
+              ElementsAre("--rollback-on-failed-validation has no effect without "
+                          "--run-validation"));
+}
+
+TEST(Duration, IsWhatGoTakes) {
+  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
+  EXPECT_EQ(ParseDuration("5s"), milliseconds(5'000));
+  EXPECT_EQ(ParseDuration("1m30s"), milliseconds(90'000));
+  EXPECT_EQ(ParseDuration("2h"), milliseconds(7'200'000));
+  EXPECT_EQ(ParseDuration("24h"), milliseconds(86'400'000));
+  EXPECT_EQ(ParseDuration("0s"), milliseconds(0));
+  for (const char* bad :
+       {"", "5", "s", "-1s", "1 s", "1d", "25h", "24h1ms", "1s2", "ms", "99999999999999999999s"}) {
+    EXPECT_THROW(ParseDuration(bad), std::invalid_argument) << bad;
+  }
+}
+
+class BadInputs : public testing::TestWithParam<BadInput> {};
+
+TEST_P(BadInputs, AreRefusedWithTheseWords) {
+  const auto& [args, environment, message] = GetParam();
+  try {
+    const InitConfig config = Read(args, environment);
+    // Not on the command line itself, but before anything else.
+    netns::Namespace::Open(config.network_namespace);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.what(), message);
+    EXPECT_EQ(error.exit_code(), 2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, BadInputs, testing::ValuesIn(testing_support::BadInputs()));
+
+TEST(BadInputsTable, HasThirtyTwoAtLeast) { EXPECT_GE(testing_support::BadInputs().size(), 32U); }
+
+}  // namespace
+}  // namespace sluice::capture

@@ -1,0 +1,163 @@
+#include <chrono>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "dns/forwarder.h"
+#include "test/unit/dns/dns_forwarder_fixture.h"
+
+namespace sluice::dns {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+TEST(DnsForwarderLimits, BoundsTheQueriesInFlight) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const Running running({&silent}, {.timeout = std::chrono::minutes(1), .max_in_flight = 2});
+  const DnsClient client(running.address, false);
+  client.Send(TestMessage{.id = 1, .name = "a.example"}.Bytes());
+  client.Send(TestMessage{.id = 2, .name = "b.example"}.Bytes());
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 2; }));
+  client.Send(TestMessage{.id = 3, .name = "c.example"}.Bytes());
+  const auto reply = client.Receive();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(ParseDnsMessage(*reply)->header.id, 3);
+  EXPECT_EQ(ParseDnsMessage(*reply)->header.rcode(), DnsRcode::kServFail);
+  EXPECT_EQ(running.stats().over_limit, 1U);
+  EXPECT_EQ(silent.asked(), 2);
+}
+
+TEST(DnsForwarderLimits, BoundsItsTcpClients) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.max_tcp_clients = 1, .tcp_idle = std::chrono::minutes(1)});
+  {
+    const DnsClient first(running.address, true);
+    first.Send(TestMessage{}.Bytes());
+    EXPECT_TRUE(first.Receive());
+    const DnsClient second(running.address, true);
+    EXPECT_EQ(second.Receive(), std::nullopt);
+    EXPECT_EQ(running.stats().over_limit, 1U);
+    first.Send(TestMessage{}.Bytes());
+    EXPECT_TRUE(first.Receive()) << "not disturbed";
+  }
+  EXPECT_TRUE(Eventually([&] {
+    const DnsClient next(running.address, true);
+    try {
+      next.Send(TestMessage{}.Bytes());
+    } catch (const std::system_error&) {
+      return false;
+    }
+    return next.Receive().has_value();
+  })) << "the first one's place is free";
+}
+
+TEST(DnsForwarderLimits, ReadsNoMoreQuestionsThanItMayOwe) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const Running running({&silent}, {.timeout = std::chrono::minutes(1), .max_pipelined = 2});
+  const DnsClient client(running.address, true);
+  for (const char* name : {"a.example", "b.example", "c.example", "d.example"}) {
+    client.Send(TestMessage{.name = name}.Bytes());
+  }
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 2; }));
+  // It has been round its loop many times since, and left the others where they are.
+  for (int i = 0; i < 50; ++i) EXPECT_TRUE(Ask(running, {.name = "-"}));
+  EXPECT_EQ(running.stats().queries, 2U);
+}
+
+TEST(DnsForwarderLimits, ClosesIdleTcpClients) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.tcp_idle = milliseconds(200)});
+  const DnsClient silent(running.address, true);
+  const DnsClient slow(running.address, true);
+  slow.SendRaw({0});
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(silent.Receive(), std::nullopt);
+  EXPECT_EQ(slow.Receive(), std::nullopt);
+  EXPECT_LT(steady_clock::now() - begin, kPatience) << "closed, not given up on";
+}
+
+// A client that asks and never reads: its questions are bounded, then it is closed.
+TEST(DnsForwarderLimits, ClosesATcpClientThatTakesNoAnswers) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    TestMessage answer = AnswerTo(query);
+    answer.answers.assign(query.tcp ? 3900 : 0, TestA(60));
+    if (!query.tcp) answer.flags |= dns_flag::kTruncated;
+    return std::vector<DnsBytes>{answer.Bytes()};
+  });
+  const Running running({&server}, {.tcp_idle = milliseconds(300)});
+  const DnsClient client(running.address, true);
+  const DnsBytes query = TestMessage{}.Bytes();
+  const auto send_until_closed = [&] {
+    const auto deadline = steady_clock::now() + seconds(20);
+    while (steady_clock::now() < deadline) client.Send(query);
+  };
+  EXPECT_THROW(send_until_closed(), std::system_error);
+  // Each answer is 62 KiB; what the sockets' buffers do not hold is not even asked.
+  EXPECT_LT(running.stats().queries, 500U);
+}
+
+ErrorText WhyNot(const DnsForwarderOptions& options) {
+  try {
+    DnsForwarder(options).Start();
+  } catch (const Error& error) {
+    return error.text();
+  }
+  return {};
+}
+
+TEST(DnsForwarderLimits, RefusesToAskItself) {
+  const SocketAddress listen{IpAddress::V4(127, 0, 0, 1), 15053};
+  EXPECT_THAT(WhyNot({.listen = {listen}, .resolvers = {{listen, ""}}}).why,
+              testing::HasSubstr("127.0.0.1:15053 is this forwarder itself"));
+  const SocketAddress any{IpAddress{}, 15053};
+  const SocketAddress other_loopback{IpAddress::V4(127, 0, 0, 53), 15053};
+  EXPECT_THAT(WhyNot({.listen = {any}, .resolvers = {{other_loopback, ""}}}).why,
+              testing::HasSubstr("127.0.0.53:15053 is this forwarder itself"));
+  const SocketAddress elsewhere{IpAddress::V4(192, 0, 2, 1), 15053};
+  EXPECT_NO_THROW(DnsForwarder({.listen = {any}, .resolvers = {{elsewhere, ""}}}));
+  EXPECT_NO_THROW(DnsForwarder({.listen = {listen}, .resolvers = {{other_loopback, ""}}}));
+}
+
+TEST(DnsForwarderLimits, SaysWhatIsWrongWithItsOptions) {
+  const SocketAddress address = FreeAddress(Family::kIpv4);
+  EXPECT_EQ(WhyNot({.listen = {address}}).why, "no resolver to ask");
+  EXPECT_EQ(WhyNot({.resolvers = {{address, ""}}}).why, "no address to listen on");
+  const DnsResolver scoped{{IpAddress::Parse("fe80::1"), 53}, "nonexistent0"};
+  EXPECT_EQ(WhyNot({.listen = {address}, .resolvers = {scoped}}).why,
+            "there is no interface nonexistent0");
+  const FakeDnsServer taken(Family::kIpv4, Knows);
+  EXPECT_EQ(WhyNot({.listen = {taken.address()}, .resolvers = {{address, ""}}}).why,
+            "Address already in use");
+}
+
+TEST(DnsForwarderLimits, StopsInTheMiddleOfEverything) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  Running running({&silent}, {.timeout = std::chrono::minutes(1)});
+  const DnsClient stream(running.address, true);
+  const DnsClient datagrams(running.address, false);
+  for (const DnsClient* const client : {&stream, &datagrams}) {
+    client->Send(TestMessage{.name = "a.example"}.Bytes());  // asked once, awaited twice
+    client->Send(TestMessage{.name = client == &stream ? "b.example" : "c.example"}.Bytes());
+  }
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 3 && running.stats().coalesced == 1; }));
+  const auto begin = steady_clock::now();
+  running.forwarder->Stop();
+  running.forwarder->Stop();
+  EXPECT_LT(steady_clock::now() - begin, kPatience);
+  EXPECT_EQ(stream.Receive(), std::nullopt);
+  EXPECT_EQ(running.stats().queries, 4U);
+}
+
+TEST(DnsListenAddresses, AreTheLoopbacks) {
+  std::vector<SocketAddress> expected{{IpAddress::V4(127, 0, 0, 1), 15053}};
+  if (HasLoopback(Family::kIpv6)) expected.push_back({IpAddress::Parse("::1"), 15053});
+  EXPECT_EQ(DnsListenAddresses(15053), expected);
+}
+
+}  // namespace
+}  // namespace sluice::dns

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/socket_address.h"
+#include "capture/rule.h"
+
+// Ethernet frames with a TCP segment or a UDP datagram, built and read by hand: what the outside
+// world that --run-validation plays has to say (RFC 791, 8200, 768, 9293). Pure.
+namespace sluice::verify {
+
+using MacAddress = std::array<std::uint8_t, 6>;
+
+// What is of interest in a frame. Ports are in host byte order; the addresses are of one family.
+struct Segment {
+  capture::Protocol protocol = capture::Protocol::kTcp;
+  SocketAddress source;
+  SocketAddress destination;
+  // TCP only.
+  std::uint32_t sequence = 0;
+  std::uint32_t acknowledgement = 0;
+  bool syn = false;
+  bool ack = false;
+  bool fin = false;
+  bool rst = false;
+  std::string payload = {};
+
+  friend bool operator==(const Segment&, const Segment&) = default;
+};
+
+// The frame that carries `segment`, its checksums right. The payload must fit into one packet:
+// at most kMaxPayload bytes.
+std::vector<std::uint8_t> BuildFrame(const Segment& segment, const MacAddress& from,
+                                     const MacAddress& to);
+inline constexpr std::size_t kMaxPayload = 1200;  // the smallest MTU of IPv6 is 1280
+
+// What `frame` carries; nothing for anything else: another protocol, a fragment, an extension
+// header, a frame that is cut off. Any bytes are safe. Checksums are not looked at, because a frame
+// that the kernel sends over a veth has none yet.
+std::optional<Segment> ParseFrame(std::span<const std::uint8_t> frame);
+
+// RFC 1071, of bytes whose sum so far (not folded) is `sum`.
+std::uint16_t InternetChecksum(std::span<const std::uint8_t> bytes, std::uint32_t sum = 0);
+
+// The segment with which a host refuses `received`, a SYN (RFC 9293, 3.5.2).
+Segment ResetFor(const Segment& received);
+
+}  // namespace sluice::verify

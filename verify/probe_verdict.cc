@@ -1,0 +1,219 @@
+#include "verify/probe_verdict.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "capture/capture_rules.h"
+#include "capture/evaluate.h"
+#include "capture/rule_text.h"
+#include "iptables/xtables.h"
+#include "netns/network_steps.h"
+
+namespace sluice::verify {
+namespace {
+
+using capture::CaptureConfig;
+using capture::Matched;
+
+std::string Describe(Landing landing) {
+  switch (landing) {
+    case Landing::kOutbound:
+      return "the outbound listener";
+    case Landing::kInbound:
+      return "the inbound listener";
+    case Landing::kDns:
+      return "the DNS listener";
+    case Landing::kDirect:
+      return "its destination";
+    case Landing::kOutside:
+      return "the network outside";
+  }
+  return {};
+}
+
+std::string Route(const Probe& probe, const Outcome& outcome) {
+  const std::string from = outcome.client.port == 0 ? "a connection" : outcome.client.ToString();
+  return from + " to " + probe.destination.ToString() + " ";
+}
+
+// What was seen, whether it is right or wrong.
+std::string Seen(const Outcome& outcome) {
+  const std::string note = outcome.note.empty() ? "" : " (" + outcome.note + ")";
+  switch (outcome.kind) {
+    case Outcome::Kind::kArrived: {
+      std::string out =
+          "arrived at " + Describe(outcome.landing) + " " + outcome.listener.ToString();
+      if (outcome.arrival.original) {
+        out += ", original destination " + outcome.arrival.original->ToString();
+      }
+      return out + note;
+    }
+    case Outcome::Kind::kUnanswered:
+      return "arrived at " + Describe(outcome.landing) + " " + outcome.listener.ToString() +
+             ", but its answer did not come back as the resolver's";
+    case Outcome::Kind::kLeft:
+      return "left the pod unchanged";
+    case Outcome::Kind::kRefused:
+      return "was refused" + note;
+    case Outcome::Kind::kSilence:
+      return "got no answer, and was seen nowhere";
+    case Outcome::Kind::kForbidden:
+      return outcome.note;
+  }
+  return {};
+}
+
+// Whether the listener can tell where the connection was going, as the proxy has to.
+bool OriginalDestinationIsRight(const capture::CaptureConfig& config, const Probe& probe,
+                                const Arrival& arrival) {
+  // What the answer's way back has shown (kUnanswered).
+  if (probe.protocol == capture::Protocol::kUdp) return true;
+  const bool kept = arrival.local == probe.destination;
+  if (probe.expected == Landing::kDirect) {
+    return kept && (!arrival.original || *arrival.original == probe.destination);
+  }
+  const bool tproxy = config.mode == capture::InterceptionMode::kTproxy && probe.client;
+  return tproxy ? kept : arrival.original == probe.destination;
+}
+
+// The rules of a chain as they are installed. A built-in chain is what of ours is in it.
+std::optional<std::vector<std::optional<capture::Rule>>> Installed(
+    const iptables::TableState& state, const std::string& chain) {
+  std::vector<std::optional<capture::Rule>> out;
+  if (!capture::IsOwnedChain(chain)) {
+    for (const iptables::InstalledJump& jump : state.jumps) {
+      if (jump.chain == chain) out.push_back(jump.rule.rule);
+    }
+    return out;
+  }
+  const auto found = std::ranges::find(state.chains, chain, &iptables::InstalledChain::name);
+  if (found == state.chains.end()) return std::nullopt;
+  for (const auto& rule : found->rules) out.push_back(rule.rule);
+  return out;
+}
+
+std::string ToText(const std::optional<capture::Rule>& rule) {
+  return rule ? "\"" + capture::ToText(*rule) + "\"" : "one that is not Sluice's";
+}
+
+const capture::Chain* WantedChain(const capture::FamilyRules& wanted,
+                                  const capture::Matched& matched) {
+  const auto& chains = wanted.table(matched.table).chains;
+  const auto found = std::ranges::find(chains, matched.chain, &capture::Chain::name);
+  return found == chains.end() ? nullptr : &*found;
+}
+
+// "rule 1 of nat PREROUTING", when that stands before ours there.
+std::optional<std::string> RuleBeforeOurs(Family family, const capture::Matched& matched) {
+  iptables::TableNames names;
+  const auto state = iptables::ReadTable(family, matched.table, names);
+  const auto first = std::ranges::find(state.jumps, matched.chain, &iptables::InstalledJump::chain);
+  if (first == state.jumps.end() || first->position == 0) return std::nullopt;
+  const std::string count = first->position == 1 ? "" : "s 1 to " + std::to_string(first->position);
+  return "rule" + (count.empty() ? " 1" : count) + " of " + std::string(Name(matched.table)) + " " +
+         matched.chain;
+}
+
+// What is wrong with the way to and past `matched`; nothing when it is as it should be.
+std::optional<std::string> Fault(const capture::FamilyRules& wanted,
+                                 const capture::Matched& matched) {
+  iptables::TableNames names;
+  const auto state = iptables::ReadTable(wanted.family, matched.table, names);
+  const auto rules = Installed(state, matched.chain);
+  const std::string should = "the rule that should have matched, " + matched.ToString() + ", is ";
+  if (!rules) return should + "missing, with all of its chain";
+  const std::optional<capture::Rule> rule = matched.rule;
+  const bool there = std::ranges::find(*rules, rule) != rules->end();
+  const capture::Chain* chain = WantedChain(wanted, matched);
+  std::string instead;
+  if (chain != nullptr) {
+    // What a packet meets up to there.
+    for (std::size_t i = 0; i <= matched.index && instead.empty(); ++i) {
+      if (i >= rules->size()) {
+        instead = ": the chain ends behind rule " + std::to_string(i);
+      } else if ((*rules)[i] != chain->rules[i]) {
+        instead = ": rule " + std::to_string(i + 1) + " is " + ToText((*rules)[i]);
+      }
+    }
+  }
+  if (!there) return should + "missing" + instead;
+  if (!instead.empty()) return should + "not in its place" + instead;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view Name(CheckStatus status) {
+  switch (status) {
+    case CheckStatus::kOk:
+      return "ok";
+    case CheckStatus::kFailed:
+      return "failed";
+    case CheckStatus::kNotChecked:
+      return "not checked";
+  }
+  return {};
+}
+
+std::string Summary(const std::vector<Check>& checks) {
+  const auto count = [&](CheckStatus status) {
+    return std::ranges::count(checks, status, &Check::status);
+  };
+  std::string out = std::to_string(count(CheckStatus::kOk)) + " checks passed";
+  if (const auto failed = count(CheckStatus::kFailed); failed != 0) {
+    out += ", " + std::to_string(failed) + " failed";
+  }
+  if (const auto left = count(CheckStatus::kNotChecked); left != 0) {
+    out += ", " + std::to_string(left) + " not checked";
+  }
+  return out;
+}
+
+Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outcome& outcome) {
+  Check check{.family = probe.family, .path = probe.path, .detail = Seen(outcome)};
+  if (outcome.kind == Outcome::Kind::kForbidden) {
+    check.status = CheckStatus::kNotChecked;
+    return check;
+  }
+  check.detail = Route(probe, outcome) + check.detail;
+  bool right = false;
+  if (probe.expected == Landing::kOutside) {
+    right = outcome.kind == Outcome::Kind::kLeft;
+  } else if (outcome.kind == Outcome::Kind::kArrived && outcome.landing == probe.expected) {
+    right = OriginalDestinationIsRight(config, probe, outcome.arrival);
+    if (!right) {
+      check.detail += ", accepted as " + outcome.arrival.local.ToString() +
+                      ": where it was going cannot be told";
+    }
+  }
+  if (!right) {
+    check.status = CheckStatus::kFailed;
+    check.detail += "; it should have come to " + Describe(probe.expected);
+  }
+  return check;
+}
+
+std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
+                     const ProbeSite& site, netns::RouteSocket& socket) {
+  const capture::RuleSet rules = capture::BuildRules(config);
+  const capture::FamilyRules& wanted = rules.family(probe.family);
+  const ProbePacket packet = PacketOf(probe, site);
+  const auto evaluation = capture::Evaluate(wanted, packet.hook, packet.packet);
+  for (const capture::Matched& matched : evaluation.path) {
+    if (const auto fault = Fault(wanted, matched)) return *fault;
+  }
+  // A mark is of no use without the route that it stands for.
+  netns::NetworkState network(socket);
+  netns::PolicyRoutingStep routing(network, probe.family, capture::BuildPolicyRouting(config));
+  if (routing.Differs()) return routing.Name() + " is not in place";
+  if (evaluation.path.empty()) return "no rule of ours should have matched";
+  std::string out = "the rule that should have matched, " + evaluation.path.back().ToString() +
+                    ", is in place: look for one that is not Sluice's";
+  for (const capture::Matched& matched : evaluation.path) {
+    if (capture::IsOwnedChain(matched.chain)) continue;
+    if (const auto before = RuleBeforeOurs(probe.family, matched)) out += ", such as " + *before;
+  }
+  return out;
+}
+
+}  // namespace sluice::verify

@@ -1,0 +1,195 @@
+#include "verify/verify.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "capture/capture_rules.h"
+#include "netns/network_steps.h"
+#include "verify/probe_exchange.h"
+#include "verify/probe_link.h"
+#include "verify/probe_pick.h"
+#include "verify/probe_plan.h"
+#include "verify/probe_sockets.h"
+#include "verify/probe_verdict.h"
+
+namespace sluice::verify {
+namespace {
+
+// How many failures the message of the error repeats; all of them are in the list of checks.
+constexpr std::ptrdiff_t kFailuresInMessage = 3;
+
+Cidr Host(const IpAddress& address) { return {address, AddressBits(address.family())}; }
+
+// Addresses with a meaning here, which cannot play the outside. `local` takes the pod's own.
+std::vector<Cidr> AddressesInUse(netns::RouteSocket& socket, Family family,
+                                 std::vector<IpAddress>& local) {
+  std::vector<Cidr> out;
+  for (const netns::AddressEntry& entry : socket.Addresses(family)) {
+    local.push_back(entry.address.ip);
+    out.push_back(Host(entry.address.ip));
+  }
+  // Broadcast addresses are there, too.
+  for (const netns::Route& route : socket.Routes(family, netns::kLocalTable)) {
+    if (route.destination == Host(route.destination.address())) out.push_back(route.destination);
+  }
+  for (const netns::Route& route : socket.Routes(family)) {
+    // Ours would stand beside it.
+    if (route.destination == Host(route.destination.address())) out.push_back(route.destination);
+    for (const netns::NextHop& hop : route.next_hops) {
+      if (hop.gateway && hop.gateway->family() == family) out.push_back(Host(*hop.gateway));
+    }
+  }
+  return out;
+}
+
+// The checks of one family, over a link that is there.
+class FamilyChecks {
+ public:
+  FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket, ProbeLink& link,
+               bool interface_captured, Family family);
+  std::vector<Check> Run();
+
+ private:
+  Check RunOne(Probe probe, const std::vector<Listener>& listeners);
+  std::string FindObstacle(const Probe& probe);
+  Check CheckPolicyRouting(Family family);
+
+  const capture::InitConfig& config_;
+  netns::RouteSocket& socket_;
+  ProbeLink& link_;
+  ProbeSite site_;
+};
+
+FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+                           ProbeLink& link, bool interface_captured, Family family)
+    : config_(config), socket_(socket), link_(link) {
+  site_.interface = link.names().pod;
+  site_.interface_captured = interface_captured;
+  site_.self = CurrentOwner();
+  site_.probe_port = config.probe_port;
+  site_.in_use = AddressesInUse(socket, family, site_.local);
+  const auto pod = PickAddress({BenchmarkRange(family)}, site_.in_use);
+  if (!pod) {
+    throw Error(ErrorKind::kFailed, {.doing = "find an address for the probe link",
+                                     .target = BenchmarkRange(family).ToString(),
+                                     .why = "all of them are in use",
+                                     .help = {}});
+  }
+  site_.pod = *pod;
+  site_.in_use.push_back(Host(*pod));
+}
+
+std::string FamilyChecks::FindObstacle(const Probe& probe) {
+  if (!probe.obstacle.empty()) return probe.obstacle;
+  if (!probe.client && IsLocal(site_, probe.destination.ip)) return {};
+  const IpAddress& outside = probe.client ? *probe.client : probe.destination.ip;
+  if (link_.Reach(outside)) return {};
+  return "the pod has a route of its own to " + outside.ToString();
+}
+
+Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) {
+  Check check{.family = probe.family, .path = probe.path, .status = CheckStatus::kNotChecked};
+  check.detail = FindObstacle(probe);
+  if (!check.detail.empty()) return check;
+  DirectListener direct;
+  if (probe.expected == Landing::kDirect) {
+    direct = ListenDirectly(probe.destination);
+    if (!direct.listener) {
+      check.detail =
+          "cannot listen on " + probe.destination.ToString() + ": " + std::strerror(direct.failure);
+      if (direct.failure == EACCES) check.detail += "; needs CAP_NET_BIND_SERVICE";
+      return check;
+    }
+    probe.destination = direct.listener->address;
+  }
+  // A packet may get lost, on a link that is this young and a machine that is busy; a rule that is
+  // wrong is wrong twice. A false alarm would cost the pod. The timeout is for both tries.
+  constexpr int kTries = 2;
+  for (int tried = 0; tried < kTries; ++tried) {
+    const Outcome outcome =
+        Try(probe, link_, listeners, direct.listener ? &*direct.listener : nullptr,
+            config_.probe_timeout / kTries);
+    check = Judge(config_.capture, probe, outcome);
+    if (check.status != CheckStatus::kFailed) break;
+  }
+  if (check.status == CheckStatus::kFailed) {
+    check.detail += "; " + Diagnose(config_.capture, probe, site_, socket_);
+  }
+  return check;
+}
+
+// No probe shows it: their destination is the pod's own, where they would be delivered anyway. The
+// answers that an application sends to a client's address are not.
+Check FamilyChecks::CheckPolicyRouting(Family family) {
+  netns::NetworkState network(socket_);
+  netns::PolicyRoutingStep step(network, family, capture::BuildPolicyRouting(config_.capture));
+  const bool missing = step.Differs();
+  return {.family = family,
+          .path = "policy routing",
+          .status = missing ? CheckStatus::kFailed : CheckStatus::kOk,
+          .detail = step.Summary() + (missing ? " should be there, and are not" : "")};
+}
+
+std::vector<Check> FamilyChecks::Run() {
+  const Family family = site_.pod.family();
+  try {
+    link_.AddAddress(site_.pod);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
+    return {{.family = family,
+             .path = "every path",
+             .status = CheckStatus::kNotChecked,
+             .detail = error.what()}};
+  }
+  const std::vector<Probe> probes = PlanProbes(config_.capture, site_);
+  const std::vector<Listener> listeners = ListenAsProxy(config_.capture, family, probes);
+  std::vector<Check> out;
+  for (const Probe& probe : probes) out.push_back(RunOne(probe, listeners));
+  if (capture::BuildPolicyRouting(config_.capture)) out.push_back(CheckPolicyRouting(family));
+  return out;
+}
+
+}  // namespace
+
+std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket) {
+  const auto names = ChooseInterfaceNames(config.capture);
+  ProbeLink link(socket, names.value_or(DefaultInterfaceNames()));
+  std::vector<Check> out;
+  for (const Family family : capture::kFamilies) {
+    if (family == Family::kIpv6 && !config.capture.ipv6) continue;
+    auto checks = FamilyChecks(config, socket, link, names.has_value(), family).Run();
+    std::ranges::move(checks, std::back_inserter(out));
+  }
+  return out;
+}
+
+void ValidationStep::Apply() {
+  checks_ = RunChecks(config_, socket_);
+  std::string why;
+  std::ptrdiff_t failed = 0;
+  for (const Check& check : checks_) {
+    if (check.status != CheckStatus::kFailed || ++failed > kFailuresInMessage) continue;
+    why += "; " + std::string(sluice::Name(check.family)) + " " + check.path + ": " + check.detail;
+  }
+  if (failed == 0) return;
+  if (failed > kFailuresInMessage) {
+    why += "; and " + std::to_string(failed - kFailuresInMessage) + " more";
+  }
+  throw Error(ErrorKind::kInvalid, {.doing = "validate the rules with real connections",
+                                    .target = {},
+                                    .why = std::to_string(failed) + " of " +
+                                           std::to_string(checks_.size()) + " checks failed" + why,
+                                    .help = "see `sluice-init diff` and `sluice-init show`"});
+}
+
+void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
+              std::vector<Check>& checks) {
+  std::vector<std::unique_ptr<capture::Step>> steps;
+  steps.push_back(std::make_unique<ValidationStep>(config, socket, checks));
+  capture::RunTransaction(steps, lock, config.lock_wait);
+}
+
+}  // namespace sluice::verify

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "capture/settings/init_config.h"
+#include "capture/transaction.h"
+#include "netns/route_socket.h"
+#include "verify/check.h"
+
+namespace sluice::verify {
+
+// Tries, in this network namespace, every path that `config` captures or exempts, and says of each
+// what became of it. Changes no rule; what it needs beside (a link, addresses, routes) is gone when
+// it returns, however that is. Throws sluice::Error when it cannot be done at all: kFailed when a
+// port of the proxy is in use, kPrivilege without CAP_NET_ADMIN and CAP_NET_RAW, kKernelFeature
+// without veth.
+std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket);
+
+// The validation as the last step of a transaction: when a check fails it throws kInvalid, and the
+// transaction puts everything back. `checks` takes what was found, also then.
+class ValidationStep : public capture::Step {
+ public:
+  ValidationStep(const capture::InitConfig& config, netns::RouteSocket& socket,
+                 std::vector<Check>& checks)
+      : config_(config), socket_(socket), checks_(checks) {}
+
+  std::string Name() const override { return "validation"; }
+  // Always to be done.
+  bool Differs() override { return true; }
+  std::vector<std::string> Have() override { return {}; }
+  std::vector<std::string> Want() override { return {}; }
+  void Apply() override;
+  void Undo() override {}
+  bool Changed() const override { return false; }
+  std::string Summary() const override { return verify::Summary(checks_); }
+
+ private:
+  const capture::InitConfig& config_;
+  netns::RouteSocket& socket_;
+  std::vector<Check>& checks_;
+};
+
+// The same on its own, under the lock of the namespace, so that nobody changes rules meanwhile.
+void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
+              std::vector<Check>& checks);
+
+}  // namespace sluice::verify

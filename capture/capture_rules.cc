@@ -68,7 +68,7 @@ void AddInbound(const CaptureConfig& config, TableBuilder& nat) {
 }
 
 // The proxy's own traffic. All positive matches come before anything that tells the proxy from
-// others, so that each of several uids and gids gets its turn (traps 15 and 16).
+// others, so that each of several uids and gids gets its turn.
 void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
   // The proxy's connections to the application: 127.0.0.6 is what keeps them from coming back.
   output.Add({.source = Is(Cidr(PassthroughSource(output.family()), AddressBits(output.family()))),
@@ -85,7 +85,7 @@ void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
     output.Add({.matches = owner, .target = Return{}});
   }
   for (const OwnerMatch& owner : ProxyOwners(config)) {
-    // Its DNS queries go to the resolver even when that is local (trap 17: for gids, too).
+    // Its DNS queries go to the resolver even when that is local, by uid and by gid.
     if (RedirectsDns(config, output.family())) {
       Rule dns = ToPorts(Protocol::kTcp, PortRange::Single(53), Return{});
       dns.out_interface = Is("lo");

@@ -65,7 +65,7 @@ void AddDnsRedirection(const CaptureConfig& config, Sequence& output) {
   }
 }
 
-// A zone is given once: the rules for known senders stand before those for everybody (trap 22).
+// The first zone wins, so the rules for known senders stand before those for everybody.
 TableRules BuildRaw(const CaptureConfig& config, Family family) {
   TableBuilder raw(Table::kRaw, family);
   if (!RedirectsDns(config, family)) return raw.Take();

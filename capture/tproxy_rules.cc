@@ -10,7 +10,7 @@ namespace {
 
 constexpr Protocol kTcp = Protocol::kTcp;
 
-// What must not be captured again. These come first, and in this order (trap 19).
+// What must not be captured again. These come first, and in this order.
 void AddLoopGuards(const CaptureConfig& config, Sequence& inbound) {
   const TproxyMarks marks = MarksOf(config);
   // The proxy's connection to the application carries the mark: the connection keeps it, so that

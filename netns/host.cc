@@ -30,7 +30,7 @@ bool HasRoutable(const std::vector<AddressEntry>& addresses, Family family) {
 }
 
 // REDIRECT sends a packet to the first address of the interface it came by; without one of its
-// family the packet is dropped (trap 9). Interfaces without any address receive nothing, and a
+// family the packet is dropped. Interfaces without any address receive nothing, and a
 // family that the pod has no address of is not worth a warning.
 void WarnOfBareInterfaces(const std::vector<AddressEntry>& addresses, capture::InitConfig& config) {
   const capture::CaptureConfig& capture = config.capture;

@@ -42,7 +42,7 @@ void PassthroughAddressStep::Set(bool there) {
     network_.socket().AddAddress("lo", PassthroughAddress());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
-    // Failing closed: whether to go on without IPv6 is the user's decision (trap 13).
+    // Failing closed: whether to go on without IPv6 is the user's decision.
     ErrorText text = error.text();
     text.help = "set net.ipv6.conf.lo.disable_ipv6=0, or pass --ipv6 off to leave IPv6 uncaptured";
     throw Error(ErrorKind::kKernelFeature, std::move(text));

@@ -14,7 +14,7 @@ using capture::Table;
 using capture::TableRules;
 
 // A table that is worth having but not worth failing for: without raw, DNS is redirected all the
-// same, but shares one conntrack zone (trap 22).
+// same, but shares one conntrack zone.
 class OptionalTableStep : public iptables::TableStep {
  public:
   OptionalTableStep(Family family, capture::TableRules wanted, PlanContext& context, bool force)

@@ -1,5 +1,5 @@
 // Where real connections land. The conformance set has the reference tool's behaviour; here is what
-// Sluice adds to it, and the traps (traps.md) that it must not fall into.
+// Sluice adds to it, and what such rules are known to get wrong.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -152,7 +152,7 @@ TEST_F(InitRedirect, PortRanges) {
   });
 }
 
-// Traps 15 and 16: the calls of every proxy user, and of a group alone, of the own pod.
+// Every proxy user's calls to its own pod are captured, and those of a group alone.
 TEST_F(InitRedirect, EveryProxyUserAndGroupReachesItsOwnPod) {
   ApplyCase("multi-uid");  // -u 3,4 -g 3000,4000
   for (const Credentials& who :
@@ -217,7 +217,7 @@ TEST_F(InitRedirect, OtherUsersAndGroups) {
           {"another one", "198.51.100.1", 80, kOut}});
 }
 
-// Trap 21: what is excluded for us is nobody else's loss.
+// What is excluded from capture still goes through everybody else's rules.
 TEST_F(InitRedirect, ExcludedInterfacesDoNotSkipForeignRules) {
   ApplyCase("exclude-interface");  // -c eth1
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -309,7 +309,7 @@ TEST_F(InitRedirect, Dns) {
             dns("over IPv6", "2001:db8:ffff::1", kAgent, kApplication, transport),
             dns("the agent's own", "198.51.100.1", kDirect, kProxy, transport)});
   }
-  // Trap 17: the agent's query to a resolver on a local address, by uid and by gid.
+  // The agent's query to a resolver on a local address, by uid and by gid.
   Expect({{"by uid", "192.0.2.2", 53, kDirect, kUid1337},
           {"by gid", "192.0.2.2", 53, kDirect, kGid1337},
           {"the application's", "192.0.2.2", 53, kAgent}});

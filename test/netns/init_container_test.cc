@@ -192,7 +192,7 @@ TEST_F(InitContainer, WorksInANamespaceOfIpNetns) {
   EXPECT_EQ(TableNames(pod()), "");
 }
 
-// Trap 6: the rules of a pod with a user namespace of its own can only be written from inside.
+// The rules of a pod with a user namespace of its own can only be written from inside.
 TEST_F(InitContainer, EntersTheUserNamespaceThatOwnsTheNetwork) {
   const netns::Namespace here = netns::Namespace::Current();
   Process pod_of_its_own(

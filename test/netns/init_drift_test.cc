@@ -98,7 +98,7 @@ TEST_P(InitDrift, RuleDeletedPermutedAppendedOrReplaced) {
     ExpectHealed("a rule appended", chain.family);
     edit("-R " + chain.name + " 1 -p tcp --dport 9 -j RETURN");
     ExpectHealed("a rule replaced", chain.family);
-    // The same rules, as many of them: only the order differs (trap 20).
+    // As many rules, and the same ones: only the order differs, which changes what they do.
     if (chain.rules.size() < 2 || chain.rules[0] == chain.rules[1]) continue;
     edit("-D " + chain.name + " 1");
     edit("-I " + chain.name + " 2 " + chain.rules[0]);

@@ -34,7 +34,7 @@ class InitRefusal : public testing::Test {
   // The manifest's line.
   static Command Manifest() { return CaseCommand(FindCase("seed-manifest")); }
 
-  // Nothing is there, and no table was made by looking (trap 5).
+  // Nothing is there. Reading a table makes it, so that no table may have been read either.
   void ExpectUntouched() {
     EXPECT_EQ(TableNames(pod()), "");
     EXPECT_EQ(TakeSnapshot(pod()), fresh_);
@@ -97,7 +97,7 @@ TEST_F(InitRefusal, AnyUserMayWithTheTwoCapabilities) {
   EXPECT_THAT(SavedRules(pod(), Family::kIpv4), HasSubstr("-A OUTPUT -j ISTIO_OUTPUT"));
 }
 
-// Trap 6: 1337 is not mapped there.
+// The kernel refuses rules about 1337 where no user is mapped to it.
 TEST_F(InitRefusal, UnmappedUidIsExplained) {
   std::vector<std::string> argv = {"unshare", "--map-root-user", "--net"};
   for (const std::string& word : Manifest().argv) argv.push_back(word);
@@ -189,7 +189,7 @@ TEST_F(InitRefusal, WaitsUntilTheLockIsFree) {
   EXPECT_EQ(result.exit_status, 0) << result.err;
 }
 
-// The lock of iptables-legacy, which libiptc does not take by itself (trap 2).
+// The lock of iptables-legacy, which libiptc does not take by itself.
 TEST_F(InitRefusal, LockOfIptablesIsRespected) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("sluice-lock-" + std::to_string(getpid()));

@@ -69,7 +69,7 @@ TEST_F(InitRollback, SecondFamilyFailsAndTheFirstIsPutBackWithItsCounters) {
   Apply("multi-uid");
 }
 
-// Trap 13.
+// ::6 cannot be added to lo where IPv6 is disabled.
 TEST_F(InitRollback, Ipv6DisabledOnLoIsAMissingFeatureAndNothingChanges) {
   RunIn(pod(), kRoot, [] { netns::WriteSysctl("ipv6/conf/lo/disable_ipv6", "1"); });
   const Snapshot fresh = TakeSnapshot(pod(), WithCounters::kYes);

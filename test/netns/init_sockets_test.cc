@@ -102,7 +102,7 @@ std::string Ask(const netns::Namespace& from, const char* source, std::uint16_t 
   return got < 0 ? "no answer" : std::string(text.data(), static_cast<std::size_t>(got));
 }
 
-// Trap 22, and why there are zones at all: the agent's query may have the port that a query of the
+// Why there are conntrack zones: the agent's query may have the port that a query of the
 // application had a moment ago, and conntrack would take the one for the other.
 TEST_F(InitSockets, QueriesFromTheSamePortDoNotMix) {
   const Listeners world(network_.outside(), {{.port = 53, .transport = Transport::kUdp}});

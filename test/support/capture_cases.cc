@@ -72,7 +72,7 @@ std::vector<CaptureCase> ReferenceCases() {
   };
 }
 
-// What the reference tool cannot say, or gets wrong (traps.md), and what is combined.
+// What istio-iptables cannot express or gets wrong, and combinations.
 std::vector<CaptureCase> FurtherCases() {
   return {
       {"defaults", {}},

@@ -121,7 +121,7 @@ TEST_P(EveryCase, LeadsToChainsThatAreThereAndNeverBack) {
   });
 }
 
-// Trap 23: an IPv4 range must never reach the IPv6 table.
+// An IPv4 range must never reach the IPv6 table.
 TEST_P(EveryCase, HasAddressesOfItsFamilyOnly) {
   ForEachTable([](Family family, const TableRules& table) {
     for (const Chain& chain : table.chains) {

@@ -73,7 +73,7 @@ TEST(InitConfig, GidsAreTheUidsUnlessGiven) {
   EXPECT_THAT(Read({"-u", "3,4", "-g", "5"}).capture.proxy_gids, ElementsAre(5U));
 }
 
-// uids have 32 bits (trap 23).
+// A uid has 32 bits, so one above 65535 is no mistake.
 TEST(InitConfig, TakesTheLargestUid) {
   EXPECT_THAT(Read({"-u", "4294967294"}).capture.proxy_uids, ElementsAre(4294967294U));
 }

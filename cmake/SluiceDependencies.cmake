@@ -14,7 +14,7 @@ if(SLUICE_BUILD_TESTS)
 endif()
 
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc)
+pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
 pkg_check_modules(LIBNL REQUIRED libnl-route-3.0)
 
 # libnl is linked from its archives for the same reason as Boost.

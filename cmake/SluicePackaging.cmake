@@ -24,10 +24,6 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME sluice)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
-# And what is loaded by name only (iptables/xtables.cc): the whole group `run`.
-file(STRINGS ${PROJECT_SOURCE_DIR}/scripts/packages sluice_run_packages REGEX "^run ")
-list(TRANSFORM sluice_run_packages REPLACE "^run +" "")
-list(JOIN sluice_run_packages ", " CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS)
 set(CPACK_DEBIAN_RUNTIME_DESCRIPTION
 "sluice-init redirects the traffic of a pod, or of any network namespace, to a
 proxy; it takes the command line of istio-iptables. sluice-proxy is a small

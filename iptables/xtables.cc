@@ -1,7 +1,6 @@
 #include "iptables/xtables.h"
 
 // The only file that knows libiptc.
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -46,64 +45,26 @@ struct V4 {
   static constexpr auto* insert_entry = iptc_insert_entry;
   static constexpr auto* delete_num_entry = iptc_delete_num_entry;
   static constexpr auto* commit = iptc_commit;
-
-  static void Load() {}
 };
-// libip6tc is loaded where there is something of IPv6 to look at or to write, and not at every
-// start: for a pod without IPv6 that is a tenth of the time.
+
 struct V6 {
   using Entry = ip6t_entry;
   static constexpr Family kFamily = Family::kIpv6;
-  static inline decltype(&ip6tc_init) init = nullptr;
-  static inline decltype(&ip6tc_free) free = nullptr;
-  static inline decltype(&ip6tc_first_chain) first_chain = nullptr;
-  static inline decltype(&ip6tc_next_chain) next_chain = nullptr;
-  static inline decltype(&ip6tc_first_rule) first_rule = nullptr;
-  static inline decltype(&ip6tc_next_rule) next_rule = nullptr;
-  static inline decltype(&ip6tc_get_target) get_target = nullptr;
-  static inline decltype(&ip6tc_builtin) builtin = nullptr;
-  static inline decltype(&ip6tc_create_chain) create_chain = nullptr;
-  static inline decltype(&ip6tc_delete_chain) delete_chain = nullptr;
-  static inline decltype(&ip6tc_flush_entries) flush_entries = nullptr;
-  static inline decltype(&ip6tc_append_entry) append_entry = nullptr;
-  static inline decltype(&ip6tc_insert_entry) insert_entry = nullptr;
-  static inline decltype(&ip6tc_delete_num_entry) delete_num_entry = nullptr;
-  static inline decltype(&ip6tc_commit) commit = nullptr;
-
-  static void Load() {
-    if (commit != nullptr) return;
-    // Stays for the rest of the process.
-    void* const library = dlopen("libip6tc.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) throw LibraryError(dlerror());
-    Find(library, "ip6tc_init", init);
-    Find(library, "ip6tc_free", free);
-    Find(library, "ip6tc_first_chain", first_chain);
-    Find(library, "ip6tc_next_chain", next_chain);
-    Find(library, "ip6tc_first_rule", first_rule);
-    Find(library, "ip6tc_next_rule", next_rule);
-    Find(library, "ip6tc_get_target", get_target);
-    Find(library, "ip6tc_builtin", builtin);
-    Find(library, "ip6tc_create_chain", create_chain);
-    Find(library, "ip6tc_delete_chain", delete_chain);
-    Find(library, "ip6tc_flush_entries", flush_entries);
-    Find(library, "ip6tc_append_entry", append_entry);
-    Find(library, "ip6tc_insert_entry", insert_entry);
-    Find(library, "ip6tc_delete_num_entry", delete_num_entry);
-    Find(library, "ip6tc_commit", commit);
-  }
-
- private:
-  template <typename Function>
-  static void Find(void* library, const char* name, Function*& function) {
-    function = reinterpret_cast<Function*>(dlsym(library, name));
-    if (function == nullptr) throw LibraryError(dlerror());
-  }
-  static Error LibraryError(const char* why) {
-    return Error(ErrorKind::kFailed, {.doing = "load the library for IPv6 rules",
-                                      .target = {},
-                                      .why = why,
-                                      .help = "install the library, or pass --ipv6 off"});
-  }
+  static constexpr auto* init = ip6tc_init;
+  static constexpr auto* free = ip6tc_free;
+  static constexpr auto* first_chain = ip6tc_first_chain;
+  static constexpr auto* next_chain = ip6tc_next_chain;
+  static constexpr auto* first_rule = ip6tc_first_rule;
+  static constexpr auto* next_rule = ip6tc_next_rule;
+  static constexpr auto* get_target = ip6tc_get_target;
+  static constexpr auto* builtin = ip6tc_builtin;
+  static constexpr auto* create_chain = ip6tc_create_chain;
+  static constexpr auto* delete_chain = ip6tc_delete_chain;
+  static constexpr auto* flush_entries = ip6tc_flush_entries;
+  static constexpr auto* append_entry = ip6tc_append_entry;
+  static constexpr auto* insert_entry = ip6tc_insert_entry;
+  static constexpr auto* delete_num_entry = ip6tc_delete_num_entry;
+  static constexpr auto* commit = ip6tc_commit;
 };
 
 // A chain's name in the array that libiptc takes.
@@ -161,7 +122,6 @@ class Handle {
   };
 
   explicit Handle(capture::Table table) {
-    Api::Load();
     handle_.reset(Api::init(std::string(Name(table)).c_str()));
     if (!handle_) throw InitError(errno, Api::kFamily, table);
   }

@@ -1,8 +1,8 @@
-# Every library that Sluice is built on. scripts/packages has the Debian names.
+# The libraries that Sluice uses. scripts/packages has the names of their Debian packages.
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 
-# Static Boost: sluice-init must start in a millisecond, and each shared library costs it some.
+# Static Boost: sluice-init has to start in a millisecond, and each shared library adds to that.
 set(Boost_USE_STATIC_LIBS ON)
 find_package(Boost 1.81 CONFIG REQUIRED COMPONENTS program_options json)
 find_package(fmt CONFIG REQUIRED)
@@ -17,14 +17,14 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
 pkg_check_modules(LIBNL REQUIRED libnl-route-3.0)
 
-# libnl is linked from its archives for the same reason as Boost.
+# libnl is static for the same reason.
 add_library(sluice_libnl INTERFACE)
 target_include_directories(sluice_libnl SYSTEM INTERFACE ${LIBNL_INCLUDE_DIRS})
 find_library(LIBNL_ROUTE_ARCHIVE libnl-route-3.a REQUIRED)
 find_library(LIBNL_ARCHIVE libnl-3.a REQUIRED)
 target_link_libraries(sluice_libnl INTERFACE ${LIBNL_ROUTE_ARCHIVE} ${LIBNL_ARCHIVE} m Threads::Threads)
 
-# spdlog and fmt compiled in: a shared fmt would cost sluice-init a tenth of its start.
+# fmt as headers: the shared library would add a tenth to the start of sluice-init.
 add_library(sluice_log INTERFACE)
 target_compile_definitions(sluice_log INTERFACE SPDLOG_FMT_EXTERNAL)
 target_link_libraries(sluice_log INTERFACE fmt::fmt-header-only)

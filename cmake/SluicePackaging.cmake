@@ -1,6 +1,6 @@
 # `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
-# `dev`, the static libraries and their headers, for who builds on them. Programs and libraries are
-# installed where they are declared.
+# `dev`, the static libraries and their headers. Programs and libraries are installed where they are
+# declared.
 install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/istio-iptables.8
         DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
@@ -8,7 +8,7 @@ install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
         FILES_MATCHING PATTERN *.md)
 install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
-# Where systemd looks, whatever the library directory of the machine is.
+# systemd looks here whatever the library directory of the machine is.
 file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)
 install(FILES ${sluice_units} DESTINATION lib/systemd/system COMPONENT runtime)
 

@@ -1,4 +1,4 @@
-# How a target of ours is declared: warnings, hardening, sanitizers, header sets, tests.
+# How targets are declared: warnings, hardening, sanitizers, header sets, tests.
 
 # Every program is loaded at a random address. Not CMAKE_POSITION_INDEPENDENT_CODE, which compiles
 # static libraries as parts of shared ones (-fPIC), where fewer calls can be inlined.
@@ -7,7 +7,7 @@ string(APPEND CMAKE_EXE_LINKER_FLAGS " -pie")
 
 add_library(sluice_options INTERFACE)
 target_compile_options(sluice_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Werror)
-# Before the directories of the libraries, so that "base/error.h" is always ours.
+# Before the directories of other libraries, so that "base/error.h" is always Sluice's.
 target_include_directories(sluice_options BEFORE INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
 # Programs that read hostile input, and one that is privileged: test/hardening checks each of these.
 target_compile_options(sluice_options INTERFACE -fstack-protector-strong)

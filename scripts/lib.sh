@@ -25,7 +25,7 @@ packages() {
   done <"$REPO/scripts/packages" | sort -u
 }
 
-# Installs what is missing of the groups given; says what, and is silent when nothing is.
+# Installs the packages of these groups that are missing, and names them; silent when there are none.
 install_packages() {
   local name missing=()
   for name in $(packages "$@"); do
@@ -49,7 +49,7 @@ run as root: apt-get install --no-install-recommends ${missing[*]}"
   rm -f "$log"
 }
 
-# build PRESET [TARGET...]: configures and builds; the compiler's output only when it fails.
+# build PRESET [TARGET...]: configures and builds; shows the compiler's output only when that fails.
 build() {
   local preset=$1 target args=()
   shift
@@ -57,7 +57,7 @@ build() {
   say "building $preset${*:+ ($*)}"
   local log
   log=$(mktemp)
-  # From the root: presets are looked for in the working directory.
+  # CMake looks for presets in the working directory.
   if ! (cd "$REPO" && cmake --preset "$preset" && cmake --build --preset "$preset" "${args[@]}") \
     >"$log" 2>&1; then
     tail -n 100 "$log" >&2
@@ -67,7 +67,7 @@ build() {
   rm -f "$log"
 }
 
-# The packages and programs that pods by hand need.
+# The packages and programs that scripts/pod and scripts/demo need.
 prepare_playground() {
   require_root
   install_packages build demo
@@ -78,7 +78,7 @@ netns() { "$BIN/sluice-netns" "$@"; }
 
 netns_exists() { netns list | grep -qxF -- "$1"; }
 
-# wait_until SECONDS COMMAND...: whether the command succeeded before the time was over.
+# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails when the time is over.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
@@ -88,13 +88,13 @@ wait_until() {
   done
 }
 
-# add_node NODE: a namespace that routes between pods.
+# add_node NODE: makes a namespace that routes between pods.
 add_node() {
   netns create "$1"
   netns router "$1"
 }
 
-# add_pod NODE POD NUMBER: a namespace with eth0, 10.244.NUMBER.2 and fd00:244:NUMBER::2, whose
+# add_pod NODE POD NUMBER: makes a namespace with eth0, 10.244.NUMBER.2 and fd00:244:NUMBER::2, whose
 # default routes go through the node. NUMBER is from 0 to 254.
 add_pod() {
   local node=$1 pod=$2 number=$3
@@ -105,7 +105,7 @@ add_pod() {
   netns route "$pod" ::/0 "fd00:244:$number::1"
 }
 
-# The processes that are in the network namespace of that name, one pid a line.
+# The pids of the processes in a network namespace, one per line.
 pids_in() {
   local inode process
   inode=$(stat -L -c %i "/run/netns/$1") || return 0

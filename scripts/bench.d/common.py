@@ -1,5 +1,5 @@
 """Shared by the benches of this directory: runs programs alternately, each time in a new network
-namespace, and compares the medians of what they cost."""
+namespace, and compares the medians of their cost."""
 import dataclasses
 import json
 import os
@@ -15,7 +15,7 @@ BIN = pathlib.Path(os.environ.get("SLUICE_BIN_DIR", REPO / "build/release/bin"))
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is measured: `argv` is run with `input` on its standard input."""
+    """A program to measure: `argv` is run with `input` on its standard input."""
     name: str
     argv: tuple
     input: bytes = b""
@@ -23,13 +23,13 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one run, or the medians of many. Wall time is from fork to the end; CPU is user and system."""
+    """The cost of one run, or the medians of many. Wall time is from fork to exit; CPU is user and system."""
     wall_us: float
     cpu_us: float
     peak_kib: float
 
     def less(self, other):
-        """Times beyond those of `other`. Memory is not additive, so it stays."""
+        """The times less those of `other`. Memory is not additive, so it is kept."""
         return Cost(self.wall_us - other.wall_us, self.cpu_us - other.cpu_us, self.peak_kib)
 
     def then(self, other):
@@ -39,22 +39,22 @@ class Cost:
 
 
 def installed(program, directory):
-    """The path of a copy of `program`, stripped and written from front to end, as the installation of a
-    package writes it. How a file came into the page cache, in few large pieces or in many small ones,
-    is a tenth of what a start costs, so everything that is compared has to come in the same way."""
+    """The path of a stripped copy of `program`, written sequentially as a package manager writes it. How a
+    file came into the page cache, in few large pieces or in many small ones, changes the cost of a start
+    by a tenth, so it must be the same for all programs that are compared."""
     stripped, path = (pathlib.Path(directory) / (program.name + end) for end in (".stripped", ""))
     subprocess.run(["strip", "-o", stripped, program], check=True)
     shutil.copy(stripped, path)
     return path
 
 
-# A program that does nothing: what starting and ending any process costs here.
+# The cost of starting and ending any process.
 EMPTY = Program("an empty process", ("/bin/true",))
 
 
 def measure(program, timeout_s=60):
-    """One run in a new namespace. Raises when the program fails: half a job costs half. What it prints
-    goes to a file: a pipe would wake us, in the middle of the run."""
+    """One run in a new namespace. Raises when the program fails, because its cost would mean nothing. Its
+    output goes to a file: a pipe would wake this process in the middle of the run."""
     with tempfile.TemporaryFile() as output:
         done = subprocess.run([BIN / "sluice-measure", *program.argv], input=program.input,
                               stdout=subprocess.PIPE, stderr=output, timeout=timeout_s)
@@ -69,15 +69,15 @@ def measure(program, timeout_s=60):
 
 
 def in_turn(items, number):
-    """`items` in the order of round `number`: another one begins each time, so that none is always
-    measured behind the same one."""
+    """`items` in the order of round `number`, rotated by one each time, so that none always follows the
+    same one."""
     shift = number % len(items)
     return [*items[shift:], *items[:shift]]
 
 
 def alternate(programs, rounds):
-    """{name: medians}. One run of each program per round, so that whatever else the machine does
-    falls on all of them; the order turns from round to round. The first round only warms up."""
+    """{name: medians}. Each round runs every program once, so that other load on the machine affects all
+    of them; the order rotates from round to round. The first round is a warm-up."""
     costs = {program.name: [] for program in programs}
     for number in range(rounds + 1):
         for program in in_turn(programs, number):

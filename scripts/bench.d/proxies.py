@@ -1,5 +1,5 @@
-"""Two network namespaces, a load between them, and what a proxy in the middle costs: shared by the
-scripts of this folder that measure proxies."""
+"""Shared by the benches of this directory that measure proxies: two network namespaces, a load between
+them, and the cost of a proxy in the middle."""
 import contextlib
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import common
 
 CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
-# More ports than one, for a client that makes ten thousand connections a second would otherwise
+# Several ports, because a client that makes ten thousand connections per second to a single one would
 # run out of its own.
 PORT, PORTS = 9000, 8
 UID = 1337
@@ -24,7 +24,7 @@ def run(*argv, **kwargs):
 
 @contextlib.contextmanager
 def namespaces():
-    """Names of a client's and a server's namespace, gone afterwards."""
+    """The names of a client's and a server's namespace, which are removed afterwards."""
     client, server = f"bench-c-{os.getpid()}", f"bench-s-{os.getpid()}"
     made = []
     try:
@@ -66,7 +66,7 @@ def tree(pid):
 
 
 def cpu_seconds(pid):
-    """Time on a CPU of all threads, in the scheduler's nanoseconds."""
+    """The CPU time of all threads by the scheduler's accounts, which have nanoseconds."""
     total = 0
     for process in tree(pid):
         for task in pathlib.Path(f"/proc/{process}/task").iterdir():
@@ -99,7 +99,7 @@ def started(process):
     try:
         yield process
     finally:
-        # Its children, too: nginx's workers outlive a master that is killed.
+        # Its children too: nginx's workers survive a master that is killed.
         for pid in tree(process.pid) if process.poll() is None else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -107,7 +107,7 @@ def started(process):
 
 
 def serve(stack, server):
-    """Starts the load's server; it ends with `stack`."""
+    """Starts the server of the load; it is stopped with `stack`."""
     serving = in_namespace(server, 1000, [str(LOAD), "serve", str(PORT), str(PORTS)],
                            stdout=subprocess.PIPE, text=True)
     stack.enter_context(started(serving))
@@ -115,8 +115,8 @@ def serve(stack, server):
 
 
 def redirect_to(stack, client, argv, who):
-    """Starts a proxy that all connections of the client are redirected to; its process id. It ends with
-    `stack`."""
+    """Starts a proxy to which all connections of the client are redirected, and returns its process id. It is
+    stopped with `stack`."""
     run("ip", "netns", "exec", client, "iptables-legacy-restore", input=REDIRECT.encode())
     proxy = in_namespace(client, UID, argv, stderr=subprocess.DEVNULL)
     stack.enter_context(started(proxy))
@@ -125,8 +125,8 @@ def redirect_to(stack, client, argv, who):
 
 
 def run_load(client, argv, pid, who):
-    """What a load says of itself, and the CPU seconds of `pid` between its "begin" and its "end"; without
-    a proxy, 0."""
+    """What a load reports, and the CPU seconds of `pid` between its "begin" and its "end", or 0 without a
+    proxy."""
     load = in_namespace(client, 1000, argv, stdout=subprocess.PIPE, text=True)
     with started(load):
         if load.stdout.readline() != "begin\n":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""http_server.py NAME PORT: answers every GET with its name and who seems to be asking, over IPv4 and
+"""http_server.py NAME PORT: answers every GET with its name and the client's address, over IPv4 and
 IPv6. Prints "ready" when it listens."""
 import http.server
 import socket

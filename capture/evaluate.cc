@@ -61,6 +61,12 @@ struct MatchTest {
   }
 };
 
+bool Contains(const RangeList& list, const Packet& packet) {
+  const IpAddress& address = list.of == RangeOf::kSource ? packet.source : packet.destination;
+  return std::ranges::any_of(list.ranges,
+                             [&address](const Cidr& range) { return range.Contains(address); });
+}
+
 bool Matches(const Rule& rule, const Packet& packet) {
   const auto contains = [](const IpAddress& address) {
     return [&address](const Cidr& range) { return range.Contains(address); };
@@ -70,6 +76,7 @@ bool Matches(const Rule& rule, const Packet& packet) {
   };
   return Holds(rule.source, contains(packet.source)) &&
          Holds(rule.destination, contains(packet.destination)) &&
+         (!rule.list || Contains(*rule.list, packet)) &&
          Holds(rule.in_interface, named(packet.in_interface)) &&
          Holds(rule.out_interface, named(packet.out_interface)) &&
          (!rule.protocol || *rule.protocol == packet.protocol) &&

@@ -101,6 +101,22 @@ struct ConnmarkMatch {
 
 using Match = std::variant<PortMatch, OwnerMatch, ConntrackStateMatch, MarkMatch, ConnmarkMatch>;
 
+// How a rule looks at a list of ranges.
+enum class RangeOf : std::uint8_t { kSource, kDestination };
+
+// The source or destination is in one of `ranges`, which are of one family, sorted and disjoint. A
+// list stays a list here: each backend makes of it what it has (a tree of chains, an interval set).
+struct RangeList {
+  RangeOf of = RangeOf::kDestination;
+  std::vector<Cidr> ranges;
+  // What a backend calls what it makes of a long list.
+  std::string name;
+  // The chain for the rules behind this one, where a backend has to move them; empty when this is
+  // the last rule of its chain.
+  std::string rest;
+  friend auto operator<=>(const RangeList&, const RangeList&) = default;
+};
+
 struct Accept {
   friend auto operator<=>(const Accept&, const Accept&) = default;
 };
@@ -162,6 +178,7 @@ using Target = std::variant<Accept, Drop, Return, Jump, Goto, Redirect, Tproxy, 
 struct Rule {
   std::optional<Condition<Cidr>> source = {};
   std::optional<Condition<Cidr>> destination = {};
+  std::optional<RangeList> list = {};
   std::optional<Condition<std::string>> in_interface = {};
   std::optional<Condition<std::string>> out_interface = {};
   std::optional<Protocol> protocol = {};

@@ -31,25 +31,15 @@ void Sequence::Only(bool inbound, const std::vector<std::string>& interfaces,
   chain_ = further;
 }
 
-void Sequence::ReturnFor(const std::vector<Cidr>& ranges, RangeOf of, const std::string& prefix,
-                         const std::string& further) {
-  RangeTargets targets{.inside = Return{}};
-  if (ranges.size() > kLinearRanges) targets.outside = further;
-  table_.AppendRanges(chain_, ranges, of, targets, prefix);
-  if (!targets.outside.empty()) chain_ = further;
+void Sequence::ReturnFor(std::vector<Cidr> ranges, RangeOf of, const std::string& name,
+                         const std::string& rest) {
+  if (ranges.empty()) return;
+  Add({.list = RangeList{of, std::move(ranges), name, rest}, .target = Return{}});
 }
 
-void Sequence::SendTo(const std::vector<Cidr>& ranges, const Target& inside,
-                      const std::string& prefix) {
-  table_.AppendRanges(chain_, ranges, RangeOf::kDestination, {.inside = inside}, prefix);
-}
-
-void TableBuilder::AppendRanges(const std::string& chain, const std::vector<Cidr>& ranges,
-                                RangeOf of, const RangeTargets& targets,
-                                const std::string& prefix) {
-  std::vector<Chain> tree;
-  capture::AppendRanges(ranges, of, targets, prefix, In(chain), tree);
-  std::ranges::move(tree, std::back_inserter(chains_));
+void Sequence::SendTo(std::vector<Cidr> ranges, const Target& inside, const std::string& name) {
+  if (ranges.empty()) return;
+  Add({.list = RangeList{RangeOf::kDestination, std::move(ranges), name, {}}, .target = inside});
 }
 
 std::vector<Cidr> OfFamily(const std::vector<Cidr>& ranges, Family family) {

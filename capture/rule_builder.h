@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "capture/capture_config.h"
-#include "capture/range_chains.h"
 #include "capture/rule.h"
 
 namespace sluice::capture {
@@ -25,10 +24,6 @@ class TableBuilder {
   // The chain of that name; created, behind all others, when it is named for the first time.
   Chain& In(const std::string& name);
 
-  // Compiles `ranges` to the end of `chain`; see range_chains.h.
-  void AppendRanges(const std::string& chain, const std::vector<Cidr>& ranges, RangeOf of,
-                    const RangeTargets& targets, const std::string& prefix);
-
   // The finished table.
   TableRules Take();
 
@@ -39,7 +34,7 @@ class TableBuilder {
 };
 
 // Writes one sequence of decisions. It begins in a chain, and may have to go on in another one (see
-// Only and ReturnFor), which nobody who adds rules needs to know.
+// Only), which nobody who adds rules needs to know.
 class Sequence {
  public:
   Sequence(TableBuilder& table, const std::string& chain) : table_(table), chain_(chain) {}
@@ -53,13 +48,13 @@ class Sequence {
   // in.
   void Only(bool inbound, const std::vector<std::string>& interfaces, const std::string& further);
 
-  // Packets from or to one of the ranges return. `prefix` names the chains that a long list takes,
-  // `further` the one to go on in behind it.
-  void ReturnFor(const std::vector<Cidr>& ranges, RangeOf of, const std::string& prefix,
-                 const std::string& further);
+  // Packets from or to one of the ranges return. `name` is the list's, `rest` that of the chain for
+  // the rules behind it, where a backend needs one.
+  void ReturnFor(std::vector<Cidr> ranges, RangeOf of, const std::string& name,
+                 const std::string& rest);
 
   // Packets to one of the ranges go to `inside`. The end: nothing is added behind it.
-  void SendTo(const std::vector<Cidr>& ranges, const Target& inside, const std::string& prefix);
+  void SendTo(std::vector<Cidr> ranges, const Target& inside, const std::string& name);
 
  private:
   TableBuilder& table_;

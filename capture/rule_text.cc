@@ -31,6 +31,7 @@ class Writer {
   std::string Write() {
     if (rule_.source) Option(" -s ", *rule_.source, rule_.source->value.ToString());
     if (rule_.destination) Option(" -d ", *rule_.destination, rule_.destination->value.ToString());
+    if (rule_.list) List(*rule_.list);
     if (rule_.in_interface) Option(" -i ", *rule_.in_interface, rule_.in_interface->value);
     if (rule_.out_interface) Option(" -o ", *rule_.out_interface, rule_.out_interface->value);
     if (rule_.protocol) out_ += " -p " + std::string(Name(*rule_.protocol));
@@ -92,6 +93,19 @@ class Writer {
   void operator()(const CtZone& zone) { out_ += " -j CT --zone " + std::to_string(zone.zone); }
 
  private:
+  // iptables(8) takes a list as well, and makes one rule of each range.
+  void List(const RangeList& list) {
+    constexpr std::size_t kShown = 4;
+    out_ += list.of == RangeOf::kSource ? " -s " : " -d ";
+    for (std::size_t i = 0; i < list.ranges.size() && i < kShown; ++i) {
+      if (i != 0) out_ += ',';
+      out_ += list.ranges[i].ToString();
+    }
+    if (list.ranges.size() > kShown) {
+      out_ += ",... (" + std::to_string(list.ranges.size()) + " ranges)";
+    }
+  }
+
   template <typename T>
   void Option(std::string_view flag, const Condition<T>& condition, const std::string& value) {
     if (condition.negated) out_ += " !";

@@ -1,6 +1,6 @@
 #include "iptables/table_step.h"
 
-#include "iptables/state_text.h"
+#include "capture/state_text.h"
 
 namespace sluice::iptables {
 
@@ -9,10 +9,11 @@ bool TableStep::Differs() {
 }
 
 std::vector<std::string> TableStep::Have() {
-  return StateLines(ReadTable(family_, wanted_.table, names_), Counting::kWithout);
+  return capture::StateLines(ReadTable(family_, wanted_.table, names_),
+                             capture::Counting::kWithout);
 }
 
-std::vector<std::string> TableStep::Want() { return RuleLines(wanted_); }
+std::vector<std::string> TableStep::Want() { return capture::RuleLines(wanted_); }
 
 void TableStep::Apply() {
   before_ = ReplaceTable(family_, wanted_, force_ ? Keep::kNothing : Keep::kEqual);

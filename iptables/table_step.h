@@ -17,7 +17,7 @@ class TableStep : public capture::Step {
   TableStep(Family family, capture::TableRules wanted, TableNames& names, bool force = false)
       : family_(family), wanted_(std::move(wanted)), names_(names), force_(force) {}
 
-  std::string Name() const override { return Describe(family_, wanted_.table); }
+  std::string Name() const override { return capture::Describe(family_, wanted_.table); }
   void Forget() override { names_.Forget(); }
   bool Differs() override;
   std::vector<std::string> Have() override;
@@ -33,7 +33,7 @@ class TableStep : public capture::Step {
   capture::TableRules wanted_;
   TableNames& names_;
   bool force_;
-  TableState before_;
+  capture::InstalledTable before_;
 };
 
 }  // namespace sluice::iptables

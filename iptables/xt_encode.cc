@@ -277,6 +277,7 @@ struct ExtensionFinder {
 }  // namespace
 
 std::vector<std::byte> EncodeEntry(const capture::Rule& rule, Family family) {
+  if (rule.list) throw std::invalid_argument("a list of ranges has no entry: see Compile");
   return family == Family::kIpv4 ? Encoder<V4>(rule).Encode() : Encoder<V6>(rule).Encode();
 }
 

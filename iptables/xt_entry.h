@@ -16,7 +16,7 @@ namespace sluice::iptables {
 
 // An entry as libiptc's iptc_append_entry takes it: a jump carries the name of its chain in the
 // target, and libiptc finds the offset. Counters are zero. The rule must be one that netfilter can
-// express (a PortMatch needs a protocol); throws std::invalid_argument otherwise.
+// express (a PortMatch needs a protocol), and have no list; throws std::invalid_argument otherwise.
 std::vector<std::byte> EncodeEntry(const capture::Rule& rule, Family family);
 
 // The rule of an entry that the kernel returned; `target` is what iptc_get_target says of it (the

@@ -26,6 +26,11 @@ extern "C" {
 namespace sluice::iptables {
 namespace {
 
+using capture::Describe;
+using capture::InstalledChain;
+using capture::InstalledJump;
+using capture::InstalledRule;
+
 // The two halves of libiptc have the same functions under two names.
 struct V4 {
   using Entry = ipt_entry;
@@ -79,39 +84,6 @@ class Label {
   std::array<char, sizeof(xt_chainlabel)> text_{};
 };
 
-// nullptr when there is none of that name. Chains are sorted.
-const InstalledChain* Find(const TableState& state, std::string_view name) {
-  const auto found = std::ranges::lower_bound(state.chains, name, {}, &InstalledChain::name);
-  return found == state.chains.end() || found->name != name ? nullptr : &*found;
-}
-
-bool Equal(const InstalledChain& installed, const capture::Chain& wanted) {
-  return std::ranges::equal(installed.rules, wanted.rules,
-                            [](const InstalledRule& have, const capture::Rule& want) {
-                              return have.rule == std::optional(want);
-                            });
-}
-
-bool JumpsEqual(const std::vector<InstalledJump>& installed,
-                const std::vector<capture::EntryJump>& wanted) {
-  // Within one built-in chain the order counts; between them there is none.
-  for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
-    std::vector<std::optional<capture::Rule>> have;
-    std::vector<std::optional<capture::Rule>> want;
-    for (const InstalledJump& jump : installed) {
-      if (jump.chain == Name(hook)) have.push_back(jump.rule.rule);
-    }
-    for (const capture::EntryJump& jump : wanted) {
-      if (jump.hook == hook) want.emplace_back(jump.rule);
-    }
-    if (have != want) return false;
-  }
-  return std::ranges::all_of(installed, [](const InstalledJump& jump) {
-    return jump.chain == Name(capture::Hook::kPrerouting) ||
-           jump.chain == Name(capture::Hook::kOutput);
-  });
-}
-
 // A snapshot of one table, edited in memory and committed as a whole. The functions throw the
 // errno of libiptc as Failure; who called knows what was being done.
 template <typename Api>
@@ -126,8 +98,8 @@ class Handle {
     if (!handle_) throw InitError(errno, Api::kFamily, table);
   }
 
-  TableState Read() const {
-    TableState state;
+  InstalledTable Read() const {
+    InstalledTable state;
     state.exists = true;
     for (const char* chain = Api::first_chain(get()); chain != nullptr;
          chain = Api::next_chain(get())) {
@@ -192,7 +164,7 @@ class Handle {
     return rule;
   }
 
-  void ReadChain(const std::string& name, TableState& state) const {
+  void ReadChain(const std::string& name, InstalledTable& state) const {
     const bool owned = capture::IsOwnedChain(name);
     const bool builtin = Api::builtin(name.c_str(), get()) != 0;
     InstalledChain chain{.name = name, .rules = {}};
@@ -269,13 +241,13 @@ void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
 }
 
 template <typename Api>
-void Edit(Handle<Api>& handle, const TableState& have, const capture::TableRules& want,
+void Edit(Handle<Api>& handle, const InstalledTable& have, const capture::TableRules& want,
           Keep keep_what) {
   const bool anew = keep_what == Keep::kNothing;
   std::vector<const capture::Chain*> to_fill;
   std::vector<std::string> to_delete;
   for (const capture::Chain& chain : want.chains) {
-    const InstalledChain* old = Find(have, chain.name);
+    const InstalledChain* old = capture::FindChain(have, chain.name);
     if (old == nullptr) handle.Create(chain.name);
     if (anew || old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
   }
@@ -297,7 +269,7 @@ void Edit(Handle<Api>& handle, const TableState& have, const capture::TableRules
   for (const std::string& chain : to_delete) handle.Delete(chain);
 }
 
-Error ForeignReference(Family family, capture::Table table, const TableState& state) {
+Error ForeignReference(Family family, capture::Table table, const InstalledTable& state) {
   return Error(ErrorKind::kFailed,
                {.doing = "remove our chains from the " + Describe(family, table),
                 .target = {},
@@ -306,10 +278,10 @@ Error ForeignReference(Family family, capture::Table table, const TableState& st
 }
 
 template <typename Api>
-TableState Replace(const capture::TableRules& wanted, Keep keep) {
+InstalledTable Replace(const capture::TableRules& wanted, Keep keep) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
     Handle<Api> handle(wanted.table);
-    TableState before = handle.Read();
+    InstalledTable before = handle.Read();
     try {
       Edit(handle, before, wanted, keep);
       if (handle.Commit()) return before;
@@ -325,13 +297,13 @@ TableState Replace(const capture::TableRules& wanted, Keep keep) {
 }
 
 template <typename Api>
-bool TryRestore(capture::Table table, const TableState& before) {
+bool TryRestore(capture::Table table, const InstalledTable& before) {
   Handle<Api> handle(table);
-  const TableState now = handle.Read();
+  const InstalledTable now = handle.Read();
   DeleteJumps(handle, now.jumps);
   for (const InstalledChain& chain : now.chains) handle.Flush(chain.name);
   for (const InstalledChain& chain : before.chains) {
-    if (Find(now, chain.name) == nullptr) handle.Create(chain.name);
+    if (capture::FindChain(now, chain.name) == nullptr) handle.Create(chain.name);
   }
   for (const InstalledChain& chain : before.chains) {
     for (const InstalledRule& rule : chain.rules) handle.Append(chain.name, ToEntry<Api>(rule));
@@ -341,13 +313,13 @@ bool TryRestore(capture::Table table, const TableState& before) {
                   std::min(jump.position, handle.RuleCount(jump.chain)));
   }
   for (const InstalledChain& chain : now.chains) {
-    if (Find(before, chain.name) == nullptr) handle.Delete(chain.name);
+    if (capture::FindChain(before, chain.name) == nullptr) handle.Delete(chain.name);
   }
   return handle.Commit();
 }
 
 template <typename Api>
-void Restore(capture::Table table, const TableState& before) {
+void Restore(capture::Table table, const InstalledTable& before) {
   try {
     for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
       if (TryRestore<Api>(table, before)) return;
@@ -359,20 +331,6 @@ void Restore(capture::Table table, const TableState& before) {
 }
 
 }  // namespace
-
-bool Equal(const TableState& installed, const capture::TableRules& wanted) {
-  return installed.chains.size() == wanted.chains.size() &&
-         std::ranges::all_of(wanted.chains,
-                             [&installed](const capture::Chain& chain) {
-                               const InstalledChain* old = Find(installed, chain.name);
-                               return old != nullptr && Equal(*old, chain);
-                             }) &&
-         JumpsEqual(installed.jumps, wanted.jumps);
-}
-
-std::string Describe(Family family, capture::Table table) {
-  return std::string(Name(table)) + " table (" + std::string(Name(family)) + ")";
-}
 
 bool TableNames::Has(Family family, capture::Table table) {
   const bool v4 = family == Family::kIpv4;
@@ -402,16 +360,16 @@ void TableNames::Forget() {
   v6_.reset();
 }
 
-TableState ReadTable(Family family, capture::Table table, TableNames& names) {
+InstalledTable ReadTable(Family family, capture::Table table, TableNames& names) {
   if (!names.Has(family, table)) return {};
   return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
 }
 
-TableState ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep) {
+InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep) {
   return family == Family::kIpv4 ? Replace<V4>(wanted, keep) : Replace<V6>(wanted, keep);
 }
 
-void RestoreTable(Family family, capture::Table table, const TableState& before) {
+void RestoreTable(Family family, capture::Table table, const InstalledTable& before) {
   if (family == Family::kIpv4) {
     Restore<V4>(table, before);
   } else {

@@ -80,7 +80,7 @@ std::vector<Extension> MissingExtensions(Family family, const capture::TableRule
 }  // namespace
 
 Error InitError(int saved_errno, Family family, capture::Table table) {
-  const std::string doing = "read the " + Describe(family, table);
+  const std::string doing = "read the " + capture::Describe(family, table);
   switch (saved_errno) {
     case EPERM:
     case EACCES:
@@ -109,7 +109,7 @@ Error InitError(int saved_errno, Family family, capture::Table table) {
 }
 
 Error CommitError(int saved_errno, Family family, const capture::TableRules& wanted) {
-  const std::string doing = "commit the " + Describe(family, wanted.table);
+  const std::string doing = "commit the " + capture::Describe(family, wanted.table);
   if (saved_errno == EPERM || saved_errno == EACCES) return PermissionError(saved_errno, doing);
   if (saved_errno == EAGAIN) {
     return Error(ErrorKind::kFailed,

@@ -6,7 +6,6 @@
 #include "capture/capture_rules.h"
 #include "capture/evaluate.h"
 #include "capture/rule_text.h"
-#include "iptables/xtables.h"
 #include "netns/network_steps.h"
 
 namespace sluice::verify {
@@ -78,15 +77,15 @@ bool OriginalDestinationIsRight(const capture::CaptureConfig& config, const Prob
 
 // The rules of a chain as they are installed. A built-in chain is what of ours is in it.
 std::optional<std::vector<std::optional<capture::Rule>>> Installed(
-    const iptables::TableState& state, const std::string& chain) {
+    const capture::InstalledTable& state, const std::string& chain) {
   std::vector<std::optional<capture::Rule>> out;
   if (!capture::IsOwnedChain(chain)) {
-    for (const iptables::InstalledJump& jump : state.jumps) {
+    for (const capture::InstalledJump& jump : state.jumps) {
       if (jump.chain == chain) out.push_back(jump.rule.rule);
     }
     return out;
   }
-  const auto found = std::ranges::find(state.chains, chain, &iptables::InstalledChain::name);
+  const auto found = std::ranges::find(state.chains, chain, &capture::InstalledChain::name);
   if (found == state.chains.end()) return std::nullopt;
   for (const auto& rule : found->rules) out.push_back(rule.rule);
   return out;
@@ -104,10 +103,10 @@ const capture::Chain* WantedChain(const capture::FamilyRules& wanted,
 }
 
 // "rule 1 of nat PREROUTING", when that stands before ours there.
-std::optional<std::string> RuleBeforeOurs(Family family, const capture::Matched& matched) {
-  iptables::TableNames names;
-  const auto state = iptables::ReadTable(family, matched.table, names);
-  const auto first = std::ranges::find(state.jumps, matched.chain, &iptables::InstalledJump::chain);
+std::optional<std::string> RuleBeforeOurs(capture::Backend& backend, Family family,
+                                          const capture::Matched& matched) {
+  const auto state = backend.Read(family, matched.table);
+  const auto first = std::ranges::find(state.jumps, matched.chain, &capture::InstalledJump::chain);
   if (first == state.jumps.end() || first->position == 0) return std::nullopt;
   const std::string count = first->position == 1 ? "" : "s 1 to " + std::to_string(first->position);
   return "rule" + (count.empty() ? " 1" : count) + " of " + std::string(Name(matched.table)) + " " +
@@ -115,10 +114,9 @@ std::optional<std::string> RuleBeforeOurs(Family family, const capture::Matched&
 }
 
 // What is wrong with the way to and past `matched`; nothing when it is as it should be.
-std::optional<std::string> Fault(const capture::FamilyRules& wanted,
+std::optional<std::string> Fault(capture::Backend& backend, const capture::FamilyRules& wanted,
                                  const capture::Matched& matched) {
-  iptables::TableNames names;
-  const auto state = iptables::ReadTable(wanted.family, matched.table, names);
+  const auto state = backend.Read(wanted.family, matched.table);
   const auto rules = Installed(state, matched.chain);
   const std::string should = "the rule that should have matched, " + matched.ToString() + ", is ";
   if (!rules) return should + "missing, with all of its chain";
@@ -194,13 +192,13 @@ Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outc
 }
 
 std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
-                     const ProbeSite& site, netns::RouteSocket& socket) {
-  const capture::RuleSet rules = capture::BuildRules(config);
+                     const ProbeSite& site, netns::RouteSocket& socket, capture::Backend& backend) {
+  const capture::RuleSet rules = backend.Compile(capture::BuildRules(config));
   const capture::FamilyRules& wanted = rules.family(probe.family);
   const ProbePacket packet = PacketOf(probe, site);
   const auto evaluation = capture::Evaluate(wanted, packet.hook, packet.packet);
   for (const capture::Matched& matched : evaluation.path) {
-    if (const auto fault = Fault(wanted, matched)) return *fault;
+    if (const auto fault = Fault(backend, wanted, matched)) return *fault;
   }
   // A mark is of no use without the route that it stands for.
   netns::NetworkState network(socket);
@@ -211,7 +209,8 @@ std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
                     ", is in place: look for one that is not Sluice's";
   for (const capture::Matched& matched : evaluation.path) {
     if (capture::IsOwnedChain(matched.chain)) continue;
-    if (const auto before = RuleBeforeOurs(probe.family, matched)) out += ", such as " + *before;
+    if (const auto before = RuleBeforeOurs(backend, probe.family, matched))
+      out += ", such as " + *before;
   }
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "capture/backend.h"
 #include "capture/capture_config.h"
 #include "netns/route_socket.h"
 #include "verify/check.h"
@@ -19,6 +20,6 @@ Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outc
 // Of a probe that failed: the rule that should have matched, and what is in its place. Reads the
 // rules and the policy routing that are installed; throws sluice::Error.
 std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
-                     const ProbeSite& site, netns::RouteSocket& socket);
+                     const ProbeSite& site, netns::RouteSocket& socket, capture::Backend& backend);
 
 }  // namespace sluice::verify

@@ -48,8 +48,8 @@ std::vector<Cidr> AddressesInUse(netns::RouteSocket& socket, Family family,
 // The checks of one family, over a link that is there.
 class FamilyChecks {
  public:
-  FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket, ProbeLink& link,
-               bool interface_captured, Family family);
+  FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+               capture::Backend& backend, ProbeLink& link, bool interface_captured, Family family);
   std::vector<Check> Run();
 
  private:
@@ -59,13 +59,15 @@ class FamilyChecks {
 
   const capture::InitConfig& config_;
   netns::RouteSocket& socket_;
+  capture::Backend& backend_;
   ProbeLink& link_;
   ProbeSite site_;
 };
 
 FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
-                           ProbeLink& link, bool interface_captured, Family family)
-    : config_(config), socket_(socket), link_(link) {
+                           capture::Backend& backend, ProbeLink& link, bool interface_captured,
+                           Family family)
+    : config_(config), socket_(socket), backend_(backend), link_(link) {
   site_.interface = link.names().pod;
   site_.interface_captured = interface_captured;
   site_.self = CurrentOwner();
@@ -116,7 +118,7 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
     if (check.status != CheckStatus::kFailed) break;
   }
   if (check.status == CheckStatus::kFailed) {
-    check.detail += "; " + Diagnose(config_.capture, probe, site_, socket_);
+    check.detail += "; " + Diagnose(config_.capture, probe, site_, socket_, backend_);
   }
   return check;
 }
@@ -154,20 +156,21 @@ std::vector<Check> FamilyChecks::Run() {
 
 }  // namespace
 
-std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket) {
+std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+                             capture::Backend& backend) {
   const auto names = ChooseInterfaceNames(config.capture);
   ProbeLink link(socket, names.value_or(DefaultInterfaceNames()));
   std::vector<Check> out;
   for (const Family family : capture::kFamilies) {
     if (family == Family::kIpv6 && !config.capture.ipv6) continue;
-    auto checks = FamilyChecks(config, socket, link, names.has_value(), family).Run();
+    auto checks = FamilyChecks(config, socket, backend, link, names.has_value(), family).Run();
     std::ranges::move(checks, std::back_inserter(out));
   }
   return out;
 }
 
 void ValidationStep::Apply() {
-  checks_ = RunChecks(config_, socket_);
+  checks_ = RunChecks(config_, socket_, backend_);
   std::string why;
   std::ptrdiff_t failed = 0;
   for (const Check& check : checks_) {
@@ -186,9 +189,9 @@ void ValidationStep::Apply() {
 }
 
 void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
-              std::vector<Check>& checks) {
+              capture::Backend& backend, std::vector<Check>& checks) {
   std::vector<std::unique_ptr<capture::Step>> steps;
-  steps.push_back(std::make_unique<ValidationStep>(config, socket, checks));
+  steps.push_back(std::make_unique<ValidationStep>(config, socket, backend, checks));
   capture::RunTransaction(steps, lock, config.lock_wait);
 }
 

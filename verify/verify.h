@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "capture/backend.h"
 #include "capture/settings/init_config.h"
 #include "capture/transaction.h"
 #include "netns/route_socket.h"
@@ -16,15 +17,16 @@ namespace sluice::verify {
 // it returns, however that is. Throws sluice::Error when it cannot be done at all: kFailed when a
 // port of the proxy is in use, kPrivilege without CAP_NET_ADMIN and CAP_NET_RAW, kKernelFeature
 // without veth.
-std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket);
+std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+                             capture::Backend& backend);
 
 // The validation as the last step of a transaction: when a check fails it throws kInvalid, and the
 // transaction puts everything back. `checks` takes what was found, also then.
 class ValidationStep : public capture::Step {
  public:
   ValidationStep(const capture::InitConfig& config, netns::RouteSocket& socket,
-                 std::vector<Check>& checks)
-      : config_(config), socket_(socket), checks_(checks) {}
+                 capture::Backend& backend, std::vector<Check>& checks)
+      : config_(config), socket_(socket), backend_(backend), checks_(checks) {}
 
   std::string Name() const override { return "validation"; }
   // Always to be done.
@@ -39,11 +41,12 @@ class ValidationStep : public capture::Step {
  private:
   const capture::InitConfig& config_;
   netns::RouteSocket& socket_;
+  capture::Backend& backend_;
   std::vector<Check>& checks_;
 };
 
 // The same on its own, under the lock of the namespace, so that nobody changes rules meanwhile.
 void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
-              std::vector<Check>& checks);
+              capture::Backend& backend, std::vector<Check>& checks);
 
 }  // namespace sluice::verify

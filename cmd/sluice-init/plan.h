@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "capture/backend.h"
 #include "capture/settings/init_config.h"
 #include "capture/transaction.h"
-#include "iptables/xtables.h"
 #include "netns/network_state.h"
 
 namespace sluice::init {
@@ -14,7 +14,7 @@ namespace sluice::init {
 // What steps work on. Outlives them.
 struct PlanContext {
   netns::NetworkState& network;
-  iptables::TableNames names = {};
+  capture::Backend& backend;
   // What a step had to leave out.
   std::vector<std::string> warnings = {};
 };

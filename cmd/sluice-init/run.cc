@@ -14,7 +14,7 @@
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
 #include "cmd/version.h"
-#include "iptables/restore_text.h"
+#include "iptables/backend.h"
 #include "netns/host.h"
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
@@ -38,12 +38,13 @@ struct Site {
   netns::Namespace here = NamespaceOf(socket);
   capture::Lock lock{here.fd()};
   netns::NetworkState network{socket};
+  iptables::XtablesBackend backend;
 };
 
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
   netns::FillFromHost(config, site.network);
-  Write(iptables::RestoreText(capture::BuildRules(config.capture)));
+  Write(site.backend.Text(capture::BuildRules(config.capture)));
 }
 
 void Apply(capture::InitConfig& config, Site& site, Report& report) {
@@ -51,36 +52,39 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   // Before anything is looked at, so that one look is enough.
   site.lock.Try();
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  PlanContext context{.network = site.network};
+  PlanContext context{.network = site.network, .backend = site.backend};
   auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
   // As a step of the transaction its failure is one of the transaction's.
   const bool as_step = validate && config.rollback_on_failed_validation;
   if (as_step) {
-    steps.push_back(std::make_unique<verify::ValidationStep>(config, site.socket, report.checks));
+    steps.push_back(
+        std::make_unique<verify::ValidationStep>(config, site.socket, site.backend, report.checks));
   }
   report.steps = capture::RunTransaction(steps, site.lock, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
-  if (validate && !as_step) verify::Validate(config, site.lock, site.socket, report.checks);
+  if (validate && !as_step)
+    verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
 void Verify(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "verify";
   netns::FillFromHost(config, site.network);
-  verify::Validate(config, site.lock, site.socket, report.checks);
+  verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
 }
 
 void Show(const capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
-  Write(config.json_output ? ShowJson(site.network) : ShowText(site.network));
+  Write(config.json_output ? ShowJson(site.network, site.backend)
+                           : ShowText(site.network, site.backend));
 }
 
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  const Drift drift = FindDrift(config, site.network);
+  const Drift drift = FindDrift(config, site.network, site.backend);
   Write(drift.text);
   report.drift = drift.any();
 }

@@ -4,9 +4,8 @@
 
 #include "base/text/pretty_json.h"
 #include "base/text/unified_diff.h"
+#include "capture/state_text.h"
 #include "cmd/sluice-init/plan.h"
-#include "iptables/state_text.h"
-#include "iptables/xtables.h"
 #include "netns/network_steps.h"
 
 namespace sluice::init {
@@ -26,24 +25,24 @@ std::vector<std::unique_ptr<capture::Step>> NetworkSteps(netns::NetworkState& ne
   return steps;
 }
 
-json::object RuleJson(const iptables::InstalledRule& rule) {
-  return {{"rule", iptables::RuleLine(rule)},
+json::object RuleJson(const capture::InstalledRule& rule) {
+  return {{"rule", capture::RuleLine(rule)},
           {"packets", rule.counters.packets},
           {"bytes", rule.counters.bytes}};
 }
 
-json::object TableJson(Family family, capture::Table table, const iptables::TableState& state) {
+json::object TableJson(Family family, capture::Table table, const capture::InstalledTable& state) {
   json::array jumps;
-  for (const iptables::InstalledJump& jump : state.jumps) {
+  for (const capture::InstalledJump& jump : state.jumps) {
     json::object entry = RuleJson(jump.rule);
     entry["chain"] = jump.chain;
     entry["position"] = jump.position + 1;
     jumps.push_back(std::move(entry));
   }
   json::array chains;
-  for (const iptables::InstalledChain& chain : state.chains) {
+  for (const capture::InstalledChain& chain : state.chains) {
     json::array rules;
-    for (const iptables::InstalledRule& rule : chain.rules) rules.push_back(RuleJson(rule));
+    for (const capture::InstalledRule& rule : chain.rules) rules.push_back(RuleJson(rule));
     chains.push_back({{"name", chain.name}, {"rules", std::move(rules)}});
   }
   return {{"family", Name(family)},
@@ -54,8 +53,7 @@ json::object TableJson(Family family, capture::Table table, const iptables::Tabl
 
 }  // namespace
 
-std::string ShowText(netns::NetworkState& network) {
-  iptables::TableNames names;
+std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
   std::string out;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
     if (lines.empty()) return;
@@ -64,21 +62,19 @@ std::string ShowText(netns::NetworkState& network) {
   };
   for (const Family family : capture::kFamilies) {
     for (const capture::Table table : capture::kTables) {
-      section(iptables::Describe(family, table),
-              iptables::StateLines(iptables::ReadTable(family, table, names),
-                                   iptables::Counting::kWith));
+      section(capture::Describe(family, table),
+              capture::StateLines(backend.Read(family, table), capture::Counting::kWith));
     }
   }
   for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
-std::string ShowJson(netns::NetworkState& network) {
-  iptables::TableNames names;
+std::string ShowJson(netns::NetworkState& network, capture::Backend& backend) {
   json::array tables;
   for (const Family family : capture::kFamilies) {
     for (const capture::Table table : capture::kTables) {
-      const iptables::TableState state = iptables::ReadTable(family, table, names);
+      const capture::InstalledTable state = backend.Read(family, table);
       if (!state.empty()) tables.push_back(TableJson(family, table, state));
     }
   }
@@ -91,8 +87,9 @@ std::string ShowJson(netns::NetworkState& network) {
   return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(beside)}});
 }
 
-Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network) {
-  PlanContext context{.network = network};
+Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
+                capture::Backend& backend) {
+  PlanContext context{.network = network, .backend = backend};
   Drift drift;
   for (const auto& step : PlanSteps(config, context)) {
     drift.text += UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),

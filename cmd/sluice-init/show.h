@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "capture/backend.h"
 #include "capture/settings/init_config.h"
 #include "netns/network_state.h"
 
@@ -9,8 +10,8 @@ namespace sluice::init {
 
 // What of ours is installed in the network namespace of the calling thread, with packet counters:
 // rules, policy rules, routes and addresses. Needs no configuration; changes nothing.
-std::string ShowText(netns::NetworkState& network);
-std::string ShowJson(netns::NetworkState& network);
+std::string ShowText(netns::NetworkState& network, capture::Backend& backend);
+std::string ShowJson(netns::NetworkState& network, capture::Backend& backend);
 
 // The result of `diff`.
 struct Drift {
@@ -21,6 +22,7 @@ struct Drift {
 
 // What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
 // is complete (FillFromHost). Changes nothing.
-Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network);
+Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
+                capture::Backend& backend);
 
 }  // namespace sluice::init

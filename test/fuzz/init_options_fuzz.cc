@@ -8,6 +8,7 @@
 #include "capture/capture_rules.h"
 #include "capture/settings/init_config.h"
 #include "capture/settings/settings.h"
+#include "iptables/compile.h"
 #include "iptables/restore_text.h"
 #include "iptables/xt_entry.h"
 #include "test/fuzz/fuzz.h"
@@ -46,7 +47,7 @@ Words Split(std::string_view text) {
 void Build(capture::CaptureConfig& config) {
   config.ipv6 = true;
   const capture::RuleSet rules = capture::BuildRules(config);
-  fuzz::Require(!iptables::RestoreText(rules).empty(), "there are rules");
+  fuzz::Require(!iptables::RestoreText(iptables::Compile(rules)).empty(), "there are rules");
   for (const Family family : capture::kFamilies) {
     for (const capture::TableRules& table : rules.family(family).tables) {
       for (const capture::Chain& chain : table.chains) {

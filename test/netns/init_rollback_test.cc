@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "capture/transaction.h"
 #include "cmd/sluice-init/plan.h"
+#include "iptables/backend.h"
 #include "netns/route_socket.h"
 #include "netns/sysctl.h"
 #include "test/support/capture_cases.h"
@@ -151,7 +152,8 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
       RunIn(pod(), kRoot, [&] {
         netns::RouteSocket socket;
         netns::NetworkState network(socket);
-        init::PlanContext context{.network = network};
+        iptables::XtablesBackend backend;
+        init::PlanContext context{.network = network, .backend = backend};
         auto steps = init::PlanSteps(transition.to, context);
         steps_count = steps.size();
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
@@ -179,7 +181,8 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
   RunIn(pod(), kRoot, [&] {
     netns::RouteSocket socket;
     netns::NetworkState network(socket);
-    init::PlanContext context{.network = network};
+    iptables::XtablesBackend backend;
+    init::PlanContext context{.network = network, .backend = backend};
     for (const auto& step : init::PlanSteps(to, context)) {
       if (!step->Differs()) continue;
       step->Apply();

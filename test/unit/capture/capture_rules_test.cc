@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "iptables/compile.h"
 #include "iptables/restore_text.h"
 #include "test/support/capture_cases.h"
 
@@ -40,7 +41,7 @@ TEST_P(Golden, RulesAreThoseOfTheGoldenText) {
   const RuleSet rules = BuildRules(ConfigOf(GetParam()));
   for (const Family family : kFamilies) {
     const auto path = GoldenPath(GetParam(), family);
-    const std::string text = iptables::RestoreText(rules.family(family));
+    const std::string text = iptables::RestoreText(iptables::Compile(rules.family(family)));
     if (Updating()) {
       std::ofstream(path) << text;
       continue;

@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "capture/capture_rules.h"
+#include "iptables/compile.h"
 #include "iptables/restore_text.h"
 #include "test/support/capture_cases.h"
 
@@ -89,8 +90,8 @@ std::string Section(const RulePage::Case& described) {
   const capture::RuleSet rules = capture::BuildRules(config);
   return "\n## " + chosen.name + "\n\n" + std::string(described.meaning) + "\n\n```sh\n" +
          CommandLine(chosen) + "\n```\n" + Pod(chosen, config) +
-         Rules("IPv4", iptables::RestoreText(rules.v4)) +
-         Rules("IPv6", iptables::RestoreText(rules.v6));
+         Rules("IPv4", iptables::RestoreText(iptables::Compile(rules.v4))) +
+         Rules("IPv6", iptables::RestoreText(iptables::Compile(rules.v6)));
 }
 
 std::string Page(const RulePage& page) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "capture/capture_rules.h"
+#include "iptables/compile.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::iptables {

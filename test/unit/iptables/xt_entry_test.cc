@@ -13,6 +13,7 @@
 
 #include "capture/capture_rules.h"
 #include "capture/rule_text.h"
+#include "iptables/compile.h"
 #include "iptables/xt_layout.h"
 #include "test/support/capture_cases.h"
 
@@ -150,7 +151,7 @@ TEST_P(XtEntry, DifferentRulesHaveDifferentBytes) {
 TEST_P(XtEntry, EveryRuleOfEveryCaseComesBackAsItWas) {
   int rules = 0;
   for (const auto& chosen : testing_support::CaptureCases()) {
-    const capture::RuleSet set = capture::BuildRules(ConfigOf(chosen));
+    const capture::RuleSet set = Compile(capture::BuildRules(ConfigOf(chosen)));
     for (const capture::TableRules& table : set.family(GetParam()).tables) {
       for (const capture::Rule& rule : RulesOf(table)) {
         EXPECT_EQ(RoundTrip(rule, GetParam()), std::optional(rule)) << chosen.name << ": " << rule;

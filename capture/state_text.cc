@@ -1,10 +1,10 @@
-#include "iptables/state_text.h"
+#include "capture/state_text.h"
 
 #include <algorithm>
 
 #include "capture/rule_text.h"
 
-namespace sluice::iptables {
+namespace sluice::capture {
 namespace {
 
 std::string CounterText(const Counters& counters) {
@@ -17,7 +17,7 @@ std::string RuleLine(const InstalledRule& rule) {
   return rule.rule ? ToText(*rule.rule) : "(a foreign rule: " + rule.target + ")";
 }
 
-std::vector<std::string> StateLines(const TableState& state, Counting counting) {
+std::vector<std::string> StateLines(const InstalledTable& state, Counting counting) {
   std::vector<std::string> lines;
   const auto add = [&](const std::string& chain, const InstalledRule& rule) {
     const std::string counters =
@@ -27,9 +27,7 @@ std::vector<std::string> StateLines(const TableState& state, Counting counting) 
   // By built-in chain, in the order in which RuleLines has them.
   std::vector<InstalledJump> jumps = state.jumps;
   const auto rank = [](const InstalledJump& jump) {
-    return jump.chain == Name(capture::Hook::kPrerouting) ? 0
-           : jump.chain == Name(capture::Hook::kOutput)   ? 1
-                                                          : 2;
+    return jump.chain == Name(Hook::kPrerouting) ? 0 : jump.chain == Name(Hook::kOutput) ? 1 : 2;
   };
   std::ranges::stable_sort(jumps, {}, rank);
   for (const InstalledJump& jump : jumps) add(jump.chain, jump.rule);
@@ -40,23 +38,22 @@ std::vector<std::string> StateLines(const TableState& state, Counting counting) 
   return lines;
 }
 
-std::vector<std::string> RuleLines(const capture::TableRules& rules) {
+std::vector<std::string> RuleLines(const TableRules& rules) {
   std::vector<std::string> lines;
-  for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
-    for (const capture::EntryJump& jump : rules.jumps) {
+  for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
+    for (const EntryJump& jump : rules.jumps) {
       if (jump.hook != hook) continue;
       lines.push_back("-A " + std::string(Name(hook)) + " " + ToText(jump.rule));
     }
   }
-  std::vector<const capture::Chain*> chains;
-  for (const capture::Chain& chain : rules.chains) chains.push_back(&chain);
-  std::ranges::sort(chains, {}, [](const capture::Chain* chain) { return chain->name; });
-  for (const capture::Chain* chain : chains) {
+  std::vector<const Chain*> chains;
+  for (const Chain& chain : rules.chains) chains.push_back(&chain);
+  std::ranges::sort(chains, {}, [](const Chain* chain) { return chain->name; });
+  for (const Chain* chain : chains) {
     lines.push_back("-N " + chain->name);
-    for (const capture::Rule& rule : chain->rules)
-      lines.push_back("-A " + chain->name + " " + ToText(rule));
+    for (const Rule& rule : chain->rules) lines.push_back("-A " + chain->name + " " + ToText(rule));
   }
   return lines;
 }
 
-}  // namespace sluice::iptables
+}  // namespace sluice::capture

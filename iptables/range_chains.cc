@@ -1,9 +1,9 @@
-#include "capture/range_chains.h"
+#include "iptables/range_chains.h"
 
 #include <algorithm>
 #include <span>
 
-namespace sluice::capture {
+namespace sluice::iptables {
 namespace {
 
 // Eight ways at a node: a packet tests about four rules a level, and 10,000 ranges are five levels.
@@ -39,13 +39,13 @@ Cidr Cover(std::span<const Cidr> ranges) {
 
 class Compiler {
  public:
-  Compiler(RangeOf of, const RangeTargets& targets, const std::string& prefix,
-           std::vector<Chain>& chains)
+  Compiler(capture::RangeOf of, const RangeTargets& targets, const std::string& prefix,
+           std::vector<capture::Chain>& chains)
       : of_(of), targets_(targets), prefix_(prefix), chains_(chains) {}
 
   // The rules that tell `ranges` (sorted, disjoint) apart, for the end of one chain.
-  std::vector<Rule> Compile(std::span<const Cidr> ranges) {
-    std::vector<Rule> rules;
+  std::vector<capture::Rule> Compile(std::span<const Cidr> ranges) {
+    std::vector<capture::Rule> rules;
     if (ranges.size() <= kLeafRanges) {
       for (const Cidr& range : ranges) rules.push_back(For(range, targets_.inside));
     } else {
@@ -55,12 +55,12 @@ class Compiler {
         if (group.size() == 1) {
           rules.push_back(For(group.front(), targets_.inside));
         } else {
-          rules.push_back(For(Cover(group), Goto{Subtree(group)}));
+          rules.push_back(For(Cover(group), capture::Goto{Subtree(group)}));
         }
         ranges = ranges.subspan(group.size());
       }
     }
-    if (!targets_.outside.empty()) rules.push_back({.target = Goto{targets_.outside}});
+    if (!targets_.outside.empty()) rules.push_back({.target = capture::Goto{targets_.outside}});
     return rules;
   }
 
@@ -76,39 +76,41 @@ class Compiler {
 
   std::string Subtree(std::span<const Cidr> ranges) {
     std::string name = prefix_ + "_" + std::to_string(++count_);
-    std::vector<Rule> rules = Compile(ranges);
+    std::vector<capture::Rule> rules = Compile(ranges);
     chains_.push_back({name, std::move(rules)});
     return name;
   }
 
-  Rule For(const Cidr& range, const Target& target) const {
-    if (of_ == RangeOf::kSource) return {.source = Is(range), .target = target};
-    return {.destination = Is(range), .target = target};
+  capture::Rule For(const Cidr& range, const capture::Target& target) const {
+    if (of_ == capture::RangeOf::kSource) return {.source = capture::Is(range), .target = target};
+    return {.destination = capture::Is(range), .target = target};
   }
 
-  const RangeOf of_;
+  const capture::RangeOf of_;
   const RangeTargets& targets_;
   const std::string& prefix_;
-  std::vector<Chain>& chains_;
+  std::vector<capture::Chain>& chains_;
   int count_ = 0;
 };
 
 }  // namespace
 
-void AppendRanges(const std::vector<Cidr>& ranges, RangeOf of, const RangeTargets& targets,
-                  const std::string& prefix, Chain& chain, std::vector<Chain>& chains) {
-  std::vector<Rule> rules;
+void AppendRanges(const std::vector<Cidr>& ranges, capture::RangeOf of, const RangeTargets& targets,
+                  const std::string& prefix, capture::Chain& chain,
+                  std::vector<capture::Chain>& chains) {
+  std::vector<capture::Rule> rules;
   if (ranges.size() <= kLinearRanges) {
     for (const Cidr& range : ranges) {
-      rules.push_back(of == RangeOf::kSource
-                          ? Rule{.source = Is(range), .target = targets.inside}
-                          : Rule{.destination = Is(range), .target = targets.inside});
+      rules.push_back(
+          of == capture::RangeOf::kSource
+              ? capture::Rule{.source = capture::Is(range), .target = targets.inside}
+              : capture::Rule{.destination = capture::Is(range), .target = targets.inside});
     }
-    if (!targets.outside.empty()) rules.push_back({.target = Goto{targets.outside}});
+    if (!targets.outside.empty()) rules.push_back({.target = capture::Goto{targets.outside}});
   } else {
     rules = Compiler(of, targets, prefix, chains).Compile(ranges);
   }
   chain.rules.insert(chain.rules.end(), rules.begin(), rules.end());
 }
 
-}  // namespace sluice::capture
+}  // namespace sluice::iptables

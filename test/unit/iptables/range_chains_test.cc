@@ -1,6 +1,6 @@
 // Lists of ranges compiled into chains: they must mean what the list means, and be quick to walk.
 
-#include "capture/range_chains.h"
+#include "iptables/range_chains.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,10 +10,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace sluice::capture {
+namespace sluice::iptables {
 namespace {
 
-const Target kInside = Jump{"INSIDE"};
+const capture::Target kInside = capture::Jump{"INSIDE"};
 
 // One step of 2^(bits - length) up or down; nothing when that leaves the family's addresses.
 IpAddress Neighbour(const IpAddress& address, int length, bool up) {
@@ -71,12 +71,12 @@ class RandomRanges {
 // The chains as the kernel walks them.
 class Walker {
  public:
-  Walker(const std::vector<Cidr>& list, RangeOf of, std::string outside = {}) : of_(of) {
-    Chain start{.name = "START", .rules = {}};
+  Walker(const std::vector<Cidr>& list, capture::RangeOf of, std::string outside = {}) : of_(of) {
+    capture::Chain start{.name = "START", .rules = {}};
     AppendRanges(list, of, {.inside = kInside, .outside = std::move(outside)}, "TREE", start,
                  chains_);
     chains_.push_back(std::move(start));
-    EXPECT_TRUE(of == RangeOf::kDestination || OnlySources());
+    EXPECT_TRUE(of == capture::RangeOf::kDestination || OnlySources());
   }
 
   struct Answer {
@@ -87,19 +87,19 @@ class Walker {
 
   Answer Walk(const IpAddress& address) const {
     Answer answer;
-    const Chain* chain = &chains_.back();
+    const capture::Chain* chain = &chains_.back();
     for (std::size_t i = 0; i < chain->rules.size();) {
-      const Rule& rule = chain->rules[i++];
+      const capture::Rule& rule = chain->rules[i++];
       ++answer.rules;
-      const auto& range = of_ == RangeOf::kSource ? rule.source : rule.destination;
+      const auto& range = of_ == capture::RangeOf::kSource ? rule.source : rule.destination;
       if (range && range->value.Contains(address) == range->negated) continue;
       if (rule.target == kInside) {
         answer.inside = true;
         return answer;
       }
       // The end of a chain entered with -g is the end of the whole list.
-      const std::string& next = std::get<Goto>(rule.target).chain;
-      const auto found = std::ranges::find(chains_, next, &Chain::name);
+      const std::string& next = std::get<capture::Goto>(rule.target).chain;
+      const auto found = std::ranges::find(chains_, next, &capture::Chain::name);
       if (found == chains_.end()) {
         answer.left_to = next;
         return answer;
@@ -112,20 +112,21 @@ class Walker {
 
   std::size_t rules() const {
     std::size_t count = 0;
-    for (const Chain& chain : chains_) count += chain.rules.size();
+    for (const capture::Chain& chain : chains_) count += chain.rules.size();
     return count;
   }
-  const std::vector<Chain>& chains() const { return chains_; }
+  const std::vector<capture::Chain>& chains() const { return chains_; }
 
  private:
   bool OnlySources() const {
-    return std::ranges::all_of(chains_, [](const Chain& chain) {
-      return std::ranges::none_of(chain.rules, [](const Rule& r) { return !!r.destination; });
+    return std::ranges::all_of(chains_, [](const capture::Chain& chain) {
+      return std::ranges::none_of(chain.rules,
+                                  [](const capture::Rule& r) { return !!r.destination; });
     });
   }
 
-  RangeOf of_;
-  std::vector<Chain> chains_;
+  capture::RangeOf of_;
+  std::vector<capture::Chain> chains_;
 };
 
 bool InAny(const std::vector<Cidr>& list, const IpAddress& address) {
@@ -154,7 +155,7 @@ std::size_t Bound(std::size_t ranges) {
 
 struct TreeCase {
   Family family;
-  RangeOf of;
+  capture::RangeOf of;
   std::size_t ranges;
 };
 
@@ -194,38 +195,40 @@ TEST_P(RangeChains, LeadOutsideExactlyWhenNotInside) {
 
 std::vector<TreeCase> TreeCases() {
   std::vector<TreeCase> cases;
-  for (const Family family : kFamilies) {
+  for (const Family family : capture::kFamilies) {
     for (const std::size_t ranges : {1U, 2U, 32U, 33U, 100U, 1000U, 5000U}) {
-      cases.push_back({family, RangeOf::kDestination, ranges});
+      cases.push_back({family, capture::RangeOf::kDestination, ranges});
     }
-    cases.push_back({family, RangeOf::kSource, 200});
+    cases.push_back({family, capture::RangeOf::kSource, 200});
   }
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(, RangeChains, testing::ValuesIn(TreeCases()), [](const auto& info) {
   return std::string(Name(info.param.family)) +
-         (info.param.of == RangeOf::kSource ? "Sources" : "Destinations") +
+         (info.param.of == capture::RangeOf::kSource ? "Sources" : "Destinations") +
          std::to_string(info.param.ranges);
 });
 
 TEST(RangeChainsForm, ShortListIsWalkedAsTyped) {
   const std::vector<Cidr> list = {Cidr::Parse("10.0.0.0/8"), Cidr::Parse("192.0.2.0/24")};
-  const Walker walker(list, RangeOf::kDestination);
+  const Walker walker(list, capture::RangeOf::kDestination);
   ASSERT_EQ(walker.chains().size(), 1U);
   EXPECT_EQ(walker.chains()[0].rules,
-            (std::vector<Rule>{{.destination = Is(list[0]), .target = kInside},
-                               {.destination = Is(list[1]), .target = kInside}}));
+            (std::vector<capture::Rule>{{.destination = capture::Is(list[0]), .target = kInside},
+                                        {.destination = capture::Is(list[1]), .target = kInside}}));
 }
 
-TEST(RangeChainsForm, NothingIsNoRule) { EXPECT_EQ(Walker({}, RangeOf::kDestination).rules(), 0U); }
+TEST(RangeChainsForm, NothingIsNoRule) {
+  EXPECT_EQ(Walker({}, capture::RangeOf::kDestination).rules(), 0U);
+}
 
 TEST(RangeChainsForm, TreeIsNotMuchLargerThanItsList) {
   RandomRanges random(Family::kIpv4, 4);
   const std::vector<Cidr> list = Aggregate(random.List(5000));
-  const Walker walker(list, RangeOf::kDestination);
+  const Walker walker(list, capture::RangeOf::kDestination);
   EXPECT_LT(walker.rules(), list.size() * 2);
   std::set<std::string> names;
-  for (const Chain& chain : walker.chains()) {
+  for (const capture::Chain& chain : walker.chains()) {
     EXPECT_TRUE(names.insert(chain.name).second) << chain.name;
     EXPECT_FALSE(chain.rules.empty()) << chain.name;
   }
@@ -240,12 +243,12 @@ TEST(RangeChainsForm, CrowdedHostsStayLogarithmic) {
         32);
   }
   ASSERT_EQ(Aggregate(list).size(), list.size());
-  const Walker walker(list, RangeOf::kDestination);
+  const Walker walker(list, capture::RangeOf::kDestination);
   for (const Cidr& host : list) ASSERT_LE(walker.Walk(host.address()).rules, 48U) << host;
 }
 
 TEST(Aggregation, CoversTheSameAddressesWithFewerRanges) {
-  for (const Family family : kFamilies) {
+  for (const Family family : capture::kFamilies) {
     RandomRanges random(family, 7);
     const std::vector<Cidr> raw = random.List(400);
     const std::vector<Cidr> list = Aggregate(raw);
@@ -270,4 +273,4 @@ TEST(Aggregation, MergesHalvesUpToEverything) {
 }
 
 }  // namespace
-}  // namespace sluice::capture
+}  // namespace sluice::iptables

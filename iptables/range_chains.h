@@ -7,18 +7,15 @@
 #include "base/cidr.h"
 #include "capture/rule.h"
 
-namespace sluice::capture {
+namespace sluice::iptables {
 
 // Up to here a list is walked rule by rule, as the reference tool does. A rule costs a new
 // connection some 10 ns and set-up some 10 us, so 32 of them are within 3 %.
 inline constexpr std::size_t kLinearRanges = 32;
 
-// How a rule looks at a range.
-enum class RangeOf { kSource, kDestination };
-
 // Where a compiled list leads.
 struct RangeTargets {
-  Target inside;             // for a packet whose address is in one of the ranges
+  capture::Target inside;    // for a packet whose address is in one of the ranges
   std::string outside = {};  // the chain to go on in for any other; empty: back to the caller
 };
 
@@ -27,9 +24,10 @@ struct RangeTargets {
 // appended to `chains`: each level looks at up to three more bits, so a packet meets a number of
 // rules that grows with the logarithm of the list's length.
 //
-// Chains of the tree are entered with -g. So `chain` must end behind this, and Return inside the
-// tree leaves `chain` altogether.
-void AppendRanges(const std::vector<Cidr>& ranges, RangeOf of, const RangeTargets& targets,
-                  const std::string& prefix, Chain& chain, std::vector<Chain>& chains);
+// Chains of the tree are entered with -g. So `chain` must end behind this, and capture::Return
+// inside the tree leaves `chain` altogether.
+void AppendRanges(const std::vector<Cidr>& ranges, capture::RangeOf of, const RangeTargets& targets,
+                  const std::string& prefix, capture::Chain& chain,
+                  std::vector<capture::Chain>& chains);
 
-}  // namespace sluice::capture
+}  // namespace sluice::iptables

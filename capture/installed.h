@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "capture/rule.h"
+
+// What of ours the kernel holds, as a backend reads it.
+namespace sluice::capture {
+
+struct Counters {
+  std::uint64_t packets = 0;
+  std::uint64_t bytes = 0;
+};
+
+// A rule as the kernel holds it.
+struct InstalledRule {
+  // Nothing for a rule that Sluice cannot have written.
+  std::optional<Rule> rule;
+  // The chain, verdict or extension that it leads to.
+  std::string target;
+  Counters counters;
+  // The kernel's own bytes, to put back exactly what was there.
+  std::vector<std::byte> entry;
+};
+
+struct InstalledChain {
+  std::string name;
+  std::vector<InstalledRule> rules;
+};
+
+// A rule of a built-in chain that leads into a chain of ours.
+struct InstalledJump {
+  std::string chain;          // the built-in chain
+  unsigned int position = 0;  // its index there, from 0
+  InstalledRule rule;
+};
+
+// All that is ours in a table, and what of others' leads there.
+struct InstalledTable {
+  // False when the kernel has not made the table in this namespace. Looking does not make it.
+  bool exists = false;
+  std::vector<InstalledChain> chains;  // sorted by name, as libiptc keeps them
+  std::vector<InstalledJump> jumps;
+  // "chain FOO, rule 3, jumps to ISTIO_REDIRECT": rules of chains that are not ours.
+  std::vector<std::string> foreign_references;
+
+  bool empty() const { return chains.empty() && jumps.empty(); }
+};
+
+// The chain of that name; nullptr when there is none.
+const InstalledChain* FindChain(const InstalledTable& table, std::string_view name);
+
+// Whether the chain holds these rules, in this order.
+bool Equal(const InstalledChain& installed, const Chain& wanted);
+
+// Whether the built-in chains lead to ours as wanted. The order counts within one of them.
+bool JumpsEqual(const std::vector<InstalledJump>& installed, const std::vector<EntryJump>& wanted);
+
+// Whether what is installed is `wanted`: the same chains, with equal rules in equal order, and the
+// same jumps from the same built-in chains. The order of chains and the counters do not matter.
+bool Equal(const InstalledTable& installed, const TableRules& wanted);
+
+// "nat table (IPv4)".
+std::string Describe(Family family, Table table);
+
+}  // namespace sluice::capture

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "capture/backend.h"
+#include "iptables/xtables.h"
+
+namespace sluice::iptables {
+
+// x_tables through libiptc: one step for each table of each family.
+class XtablesBackend : public capture::Backend {
+ public:
+  std::string_view Name() const override { return "iptables"; }
+  capture::RuleSet Compile(const capture::RuleSet& rules) const override;
+  // One text that iptables-restore and ip6tables-restore both take (restore_text.h).
+  std::string Text(const capture::RuleSet& rules) const override;
+  std::vector<std::unique_ptr<capture::Step>> Plan(const capture::RuleSet& rules,
+                                                   const capture::PlanOptions& options,
+                                                   std::vector<std::string>& warnings) override;
+  capture::InstalledTable Read(Family family, capture::Table table) override;
+  void Forget() override { names_.Forget(); }
+
+ private:
+  TableNames names_;
+};
+
+}  // namespace sluice::iptables

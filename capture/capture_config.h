@@ -7,6 +7,7 @@
 
 #include "base/cidr.h"
 #include "base/ip_address.h"
+#include "base/pod_contract.h"
 #include "base/port_range.h"
 
 namespace sluice::capture {
@@ -32,20 +33,21 @@ struct RangeSelection {
 // byte order. The comment behind a member is the flag it comes from.
 struct CaptureConfig {
   // Where captured connections go.
-  std::uint16_t outbound_port = 15001;  // --envoy-port
-  std::uint16_t inbound_port = 15006;   // --inbound-capture-port
-  std::uint16_t tunnel_port = 15008;    // --inbound-tunnel-port: reaches the proxy by itself
-  std::uint16_t dns_port = 15053;       // the port of Istio's agent; no flag there either
+  std::uint16_t outbound_port = pod::kOutboundPort;  // --envoy-port
+  std::uint16_t inbound_port = pod::kInboundPort;    // --inbound-capture-port
+  std::uint16_t tunnel_port =
+      pod::kTunnelPort;                    // --inbound-tunnel-port: reaches the proxy by itself
+  std::uint16_t dns_port = pod::kDnsPort;  // the port of Istio's agent; no flag there either
 
   // Whose traffic is the proxy's own, and is never captured outbound. At least one of them.
-  std::vector<std::uint32_t> proxy_uids = {1337};  // --proxy-uid
-  std::vector<std::uint32_t> proxy_gids = {1337};  // --proxy-gid
+  std::vector<std::uint32_t> proxy_uids = {pod::kProxyId};  // --proxy-uid
+  std::vector<std::uint32_t> proxy_gids = {pod::kProxyId};  // --proxy-gid
 
   // Inbound.
-  InterceptionMode mode = InterceptionMode::kRedirect;  // --istio-inbound-interception-mode
-  std::uint32_t tproxy_mark = 1337;                     // --istio-inbound-tproxy-mark
-  std::uint32_t tproxy_route_table = 133;               // --istio-inbound-tproxy-route-table
-  PortSelection inbound_ports;                          // --istio-inbound-ports
+  InterceptionMode mode = InterceptionMode::kRedirect;        // --istio-inbound-interception-mode
+  std::uint32_t tproxy_mark = pod::kTproxyMark;               // --istio-inbound-tproxy-mark
+  std::uint32_t tproxy_route_table = pod::kTproxyRouteTable;  // --istio-inbound-tproxy-route-table
+  PortSelection inbound_ports;                                // --istio-inbound-ports
   std::vector<PortRange> inbound_exclude_ports;  // --istio-local-exclude-ports; with all ports only
   std::vector<Cidr> inbound_exclude_ranges;      // --istio-inbound-exclude-cidr: sources
 

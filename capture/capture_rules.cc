@@ -5,13 +5,11 @@
 #include <bit>
 #include <iterator>
 
+#include "base/pod_contract.h"
 #include "capture/rule_builder.h"
 
 namespace sluice::capture {
 namespace {
-
-// Istio's OutboundMark.
-constexpr std::uint32_t kOutboundMark = 1338;
 
 bool IncludesLoopback(const CaptureConfig& config) {
   return std::ranges::any_of(config.outbound_ranges.ranges,
@@ -71,9 +69,10 @@ void AddInbound(const CaptureConfig& config, TableBuilder& nat) {
 // others, so that each of several uids and gids gets its turn.
 void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
   // The proxy's connections to the application: 127.0.0.6 is what keeps them from coming back.
-  output.Add({.source = Is(Cidr(PassthroughSource(output.family()), AddressBits(output.family()))),
-              .out_interface = Is("lo"),
-              .target = Return{}});
+  output.Add(
+      {.source = Is(Cidr(pod::PassthroughSource(output.family()), AddressBits(output.family()))),
+       .out_interface = Is("lo"),
+       .target = Return{}});
   // In TPROXY mode they come from the client's address instead, and the mark is what tells them.
   if (config.mode == InterceptionMode::kTproxy && !config.inbound_ports.empty()) {
     output.Add({.out_interface = Is("lo"),
@@ -184,20 +183,16 @@ FamilyRules Nothing(Family family) {
 
 }  // namespace
 
-IpAddress PassthroughSource(Family family) {
-  constexpr std::array<std::uint8_t, 16> kV6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6};
-  return family == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 6) : IpAddress::FromBytes(kV6);
-}
-
 Cidr LoopbackRange(const CaptureConfig& config, Family family) {
   constexpr std::array<std::uint8_t, 16> kV6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   return family == Family::kIpv4 ? config.loopback_range : Cidr(IpAddress::FromBytes(kV6), 128);
 }
 
 TproxyMarks MarksOf(const CaptureConfig& config) {
-  const auto bits = std::max(std::bit_width(config.tproxy_mark), std::bit_width(kOutboundMark));
+  const auto bits =
+      std::max(std::bit_width(config.tproxy_mark), std::bit_width(pod::kOutboundMark));
   const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << bits) - 1);
-  return {.inbound = {config.tproxy_mark, mask}, .outbound = {kOutboundMark, mask}};
+  return {.inbound = {config.tproxy_mark, mask}, .outbound = {pod::kOutboundMark, mask}};
 }
 
 RuleSet BuildRules(const CaptureConfig& config) {

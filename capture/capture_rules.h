@@ -8,10 +8,6 @@
 
 namespace sluice::capture {
 
-// The source address by which the proxy's connections to the application are told from all others:
-// 127.0.0.6 or ::6, Istio's InboundPassthroughBindIpv4/6.
-IpAddress PassthroughSource(Family family);
-
 // 127.0.0.1/32 (or what the configuration says) and ::1/128: never captured.
 Cidr LoopbackRange(const CaptureConfig& config, Family family);
 

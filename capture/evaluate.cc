@@ -4,6 +4,7 @@
 #include <ostream>
 #include <stdexcept>
 
+#include "base/interface_pattern.h"
 #include "capture/rule_text.h"
 
 namespace sluice::capture {
@@ -12,11 +13,6 @@ namespace {
 template <typename T, typename Test>
 bool Holds(const std::optional<Condition<T>>& condition, Test test) {
   return !condition || test(condition->value) != condition->negated;
-}
-
-bool InterfaceMatches(const std::string& pattern, const std::string& name) {
-  if (!pattern.ends_with('+')) return pattern == name;
-  return name.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
 bool MarkMatches(const Mark& wanted, const Mark& mark) {
@@ -72,7 +68,7 @@ bool Matches(const Rule& rule, const Packet& packet) {
     return [&address](const Cidr& range) { return range.Contains(address); };
   };
   const auto named = [](const std::string& name) {
-    return [&name](const std::string& pattern) { return InterfaceMatches(pattern, name); };
+    return [&name](const std::string& pattern) { return MatchesInterface(pattern, name); };
   };
   return Holds(rule.source, contains(packet.source)) &&
          Holds(rule.destination, contains(packet.destination)) &&

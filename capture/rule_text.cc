@@ -1,16 +1,11 @@
 #include "capture/rule_text.h"
 
-#include <cstdio>
 #include <ostream>
+
+#include "base/hex.h"
 
 namespace sluice::capture {
 namespace {
-
-std::string Hex(std::uint32_t value) {
-  char text[16];
-  std::snprintf(text, sizeof(text), "0x%x", value);
-  return text;
-}
 
 // "0x539/0x7ff"; iptables leaves a full mask out of a match, and writes it for a target.
 std::string MatchText(const Mark& mark) {

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/pod_contract.h"
 #include "capture/capture_rules.h"
 #include "capture/rule_builder.h"
 
@@ -20,7 +21,7 @@ void AddLoopGuards(const CaptureConfig& config, Sequence& inbound) {
                .target = SaveConnmark{marks.inbound.mask}});
   inbound.Add({.protocol = kTcp, .matches = {MarkMatch{Is(marks.inbound)}}, .target = Return{}});
   inbound.Add(
-      {.source = Is(Cidr(PassthroughSource(inbound.family()), AddressBits(inbound.family()))),
+      {.source = Is(Cidr(pod::PassthroughSource(inbound.family()), AddressBits(inbound.family()))),
        .in_interface = Is("lo"),
        .protocol = kTcp,
        .target = Return{}});

@@ -2,13 +2,12 @@
 
 #include <linux/capability.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "base/os/capabilities.h"
 #include "base/unique_fd.h"
 #include "iptables/xt_entry.h"
 #include "iptables/xt_layout.h"
@@ -19,16 +18,11 @@ namespace {
 
 // "CAP_NET_ADMIN and CAP_NET_RAW", or what of them the calling thread lacks; "" for nothing.
 std::string MissingCapabilities() {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-  if (syscall(SYS_capget, &header, data) != 0) return {};
-  const auto has = [&data](int capability) {
-    return (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
-  };
+  const Capabilities have = ReadCapabilities();
   std::string missing;
-  if (!has(CAP_NET_ADMIN)) missing = "CAP_NET_ADMIN";
+  if (!have.Has(CAP_NET_ADMIN)) missing = "CAP_NET_ADMIN";
   // libiptc talks to the kernel through a SOCK_RAW socket.
-  if (!has(CAP_NET_RAW)) missing += missing.empty() ? "CAP_NET_RAW" : " and CAP_NET_RAW";
+  if (!have.Has(CAP_NET_RAW)) missing += missing.empty() ? "CAP_NET_RAW" : " and CAP_NET_RAW";
   return missing;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/pod_contract.h"
 
 namespace sluice::netns {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 using netns::InterfaceAddress;
 
 InterfaceAddress PassthroughAddress() {
-  return InterfaceAddress::Host(capture::PassthroughSource(Family::kIpv6));
+  return InterfaceAddress::Host(pod::PassthroughSource(Family::kIpv6));
 }
 
 template <typename T>

@@ -4,6 +4,7 @@
 #include <ostream>
 #include <stdexcept>
 
+#include "base/hex.h"
 #include "base/parse.h"
 
 namespace sluice::netns {
@@ -41,16 +42,6 @@ std::string_view Name(RouteType type) {
       break;
   }
   return "other";
-}
-
-std::string Hex(std::uint32_t value) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  do {
-    out.insert(out.begin(), kDigits[value & 0xfU]);
-    value >>= 4U;
-  } while (value != 0);
-  return "0x" + out;
 }
 
 bool Satisfies(const NextHop& listed, const NextHop& wanted) {

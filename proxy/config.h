@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/ip_address.h"
+#include "base/pod_contract.h"
 
 namespace sluice::proxy {
 
@@ -51,11 +52,13 @@ constexpr std::string_view Name(Value value) {
 
 // What the proxy is to do. A plain value; cmd/sluice-proxy validates what users type.
 struct ProxyConfig {
-  std::uint16_t outbound_port = 15001;
-  std::uint16_t inbound_port = 15006;
+  std::uint16_t outbound_port = pod::kOutboundPort;
+  std::uint16_t inbound_port = pod::kInboundPort;
   // Worker threads, at least 1.
   int concurrency = 1;
   InboundMode inbound_mode = InboundMode::kRedirect;
+  // Marks the packets of connections to the application in TPROXY mode, as the rules do.
+  std::uint32_t tproxy_mark = pod::kTproxyMark;
   // Tells the application the client's address by a PROXY protocol v2 header.
   bool inbound_proxy_protocol = false;
   // Reads what is being spoken off the first bytes, for the access log.
@@ -72,10 +75,10 @@ struct ProxyConfig {
   // "-" is standard output, empty is none.
   std::string access_log = "-";
   // Ports of the control path; 0 switches the server off.
-  std::uint16_t status_port = 15020;
-  std::uint16_t metrics_port = 15090;
+  std::uint16_t status_port = pod::kStatusPort;
+  std::uint16_t metrics_port = pod::kMetricsPort;
   // On loopback only; what a client may ask there is in admin.h.
-  std::uint16_t admin_port = 15000;
+  std::uint16_t admin_port = pod::kAdminPort;
   // Answers captured DNS queries when it is not 0.
   std::uint16_t dns_port = 0;
 };

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/os/signals_blocked.h"
 #include "base/unique_fd.h"
 #include "dns/resolv_conf.h"
 #include "proxy/cgroup_limits.h"
@@ -37,22 +38,6 @@ constexpr std::uint64_t kReservedBytes = 4 * 1024 * 1024;
 constexpr std::uint64_t kBytesPerWorker = RelayResources::kGenerousBytes;
 // Allowed in any case: a proxy that refuses everybody is not better than one that is killed.
 constexpr std::uint64_t kFewestConnections = 100;
-
-// All signals go to the thread that calls Proxy's functions; the new threads inherit the mask.
-class BlockSignals {
- public:
-  BlockSignals() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  BlockSignals(const BlockSignals&) = delete;
-  BlockSignals& operator=(const BlockSignals&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 // Raises the descriptor limit as far as is allowed. Returns what it is then.
 std::uint64_t RaiseDescriptorLimit() {
@@ -146,7 +131,8 @@ void CheckPortsAreFree(const ProxyConfig& config) {
 Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.concurrency) {
   // splice(2) has no MSG_NOSIGNAL.
   std::signal(SIGPIPE, SIG_IGN);
-  const BlockSignals blocked;
+  // All signals go to the thread that calls Proxy's functions; new threads inherit the mask.
+  const SignalsBlocked blocked;
   if (!config_.access_log.empty()) {
     log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
   }
@@ -204,7 +190,7 @@ Proxy::~Proxy() {
 }
 
 void Proxy::Start() {
-  const BlockSignals blocked;
+  const SignalsBlocked blocked;
   if (log_) log_->Start();
   for (const auto& worker : workers_) worker->Start();
   if (dns_) dns_->Start();

@@ -10,6 +10,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "base/os/reset_on_close.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/log/access_log.h"
 #include "proxy/worker.h"

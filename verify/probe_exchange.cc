@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/os/reset_on_close.h"
 
 namespace sluice::verify {
 namespace {
@@ -43,12 +44,6 @@ std::uint16_t ClientPort() { return static_cast<std::uint16_t>(49152 + RandomNum
 void Drain(ProbeLink& link) {
   while (link.Receive()) {
   }
-}
-
-// Closes with a reset, so that no port is kept in TIME_WAIT.
-void ResetOnClose(int fd) {
-  const linger now = {.l_onoff = 1, .l_linger = 0};
-  static_cast<void>(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)));
 }
 
 SocketAddress NameOf(int fd) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/interface_pattern.h"
+
 namespace sluice::verify {
 namespace {
 
@@ -46,11 +48,6 @@ InterfaceNames Named(const std::string& prefix) {
 }
 
 }  // namespace
-
-bool MatchesInterface(const std::string& pattern, const std::string& name) {
-  if (!pattern.ends_with('+')) return pattern == name;
-  return name.starts_with(pattern.substr(0, pattern.size() - 1));
-}
 
 InterfaceNames DefaultInterfaceNames() { return Named(""); }
 

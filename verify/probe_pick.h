@@ -27,9 +27,6 @@ InterfaceNames DefaultInterfaceNames();
 // Whether a link of that name is the pod's end of a probe link, whichever run made it.
 bool IsProbeInterface(const std::string& name);
 
-// Whether `name` is what `pattern` says, as in iptables(8): a trailing '+' stands for any ending.
-bool MatchesInterface(const std::string& pattern, const std::string& name);
-
 // An address in one of `among`, the first that has one, and in none of `blocked`.
 std::optional<IpAddress> PickAddress(const std::vector<Cidr>& among,
                                      const std::vector<Cidr>& blocked);

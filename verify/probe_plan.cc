@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/interface_pattern.h"
+#include "base/pod_contract.h"
 #include "capture/capture_rules.h"
 #include "verify/probe_pick.h"
 
@@ -391,7 +393,7 @@ void Planner::AddInsidePod() {
   Probe& probe =
       Add("exempt: the proxy's call of the application", Landing::kDirect, {site_.pod, 0});
   probe.owner = owners.front().second;
-  probe.bind = capture::PassthroughSource(family_);
+  probe.bind = pod::PassthroughSource(family_);
 }
 
 void Planner::AddUnreachable() {

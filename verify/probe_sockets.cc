@@ -10,15 +10,13 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/pod_contract.h"
 
 namespace sluice::verify {
 namespace {
 
 using capture::Protocol;
 
-// SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST of linux/netfilter_ipv4.h and ip6_tables.h, which C++
-// cannot include beside netinet/in.h.
-constexpr int kOriginalDestination = 80;
 // Connections wait one at a time; a few more for those that come twice.
 constexpr int kBacklog = 8;
 
@@ -189,7 +187,7 @@ Arrival DescribeConnection(int fd) {
   }
   const bool v4 = out.local.ip.is_v4();
   length = sizeof(raw);
-  if (getsockopt(fd, v4 ? SOL_IP : SOL_IPV6, kOriginalDestination, &raw, &length) == 0) {
+  if (getsockopt(fd, v4 ? SOL_IP : SOL_IPV6, pod::kOriginalDestinationOption, &raw, &length) == 0) {
     out.original = FromSockaddr(raw);
   }
   return out;

@@ -8,12 +8,17 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/pod_contract.h"
 #include "capture/settings/account_names.h"
 
 namespace sluice::capture {
 namespace {
+
+// A day: whoever waits longer has typed the wrong unit.
+constexpr std::chrono::hours kLongestDuration{24};
 
 constexpr std::uint64_t kMaxId = std::numeric_limits<std::uint32_t>::max() - 1;  // -1 is "no id"
 
@@ -134,7 +139,7 @@ void ReadProxy(const Reader& reader, CaptureConfig& capture) {
   }
   capture.proxy_uids = reader.Ids("proxy-uid");
   if (capture.proxy_uids.empty()) {
-    capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(1337)};
+    capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(pod::kProxyId)};
   }
   capture.proxy_gids = reader.Ids("proxy-gid");
   if (capture.proxy_gids.empty()) capture.proxy_gids = capture.proxy_uids;
@@ -148,7 +153,7 @@ void ReadInbound(const Reader& reader, CaptureConfig& capture) {
                                           {"", InterceptionMode::kRedirect}},
                                          "REDIRECT or TPROXY");
   capture.tproxy_mark = reader.Number("istio-inbound-tproxy-mark", 1, 0xffffffff);
-  if (capture.tproxy_mark == 1338) {
+  if (capture.tproxy_mark == pod::kOutboundMark) {
     reader.Refuse("istio-inbound-tproxy-mark", "1338",
                   "another mark than 1338, which marks outbound connections");
   }
@@ -251,30 +256,6 @@ Ipv6Mode ReadIpv6(const Reader& reader) {
 
 }  // namespace
 
-std::chrono::milliseconds ParseDuration(std::string_view text) {
-  using std::chrono::milliseconds;
-  constexpr std::array<std::pair<std::string_view, std::int64_t>, 4> kUnits = {
-      {{"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}}};
-  // A day: whoever waits longer has typed the wrong unit.
-  constexpr std::int64_t kMax = 86'400'000;
-  constexpr const char* kExpected = "a duration of up to a day such as 500ms, 5s or 1m30s";
-  std::int64_t total = 0;
-  if (text.empty()) throw std::invalid_argument(kExpected);
-  while (!text.empty()) {
-    std::int64_t count = 0;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), count);
-    if (code != std::errc{} || count < 0 || count > kMax) throw std::invalid_argument(kExpected);
-    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-    const auto unit =
-        std::ranges::find_if(kUnits, [text](const auto& u) { return text.starts_with(u.first); });
-    if (unit == kUnits.end()) throw std::invalid_argument(kExpected);
-    text.remove_prefix(unit->first.size());
-    total += count * unit->second;
-    if (total > kMax) throw std::invalid_argument(kExpected);
-  }
-  return milliseconds(total);
-}
-
 InitConfig ToInitConfig(const Settings& settings) {
   const Reader reader(settings);
   InitConfig config;
@@ -297,7 +278,8 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.json_output =
       OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
   config.network_namespace = settings.Text("network-namespace");
-  config.probe_timeout = reader.Value("probe-timeout", ParseDuration);
+  config.probe_timeout = reader.Value(
+      "probe-timeout", [](std::string_view text) { return ParseDuration(text, kLongestDuration); });
   config.probe_port = reader.Port("iptables-probe-port");
   config.dry_run = reader.Bool("dry-run");
   if (!reader.Bool("restore-format")) {

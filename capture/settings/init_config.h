@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/pod_contract.h"
 #include "capture/capture_config.h"
 #include "capture/settings/settings.h"
 
@@ -23,7 +24,7 @@ struct InitConfig {
   bool json_output = false;
   std::string network_namespace;  // empty: the one we are in
   std::chrono::milliseconds probe_timeout{5'000};
-  std::uint16_t probe_port = 15002;
+  std::uint16_t probe_port = pod::kProbePort;
   bool dry_run = false;
   bool cleanup_only = false;
   bool force_apply = false;
@@ -36,9 +37,5 @@ struct InitConfig {
 // Throws Error(kUsage) naming the flag, the value and what would be right. Reads /etc/passwd and
 // /etc/group where names are given, nothing else.
 InitConfig ToInitConfig(const Settings& settings);
-
-// "5s", "500ms", "1m30s" and so on, as Go's time.ParseDuration takes them. Throws
-// std::invalid_argument.
-std::chrono::milliseconds ParseDuration(std::string_view text);
 
 }  // namespace sluice::capture

@@ -13,8 +13,10 @@
 
 #include <boost/program_options.hpp>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/pod_contract.h"
 
 namespace sluice::proxy {
 namespace {
@@ -25,8 +27,8 @@ constexpr std::string_view kEnvironmentPrefix = "SLUICE_PROXY_";
 
 // More threads than this is a typing error.
 constexpr std::uint64_t kMaxConcurrency = 1024;
-// 30 days: longer than any connection is worth, and far from overflowing in milliseconds.
-constexpr std::uint64_t kMaxDurationMs = 30ULL * 24 * 3600 * 1000;
+// 30 days: longer than any connection is worth.
+constexpr std::chrono::hours kLongestDuration{720};
 
 int UsableCpus() {
   cpu_set_t set;
@@ -43,8 +45,12 @@ std::uint16_t PortOrOff(std::string_view text) {
   return static_cast<std::uint16_t>(ParseNumber(text, 0, 65535));
 }
 
+std::chrono::milliseconds Duration(std::string_view text) {
+  return ParseDuration(text, kLongestDuration);
+}
+
 std::chrono::milliseconds Timeout(std::string_view text) {
-  const auto value = ParseDuration(text);
+  const auto value = Duration(text);
   if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 10s");
   return value;
 }
@@ -67,6 +73,14 @@ InboundMode Mode(std::string_view text) {
   if (text == "REDIRECT") return InboundMode::kRedirect;
   if (text == "TPROXY") return InboundMode::kTproxy;
   throw std::invalid_argument("REDIRECT or TPROXY");
+}
+
+std::uint32_t TproxyMark(std::string_view text) {
+  const auto mark = static_cast<std::uint32_t>(ParseNumber(text, 1, 0xffffffff));
+  if (mark == pod::kOutboundMark) {
+    throw std::invalid_argument("another mark than 1338, which marks outbound connections");
+  }
+  return mark;
 }
 
 bool OnOff(std::string_view text) {
@@ -122,6 +136,9 @@ const std::vector<Flag>& Flags() {
        "how inbound connections are captured (REDIRECT); with TPROXY the application sees the "
        "client's own address, which needs CAP_NET_ADMIN",
        [](Options& o, std::string_view v) { o.config.inbound_mode = Mode(v); }},
+      {"tproxy-mark", "MARK",
+       "with --mode TPROXY, marks connections to the application as sluice-init -t does (1337)",
+       [](Options& o, std::string_view v) { o.config.tproxy_mark = TproxyMark(v); }},
       {"inbound-proxy-protocol", nullptr,
        "tell the application the client's address by a PROXY protocol v2 header",
        [](Options& o, std::string_view v) { o.config.inbound_proxy_protocol = Switch(v); }},
@@ -147,7 +164,7 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.idle_timeout = Timeout(v); }},
       {"drain-duration", "DURATION",
        "after SIGTERM, let connections finish for this long (45s); 0 resets them at once",
-       [](Options& o, std::string_view v) { o.drain_duration = ParseDuration(v); }},
+       [](Options& o, std::string_view v) { o.drain_duration = Duration(v); }},
       {"max-connections", "N",
        "refuse more at once (as many as the limits of descriptors and memory allow)",
        [](Options& o, std::string_view v) {
@@ -259,24 +276,6 @@ void CheckPorts(const ProxyConfig& config) {
 }
 
 }  // namespace
-
-std::chrono::milliseconds ParseDuration(std::string_view text) {
-  constexpr std::pair<std::string_view, std::uint64_t> kUnits[] = {
-      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"", 1000}};
-  for (const auto& [suffix, factor] : kUnits) {
-    if (!text.ends_with(suffix)) continue;
-    try {
-      const auto number =
-          ParseNumber(text.substr(0, text.size() - suffix.size()), 0, kMaxDurationMs / factor);
-      return std::chrono::milliseconds(number * factor);
-    } catch (const std::invalid_argument&) {
-      break;
-    }
-  }
-  throw std::invalid_argument(
-      "a whole number with a unit, such as 500ms, 10s, 5m or 1h (seconds without a unit), at most "
-      "720h");
-}
 
 Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
   const po::variables_map values = ParseCommandLine(arguments);

@@ -34,8 +34,4 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
 // What --help prints.
 std::string HelpText();
 
-// "500ms", "10s", "5m", "1h", or seconds without a unit. Throws std::invalid_argument saying what
-// would be right.
-std::chrono::milliseconds ParseDuration(std::string_view text);
-
 }  // namespace sluice::proxy

@@ -12,13 +12,10 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/pod_contract.h"
 
 namespace sluice::proxy {
 namespace {
-
-// SO_ORIGINAL_DST of linux/netfilter_ipv4.h and IP6T_SO_ORIGINAL_DST of
-// linux/netfilter_ipv6/ip6_tables.h, which cannot be included beside netinet/in.h.
-constexpr int kOriginalDst = 80;
 
 // netfilter's conntrack forgets a redirected connection 60 s after the first FIN (close_wait), and
 // after that the application's FIN never reaches us. Probing at half of that keeps the entry.
@@ -38,10 +35,6 @@ int SetInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-// The mark by which istio-iptables' rules of TPROXY mode know the proxy's connections to the
-// application: their answers are led back to the proxy.
-constexpr int kTproxyMark = 1337;
-
 int SetTransparent(int fd, Family family) {
   return family == Family::kIpv4 ? SetInt(fd, SOL_IP, IP_TRANSPARENT, 1)
                                  : SetInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
@@ -57,7 +50,8 @@ std::optional<SocketAddress> OriginalDestination(int fd, Family family) {
   sockaddr_storage address{};
   socklen_t length = sizeof(address);
   const bool v4 = family == Family::kIpv4;
-  if (::getsockopt(fd, v4 ? SOL_IP : SOL_IPV6, kOriginalDst, &address, &length) != 0) {
+  if (::getsockopt(fd, v4 ? SOL_IP : SOL_IPV6, pod::kOriginalDestinationOption, &address,
+                   &length) != 0) {
     return std::nullopt;
   }
   return FromSockaddr(address);
@@ -75,11 +69,6 @@ int PendingError(int fd) {
   socklen_t length = sizeof(error);
   if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
   return error;
-}
-
-void ResetOnClose(int fd) {
-  const linger option{.l_onoff = 1, .l_linger = 0};
-  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option));
 }
 
 void SendAtOnce(int fd) { SetInt(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
@@ -102,8 +91,9 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
   sockaddr_storage address;
   if (source) {
     out.step = Connecting::Step::kBind;
-    if (source->transparent && (SetTransparent(out.fd.get(), source->address.family()) != 0 ||
-                                SetInt(out.fd.get(), SOL_SOCKET, SO_MARK, kTproxyMark) != 0)) {
+    if (source->transparent &&
+        (SetTransparent(out.fd.get(), source->address.family()) != 0 ||
+         SetInt(out.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(source->mark)) != 0)) {
       out.error = errno;
       return out;
     }

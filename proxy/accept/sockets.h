@@ -24,9 +24,6 @@ SocketAddress LocalAddress(int fd);
 // The pending error of a socket (SO_ERROR), which reading clears. 0 when there is none.
 int PendingError(int fd);
 
-// The next close(2) sends a reset and forgets what was not sent.
-void ResetOnClose(int fd);
-
 // TCP_NODELAY.
 void SendAtOnce(int fd);
 
@@ -38,8 +35,9 @@ void KeepAlive(int fd, std::chrono::seconds idle);
 struct Source {
   IpAddress address;
   // The address is another host's (IP_TRANSPARENT), and the packets get the mark by which the rules
-  // of TPROXY mode know them. Needs CAP_NET_ADMIN.
+  // of TPROXY mode know them, so that answers come back to the proxy. Needs CAP_NET_ADMIN.
   bool transparent = false;
+  std::uint32_t mark = 0;
 };
 
 // A connecting, non-blocking socket.

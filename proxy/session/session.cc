@@ -12,6 +12,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "base/os/reset_on_close.h"
+#include "base/pod_contract.h"
 #include "proxy/accept/proxy_protocol.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/log/access_log.h"
@@ -41,13 +43,6 @@ constexpr std::chrono::seconds kKeepAliveToNetwork{120};
 
 // A connection of which one side has ended and the other is silent: most probably that end is lost.
 constexpr std::chrono::minutes kHalfClosedTimeout{5};
-
-constexpr IpAddress kInboundSourceV4 = IpAddress::V4(127, 0, 0, 6);
-
-const IpAddress& InboundSource(Family family) {
-  static const IpAddress kInboundSourceV6 = IpAddress::Parse("::6");
-  return family == Family::kIpv4 ? kInboundSourceV4 : kInboundSourceV6;
-}
 
 std::uint64_t Ticks(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(time / kTick) + 1;
@@ -115,12 +110,13 @@ ConnectionInfo Session::Info(const WorkerContext& worker) const {
           .bytes_sent = response_.bytes_written()};
 }
 
-std::optional<Source> Session::UpstreamSource(const SocketAddress& upstream) const {
+std::optional<Source> Session::UpstreamSource(const WorkerContext& worker,
+                                              const SocketAddress& upstream) const {
   if (direction_ == Direction::kOutbound) return std::nullopt;
   if (transparent_ && peer_.ip.family() == upstream.ip.family()) {
-    return Source{.address = peer_.ip, .transparent = true};
+    return Source{.address = peer_.ip, .transparent = true, .mark = worker.config.tproxy_mark};
   }
-  return Source{.address = InboundSource(upstream.ip.family())};
+  return Source{.address = pod::PassthroughSource(upstream.ip.family())};
 }
 
 bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) {
@@ -147,7 +143,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   worker.stats.of(direction).opened.Add(1);
 
   const SocketAddress upstream = Upstream(worker);
-  const std::optional<Source> source = UpstreamSource(upstream);
+  const std::optional<Source> source = UpstreamSource(worker, upstream);
   Connecting connecting = StartConnect(upstream, source);
   server_.fd = connecting.fd.release();
   if (connecting.error != 0) {
@@ -358,7 +354,8 @@ void Session::Log(WorkerContext& worker) {
     record.response_flags = "UF,URX";
     if (failure_ == Failure::kNoSourceAddress) {
       reason = "bind_error: the source address " +
-               InboundSource(record.upstream_host.ip.family()).ToString() + " is missing on lo";
+               pod::PassthroughSource(record.upstream_host.ip.family()).ToString() +
+               " is missing on lo";
     } else {
       reason = failed_at_once_ ? "immediate_connect_error: " : "delayed_connect_error: ";
       reason += std::strerror(error_);

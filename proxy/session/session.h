@@ -83,7 +83,8 @@ class Session : public TimerNode {
   void Close(WorkerContext& worker);
   void Log(WorkerContext& worker);
   SocketAddress Upstream(const WorkerContext& worker) const;
-  std::optional<Source> UpstreamSource(const SocketAddress& upstream) const;
+  std::optional<Source> UpstreamSource(const WorkerContext& worker,
+                                       const SocketAddress& upstream) const;
   std::uint64_t IdleTicks(const WorkerContext& worker) const;
 
   Flow request_;   // client to server

@@ -76,12 +76,21 @@ TEST_P(ModesTest, TellsTheClientsAddressByTheProxyProtocol) {
       << "the header is not the client's";
 }
 
-TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
+class TproxyMarkTest : public ModesTest {
+ protected:
+  void ConnectsFromTheClientsAddress(const std::string& mark);
+};
+
+INSTANTIATE_TEST_SUITE_P(, TproxyMarkTest, testing::Values(Family::kIpv4, Family::kIpv6),
+                         FamilyName);
+
+void TproxyMarkTest::ConnectsFromTheClientsAddress(const std::string& mark) {
   const CommandResult init = RunCommand(
-      server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",
-                          "-m", "TPROXY", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
+      server(),
+      {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337", "-m",
+                "TPROXY", "-t", mark, "-i", "*", "-x", "", "-b", "*", "-d", "15090,15020"}});
   ASSERT_EQ(init.exit_status, 0) << init.err;
-  StartServerProxy({"--mode=TPROXY", "--max-connections=50"},
+  StartServerProxy({"--mode=TPROXY", "--tproxy-mark=" + mark, "--max-connections=50"},
                    {.capabilities = std::vector<int>{CAP_NET_ADMIN}});
   Acceptor acceptor(server(), GetParam());
   auto client = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
@@ -98,6 +107,10 @@ TEST_P(ModesTest, TproxyKeepsTheClientsAddress) {
             1)
       << "not captured twice";
 }
+
+TEST_P(TproxyMarkTest, TproxyKeepsTheClientsAddress) { ConnectsFromTheClientsAddress("1337"); }
+
+TEST_P(TproxyMarkTest, TheMarkMayBeAnother) { ConnectsFromTheClientsAddress("4660"); }
 
 TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {
   const CommandResult result =

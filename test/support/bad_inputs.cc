@@ -28,7 +28,7 @@ const std::string kId = "expected a number from 0 to 4294967294";
 const std::string kInterface =
     "expected an interface name of up to 15 characters such as eth0 or eth+";
 const std::string kList = "expected a list without an empty item between commas";
-const std::string kDuration = "expected a duration of up to a day such as 500ms, 5s or 1m30s";
+const std::string kDuration = "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 24h";
 const std::string kNeither =
     " is neither a flag's value nor a command; commands are diff, show and verify; a flag's value "
     "follows it";
@@ -121,7 +121,7 @@ std::vector<BadInput> Others() {
             "expected auto or on, since --dual-stack asks for IPv6"),
       Value({"--wait", "3601"}, "wait", "3601", "expected a number from 0 to 3600"),
       Value({"--log-format", "xml"}, "log-format", "xml", "expected text or json"),
-      Value({"--probe-timeout", "5"}, "probe-timeout", "5", kDuration),
+      Value({"--probe-timeout", "5x"}, "probe-timeout", "5x", kDuration),
       Value({"--probe-timeout", "25h"}, "probe-timeout", "25h", kDuration),
       Value({"--force-iptables-binary", "nft"}, "force-iptables-binary", "nft",
             "expected legacy; there is no nftables backend yet"),

@@ -15,7 +15,6 @@ namespace sluice::capture {
 namespace {
 
 using capture::InterceptionMode;
-using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing_support::BadInput;
@@ -111,19 +110,6 @@ TEST(InitConfig, WarnsOfWhatHasNoEffect) {
   EXPECT_THAT(Read({"--rollback-on-failed-validation"}).warnings,
               ElementsAre("--rollback-on-failed-validation has no effect without "
                           "--run-validation"));
-}
-
-TEST(Duration, IsWhatGoTakes) {
-  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
-  EXPECT_EQ(ParseDuration("5s"), milliseconds(5'000));
-  EXPECT_EQ(ParseDuration("1m30s"), milliseconds(90'000));
-  EXPECT_EQ(ParseDuration("2h"), milliseconds(7'200'000));
-  EXPECT_EQ(ParseDuration("24h"), milliseconds(86'400'000));
-  EXPECT_EQ(ParseDuration("0s"), milliseconds(0));
-  for (const char* bad :
-       {"", "5", "s", "-1s", "1 s", "1d", "25h", "24h1ms", "1s2", "ms", "99999999999999999999s"}) {
-    EXPECT_THROW(ParseDuration(bad), std::invalid_argument) << bad;
-  }
 }
 
 class BadInputs : public testing::TestWithParam<BadInput> {};

@@ -10,7 +10,6 @@
 namespace sluice::proxy {
 namespace {
 
-using std::chrono::milliseconds;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -125,17 +124,11 @@ TEST_F(OptionsTest, HelpNamesEveryFlag) {
   EXPECT_TRUE(Parse({"--version"}).version);
 }
 
-TEST(Duration, Parses) {
-  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
-  EXPECT_EQ(ParseDuration("10s"), milliseconds(10'000));
-  EXPECT_EQ(ParseDuration("5m"), milliseconds(300'000));
-  EXPECT_EQ(ParseDuration("1h"), milliseconds(3'600'000));
-  EXPECT_EQ(ParseDuration("3"), milliseconds(3000));
-  EXPECT_EQ(ParseDuration("0"), milliseconds(0));
-  EXPECT_EQ(ParseDuration("720h"), std::chrono::hours(720));
-  for (const char* bad :
-       {"", "s", "ms", "-1s", "1d", "1 s", "1.5s", "721h", "99999999999999999999h"}) {
-    EXPECT_THROW(ParseDuration(bad), std::invalid_argument) << bad;
+TEST_F(OptionsTest, TproxyMarkIsAnyButTheOutboundOne) {
+  EXPECT_EQ(Parse({}).config.tproxy_mark, 1337U);
+  EXPECT_EQ(Parse({"--tproxy-mark", "4294967295"}).config.tproxy_mark, 4294967295U);
+  for (const char* bad : {"0", "1338", "-1", "4294967296", ""}) {
+    EXPECT_THROW(Parse({"--tproxy-mark", bad}), Error) << bad;
   }
 }
 

@@ -1,0 +1,13 @@
+#include "base/hex.h"
+
+#include <charconv>
+
+namespace sluice {
+
+std::string Hex(std::uint32_t value) {
+  char digits[8];
+  const char* const end = std::to_chars(digits, digits + sizeof(digits), value, 16).ptr;
+  return "0x" + std::string(static_cast<const char*>(digits), end);
+}
+
+}  // namespace sluice

@@ -52,16 +52,28 @@ std::optional<DnsBytes> DnsAnswerer::AnswerNow(const DnsRequest& request, std::s
     Count(counters_.cache_hits);
     return MakeReply(request.query, *hit, max_bytes);
   }
-  if (in_flight_ >= max_in_flight_) {
+  if (!HasRoomFor(request.query.question)) {
     Count(counters_.over_limit);
     return MakeErrorReply(request.query, DnsRcode::kServFail);
   }
   return std::nullopt;
 }
 
+bool DnsAnswerer::HasRoomFor(const DnsQuestion& question) const {
+  if (in_flight_ >= max_in_flight_) return false;
+  const auto found = in_flight_of_zone_.find(question.Zone());
+  return found == in_flight_of_zone_.end() || found->second < max_in_flight_ - in_flight_;
+}
+
 asio::awaitable<DnsBytes> DnsAnswerer::Answer(DnsQuery query, std::size_t max_bytes) {
+  const std::string zone = query.question.Zone();
   ++in_flight_;
-  const AtEnd leave([this] { --in_flight_; });
+  ++in_flight_of_zone_[zone];
+  const AtEnd leave([this, &zone] {
+    --in_flight_;
+    const auto found = in_flight_of_zone_.find(zone);
+    if (--found->second == 0) in_flight_of_zone_.erase(found);
+  });
   const std::shared_ptr<Pending> pending = co_await Resolve(query);
   if (!pending->response) co_return MakeErrorReply(query, DnsRcode::kServFail);
   co_return MakeReply(query, pending->response->bytes, max_bytes);

@@ -36,10 +36,12 @@ class DnsAnswerer {
  private:
   struct Pending;
 
+  bool HasRoomFor(const DnsQuestion& question) const;
   boost::asio::awaitable<std::shared_ptr<Pending>> Resolve(const DnsQuery& query);
 
   std::size_t max_in_flight_;
   std::size_t in_flight_ = 0;
+  std::unordered_map<std::string, std::size_t> in_flight_of_zone_;  // no zeros
   DnsCounters& counters_;
   DnsUpstream upstream_;
   DnsCache cache_;

@@ -93,9 +93,13 @@ DnsRequest ParseDnsRequest(DnsView bytes) {
   out.query.id = header.id;
   out.query.flags = header.flags & kQueryFlags;
 
-  const auto refuse = [&out](DnsRcode rcode) {
+  const auto refuse = [&out, &header](DnsRcode rcode) {
     out.verdict = DnsRequest::Verdict::kRefuse;
     out.reply = MakeErrorReply(out.query, rcode);
+    // Who sent an UPDATE or a NOTIFY takes no answer to anything else.
+    DnsHeader reply = GetDnsHeader(out.reply);
+    reply.flags = static_cast<std::uint16_t>(reply.flags | (header.flags & dns_flag::kOpcode));
+    SetDnsHeader(out.reply, reply);
     return out;
   };
   // The opcode first: of another one than QUERY the sections mean something else.
@@ -120,8 +124,10 @@ DnsBytes MakeUpstreamQuery(const DnsQuery& query, std::uint16_t id) {
 
 std::optional<DnsResponse> ParseDnsResponse(DnsView bytes, const DnsQuery& query,
                                             std::uint16_t id) {
-  auto message = ParseDnsMessage(bytes);
+  std::size_t size = 0;
+  auto message = ParseDnsMessageAtStart(bytes, size);
   if (!message) return std::nullopt;
+  bytes = bytes.first(size);
   const DnsHeader& header = message->header;
   if (header.id != id || (header.flags & dns_flag::kResponse) == 0 ||
       (header.flags & dns_flag::kOpcode) != 0) {

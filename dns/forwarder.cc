@@ -25,7 +25,6 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/error.h"
-#include "base/os/signals_blocked.h"
 #include "base/unique_fd.h"
 #include "dns/answerer.h"
 #include "dns/tcp_client.h"
@@ -104,6 +103,23 @@ void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
   if (!error) socket.non_blocking(true, error);
   if (!error) socket.bind({ToAsio(address.ip), address.port}, error);
 }
+
+// Blocks every signal in this thread, and so in those that it starts, for as long as it is in
+// scope.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 void ThrowIf(const error_code& error, const char* what, const SocketAddress& address) {
   if (!error) return;
@@ -252,10 +268,11 @@ class DnsForwarder::Impl {
           co_await acceptor->async_accept(asio::redirect_error(asio::use_awaitable, error));
       if (error) {
         co_await Pause();
-      } else if (tcp_clients_ >= options_.max_tcp_clients) {
-        Count(counters_.over_limit);
-      } else {
+      } else if (tcp_clients_.size() < options_.max_tcp_clients) {
         Serve(std::move(socket));
+      } else {
+        Count(counters_.over_limit);
+        if (DnsTcpClient::CloseIdlest(tcp_clients_)) Serve(std::move(socket));
       }
     }
   }
@@ -271,7 +288,7 @@ class DnsForwarder::Impl {
   DnsForwarderOptions options_;
   DnsCounters counters_;
   bool is_listening_ = false;
-  std::size_t tcp_clients_ = 0;
+  DnsTcpClient::Clients tcp_clients_;
   DnsAnswerer answerer_;
   std::unique_ptr<asio::io_context> context_ = std::make_unique<asio::io_context>(1);
   std::thread thread_;

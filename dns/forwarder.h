@@ -23,11 +23,12 @@ struct DnsForwarderOptions {
   std::chrono::milliseconds timeout{2000};
   int attempts = 2;
   // Questions without an answer yet. Each may hold a descriptor and up to 8 KiB: 2 MiB at worst.
-  // Beyond it the answer is SERVFAIL at once.
+  // Beyond it the answer is SERVFAIL at once. A zone may have as many as are free, so that one
+  // whose servers are silent takes half, two of them two thirds, and others are still answered.
   std::size_t max_in_flight = 256;
-  // Connections from clients; beyond it new ones are closed. Each may have `max_pipelined`
-  // questions that are not answered and taken, of 64 KiB each at worst, and is not read from
-  // meanwhile.
+  // Connections from clients; beyond it the one that has been idle for the longest is closed, or
+  // the new one when all wait for answers. Each may have `max_pipelined` questions that are not
+  // answered and taken, of 64 KiB each at worst, and is not read from meanwhile.
   std::size_t max_tcp_clients = 32;
   std::size_t max_pipelined = 8;
   // A connection without a complete question or a taken answer for this long is closed (RFC 7766,

@@ -76,6 +76,17 @@ std::string DnsQuestion::Key() const {
   return key;
 }
 
+std::string DnsQuestion::Zone() const {
+  std::size_t last = 0;    // where the last label begins
+  std::size_t before = 0;  // and the one before it
+  for (std::size_t at = 0; at < name.size() && name[at] != 0;
+       at += static_cast<unsigned char>(name[at]) + std::size_t{1}) {
+    before = last;
+    last = at;
+  }
+  return LowerName(name.substr(before));
+}
+
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at) {
   std::string name;
   std::size_t end = 0;          // behind the name where it began: known at the first pointer
@@ -108,6 +119,12 @@ std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at) {
 }
 
 std::optional<DnsMessage> ParseDnsMessage(DnsView bytes) {
+  std::size_t size = 0;
+  auto message = ParseDnsMessageAtStart(bytes, size);
+  return size == bytes.size() ? message : std::nullopt;
+}
+
+std::optional<DnsMessage> ParseDnsMessageAtStart(DnsView bytes, std::size_t& size) {
   if (bytes.size() < kDnsHeaderBytes || bytes.size() > kMaxDnsMessage) return std::nullopt;
   DnsMessage out;
   out.header = GetDnsHeader(bytes);
@@ -121,10 +138,10 @@ std::optional<DnsMessage> ParseDnsMessage(DnsView bytes) {
   }
   if (!ReadSection(bytes, at, DnsSection::kAnswer, out.header.answers, out) ||
       !ReadSection(bytes, at, DnsSection::kAuthority, out.header.authorities, out) ||
-      !ReadSection(bytes, at, DnsSection::kAdditional, out.header.additionals, out) ||
-      at != bytes.size()) {
+      !ReadSection(bytes, at, DnsSection::kAdditional, out.header.additionals, out)) {
     return std::nullopt;
   }
+  size = at;
   return out;
 }
 

@@ -74,6 +74,9 @@ struct DnsQuestion {
   bool Matches(const DnsQuestion& other) const;
   // The name in lower case, type and class: one string for each question.
   std::string Key() const;
+  // The last two labels of the name, in lower case, on the wire: about what one set of servers
+  // answers for.
+  std::string Zone() const;
 };
 
 enum class DnsSection : std::uint8_t { kAnswer, kAuthority, kAdditional };
@@ -114,6 +117,8 @@ struct DnsMessage {
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at);
 
 std::optional<DnsMessage> ParseDnsMessage(DnsView bytes);
+// The same of a message with other bytes behind it; `size` is the message's own.
+std::optional<DnsMessage> ParseDnsMessageAtStart(DnsView bytes, std::size_t& size);
 
 // MINIMUM of a SOA record, in seconds.
 std::optional<std::uint32_t> SoaMinimum(DnsView bytes, const DnsRecord& soa);
@@ -158,7 +163,8 @@ struct DnsResponse {
 };
 
 // The response to `query` as it was sent under `id`. Nothing when it is malformed or the answer to
-// something else. Errors that came without the question are accepted as some servers send them.
+// something else. Errors that came without the question are accepted as some servers send them, and
+// so are bytes behind the message, which are left out.
 std::optional<DnsResponse> ParseDnsResponse(DnsView bytes, const DnsQuery& query, std::uint16_t id);
 
 // The reply to `query` with the content of `response`, a message without OPT that holds the same

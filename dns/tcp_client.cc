@@ -19,7 +19,7 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 DnsTcpClient::DnsTcpClient(asio::ip::tcp::socket socket, const DnsForwarderOptions& options,
-                           DnsAnswerer& answerer, std::size_t& clients)
+                           DnsAnswerer& answerer, Clients& clients)
     : socket_(std::move(socket)),
       watchdog_(socket_.get_executor()),
       has_room_(socket_.get_executor(), Clock::time_point::max()),
@@ -28,10 +28,25 @@ DnsTcpClient::DnsTcpClient(asio::ip::tcp::socket socket, const DnsForwarderOptio
       answerer_(answerer),
       clients_(clients),
       last_activity_(Clock::now()) {
-  ++clients_;
+  place_ = clients_.insert(clients_.end(), this);
 }
 
-DnsTcpClient::~DnsTcpClient() { --clients_; }
+DnsTcpClient::~DnsTcpClient() { Leave(); }
+
+void DnsTcpClient::Leave() {
+  if (place_) clients_.erase(*place_);
+  place_.reset();
+}
+
+bool DnsTcpClient::CloseIdlest(const Clients& clients) {
+  DnsTcpClient* idlest = nullptr;
+  for (DnsTcpClient* const client : clients) {
+    if (client->unanswered_ > 0) continue;
+    if (!idlest || client->last_activity_ < idlest->last_activity_) idlest = client;
+  }
+  if (idlest) idlest->Close();
+  return idlest != nullptr;
+}
 
 void DnsTcpClient::Run() {
   Watch();
@@ -109,6 +124,7 @@ void DnsTcpClient::Watch() {
 }
 
 void DnsTcpClient::Close() {
+  Leave();
   error_code ignored;
   socket_.close(ignored);
   has_room_.cancel();

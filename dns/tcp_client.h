@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <list>
 #include <memory>
+#include <optional>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -20,15 +22,20 @@ namespace sluice::dns {
 // after the client's end, on a message that is no question, and for idleness. Used by one thread.
 class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
  public:
-  // `clients` counts them; it and `answerer` outlive this.
+  // `clients` are those that are open; it and `answerer` outlive this.
+  using Clients = std::list<DnsTcpClient*>;
   DnsTcpClient(boost::asio::ip::tcp::socket socket, const DnsForwarderOptions& options,
-               DnsAnswerer& answerer, std::size_t& clients);
+               DnsAnswerer& answerer, Clients& clients);
   ~DnsTcpClient();
   DnsTcpClient(const DnsTcpClient&) = delete;
   DnsTcpClient& operator=(const DnsTcpClient&) = delete;
 
   // Serves the client. It keeps itself alive for as long as there is something to do.
   void Run();
+
+  // Closes the client that has been idle for the longest, which takes it out of `clients`. False
+  // when all wait for answers.
+  static bool CloseIdlest(const Clients& clients);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -39,6 +46,7 @@ class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
   void Watch();
   void Send(const DnsBytes& reply);
   void Close();
+  void Leave();
 
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer watchdog_;
@@ -46,7 +54,8 @@ class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
   std::chrono::milliseconds idle_;
   std::size_t max_pipelined_;
   DnsAnswerer& answerer_;
-  std::size_t& clients_;
+  Clients& clients_;
+  std::optional<Clients::iterator> place_;  // in clients_, while it is open
   Clock::time_point last_activity_;
   std::size_t unanswered_ = 0;    // questions whose reply the client has not taken
   std::deque<DnsBytes> replies_;  // with their length before them; the first is being written

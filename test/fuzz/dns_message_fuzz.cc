@@ -62,8 +62,10 @@ void RequireCached(const dns::DnsQuery& query, const dns::DnsResponse& response)
 }
 
 void AsResponse(dns::DnsView bytes) {
-  const auto message = dns::ParseDnsMessage(bytes);
+  std::size_t size = 0;
+  const auto message = dns::ParseDnsMessageAtStart(bytes, size);
   if (!message || !message->question) return;
+  Require(size <= bytes.size(), "a message is within its bytes");
   dns::DnsQuery query;
   query.id = 7;
   query.question = *message->question;

@@ -32,28 +32,65 @@ TEST(DnsForwarderLimits, BoundsTheQueriesInFlight) {
   EXPECT_EQ(silent.asked(), 2);
 }
 
-TEST(DnsForwarderLimits, BoundsItsTcpClients) {
-  const FakeDnsServer server(Family::kIpv4, Knows);
-  const Running running({&server}, {.max_tcp_clients = 1, .tcp_idle = std::chrono::minutes(1)});
-  {
-    const DnsClient first(running.address, true);
-    first.Send(TestMessage{}.Bytes());
-    EXPECT_TRUE(first.Receive());
-    const DnsClient second(running.address, true);
-    EXPECT_EQ(second.Receive(), std::nullopt);
-    EXPECT_EQ(running.stats().over_limit, 1U);
-    first.Send(TestMessage{}.Bytes());
-    EXPECT_TRUE(first.Receive()) << "not disturbed";
+// Many questions for a zone whose servers are silent leave room for those that are answered.
+TEST(DnsForwarderLimits, ASilentZoneDoesNotTakeEverything) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    return ParseDnsRequest(query.bytes).query.question.Zone() == WireName("silent.example")
+               ? IsSilent(query)
+               : Knows(query);
+  });
+  const Running running({&server}, {.timeout = std::chrono::minutes(1), .max_in_flight = 16});
+  const DnsClient flood(running.address, false);
+  for (int i = 0; i < 40; ++i) {
+    flood.Send(TestMessage{.name = "n" + std::to_string(i) + ".silent.example"}.Bytes());
   }
-  EXPECT_TRUE(Eventually([&] {
-    const DnsClient next(running.address, true);
-    try {
-      next.Send(TestMessage{}.Bytes());
-    } catch (const std::system_error&) {
-      return false;
-    }
-    return next.Receive().has_value();
-  })) << "the first one's place is free";
+  ASSERT_TRUE(Eventually([&] { return running.stats().over_limit == 32; }));
+  for (int i = 0; i < 20; ++i) {
+    const auto reply = Ask(running, {.name = "n" + std::to_string(i) + ".well.example"});
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->header.rcode(), DnsRcode::kNoError) << i;
+  }
+  EXPECT_EQ(running.stats().over_limit, 32U);
+}
+
+TEST(DnsForwarderLimits, TakesAnswersWithBytesBehindThem) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    DnsBytes bytes = AnswerTo(query).Bytes();
+    bytes.insert(bytes.end(), {0, 0, 0});
+    return std::vector<DnsBytes>{bytes};
+  });
+  const Running running({&server}, {.timeout = std::chrono::minutes(1)});
+  const auto reply = Ask(running, {});
+  ASSERT_TRUE(reply) << "and without them: it could not be read";
+  EXPECT_EQ(reply->header.rcode(), DnsRcode::kNoError);
+  EXPECT_EQ(reply->records.size(), 1U);
+}
+
+TEST(DnsForwarderLimits, BoundsItsTcpClients) {
+  const FakeDnsServer silent(Family::kIpv4, IsSilent);
+  const Running running({&silent}, {.timeout = std::chrono::minutes(1),
+                                    .max_tcp_clients = 1,
+                                    .tcp_idle = std::chrono::minutes(1)});
+  const DnsClient first(running.address, true);
+  first.Send(TestMessage{}.Bytes());
+  ASSERT_TRUE(Eventually([&] { return silent.asked() == 1; }));
+  const DnsClient second(running.address, true);
+  EXPECT_EQ(second.Receive(), std::nullopt);
+  EXPECT_EQ(running.stats().over_limit, 1U);
+  first.Send(TestMessage{.name = "-"}.Bytes());
+  EXPECT_TRUE(first.Receive()) << "not disturbed: it waits for an answer";
+}
+
+// Idle clients do not keep out those that ask.
+TEST(DnsForwarderLimits, IdleTcpClientsMakeRoom) {
+  const FakeDnsServer server(Family::kIpv4, Knows);
+  const Running running({&server}, {.max_tcp_clients = 4, .tcp_idle = std::chrono::minutes(1)});
+  std::vector<DnsClient> idle;
+  for (int i = 0; i < 10; ++i) {
+    idle.emplace_back(running.address, true);
+    EXPECT_TRUE(Ask(running, {}, true)) << i;
+  }
+  EXPECT_EQ(idle.front().Receive(), std::nullopt) << "closed for the others";
 }
 
 TEST(DnsForwarderLimits, ReadsNoMoreQuestionsThanItMayOwe) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dns/wire.h"
 #include "test/unit/dns/dns_fixture.h"
 
 namespace sluice::dns {
@@ -103,8 +104,22 @@ TEST(ParseDnsMessage, RefusesEveryTruncationAndTrailingBytes) {
     EXPECT_FALSE(ParseDnsMessage(DnsView(bytes).first(length))) << length;
   }
   EXPECT_TRUE(ParseDnsMessage(bytes));
+  const std::size_t size = bytes.size();
   bytes.push_back(0);
   EXPECT_FALSE(ParseDnsMessage(bytes));
+  std::size_t found = 0;
+  EXPECT_TRUE(ParseDnsMessageAtStart(bytes, found));
+  EXPECT_EQ(found, size);
+}
+
+TEST(DnsQuestion, HasAZone) {
+  const auto zone = [](const char* name) {
+    return DnsQuestion{.name = WireName(name), .type = kTypeA, .qclass = kClassIn}.Zone();
+  };
+  EXPECT_EQ(zone("a.b.Svc.Cluster.LOCAL"), WireName("cluster.local"));
+  EXPECT_EQ(zone("cluster.local"), WireName("cluster.local"));
+  EXPECT_EQ(zone("local"), WireName("local"));
+  EXPECT_EQ(zone(""), WireName(""));
 }
 
 TEST(ParseDnsMessage, RefusesWhatMakesNoSense) {
@@ -164,6 +179,10 @@ TEST(ParseDnsRequest, TakesAQuery) {
 
 TEST(ParseDnsRequest, RefusesWhatCannotBeForwarded) {
   EXPECT_EQ(RefusedWith({.flags = 5 << 11}), DnsRcode::kNotImp);  // UPDATE
+  for (const std::uint16_t opcode : {std::uint16_t{4 << 11}, std::uint16_t{5 << 11}}) {
+    const DnsRequest request = ParseDnsRequest(TestMessage{.flags = opcode}.Bytes());
+    EXPECT_EQ(GetDnsHeader(request.reply).flags & dns_flag::kOpcode, opcode);
+  }
   EXPECT_EQ(RefusedWith({.name = "-"}), DnsRcode::kFormErr);
   EXPECT_EQ(RefusedWith({.answers = {{.owner = "\xff\xff"}}}), DnsRcode::kFormErr);
   EXPECT_EQ(RefusedWith({.type = dns_type::kAxfr}), DnsRcode::kRefused);

@@ -31,7 +31,18 @@ constexpr std::chrono::milliseconds kLastWrite{1000};
 
 UniqueFd OpenLog(const std::string& path) {
   if (path == "-") return UniqueFd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  // Without O_NONBLOCK a FIFO without a reader holds up whoever opens it, here with signals
+  // blocked.
+  return UniqueFd(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644));
+}
+
+// Of lines for a pipe: as many as are written in one piece and without waiting. A line that is
+// longer than that is written piece by piece.
+std::size_t PieceForPipe(std::string_view lines) {
+  if (lines.size() <= PIPE_BUF) return lines.size();
+  const std::size_t end = lines.substr(0, PIPE_BUF).rfind('\n');
+  return end == std::string_view::npos ? PIPE_BUF : end + 1;
 }
 
 bool IsRegular(int fd) {
@@ -47,7 +58,10 @@ LogWriter::LogWriter(const std::string& path, int workers)
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       worker_count_(static_cast<std::size_t>(workers)),
       batches_(new Batch[worker_count_]) {
-  if (!file_) throw SystemError(errno, "open the access log", path);
+  if (!file_) {
+    throw SystemError(errno, "open the access log", path,
+                      errno == ENXIO ? "nobody reads this FIFO: start its reader first" : "");
+  }
   if (!wake_) throw SystemError(errno, "make an eventfd");
   regular_ = IsRegular(file_.get());
 }
@@ -114,6 +128,7 @@ void LogWriter::Run() {
     if (!stop_.load() && !reopen_.load()) std::this_thread::sleep_for(kPause);
   }
   CollectOnce();
+  Write({});  // what is left of a line
 }
 
 bool LogWriter::CollectOnce() {
@@ -143,21 +158,37 @@ bool LogWriter::WaitWritable() {
 }
 
 void LogWriter::Write(std::string_view lines) {
-  while (!lines.empty()) {
-    std::size_t size = lines.size();
-    if (!regular_) {
-      size = std::min<std::size_t>(size, PIPE_BUF);
-      if (!WaitWritable()) size = 0;
-    }
-    const ssize_t written = size == 0 ? -1 : ::write(file_.get(), lines.data(), size);
-    if (written < 0) {
-      if (size != 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      // The disk is full or the reader is gone: counted, and the next batch tries again.
-      Drop(lines);
-      return;
-    }
-    lines.remove_prefix(static_cast<std::size_t>(written));
+  // What is cut off goes before anything else, so that the line becomes whole.
+  if (!rest_.empty()) {
+    rest_.erase(0, WriteSome(rest_));
+    if (!rest_.empty()) return Drop(lines);
   }
+  const std::size_t done = WriteSome(lines);
+  if (done == lines.size()) return;
+  // The disk is full or the reader is gone: counted, and the next batch tries again.
+  const bool is_cut = done > 0 && lines[done - 1] != '\n';
+  lines.remove_prefix(done);
+  if (is_cut) {
+    rest_ = lines.substr(0, lines.find('\n') + 1);
+    lines.remove_prefix(rest_.size());
+  }
+  Drop(lines);
+}
+
+std::size_t LogWriter::WriteSome(std::string_view lines) {
+  std::size_t done = 0;
+  while (done < lines.size()) {
+    const std::string_view left = lines.substr(done);
+    const std::size_t size = regular_ ? left.size() : PieceForPipe(left);
+    if (!regular_ && !WaitWritable()) break;
+    const ssize_t written = ::write(file_.get(), left.data(), size);
+    if (written >= 0) {
+      done += static_cast<std::size_t>(written);
+    } else if (errno != EINTR && errno != EAGAIN) {
+      break;
+    }
+  }
+  return done;
 }
 
 void LogWriter::ReopenNow() {
@@ -168,6 +199,9 @@ void LogWriter::ReopenNow() {
                   std::strerror(errno));
     return;
   }
+  Write({});  // what is left of a line belongs to the old file
+  if (!rest_.empty()) Drop(rest_);
+  rest_.clear();
   file_ = std::move(next);
   regular_ = IsRegular(file_.get());
 }

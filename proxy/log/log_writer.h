@@ -18,10 +18,14 @@ namespace sluice::proxy {
 // up a byte that is relayed. Each worker hands over the lines of a turn to a batch of its own; the
 // thread collects them. What does not fit into a batch, because the reader is too slow, is dropped
 // and counted.
+//
+// What is in the log are whole lines: a pipe, which others may write to as well, gets them in
+// pieces that end with one; and what of a line did not fit onto a full disk is written once there
+// is room.
 class LogWriter {
  public:
-  // `path` is "-" for standard output; a file is made when missing and appended to. Throws
-  // sluice::Error. Nothing is written before Start.
+  // `path` is "-" for standard output; a file is made when missing and appended to, a FIFO needs a
+  // reader. Never waits for one. Throws sluice::Error. Nothing is written before Start.
   LogWriter(const std::string& path, int workers);
   // Writes what is there, for at most a second when the reader has stopped.
   ~LogWriter();
@@ -51,6 +55,8 @@ class LogWriter {
   // Returns false when there was nothing to write.
   bool CollectOnce();
   void Write(std::string_view lines);
+  // Writes whole lines, but for a failure. Returns how many bytes it has written.
+  std::size_t WriteSome(std::string_view lines);
   bool WaitWritable();
   void ReopenNow();
   void Wake();
@@ -63,6 +69,7 @@ class LogWriter {
   std::size_t worker_count_;
   std::unique_ptr<Batch[]> batches_;
   std::string collected_;
+  std::string rest_;  // of a line whose beginning is in the log
   std::atomic<bool> asleep_{false};
   std::atomic<bool> reopen_{false};
   std::atomic<bool> stop_{false};

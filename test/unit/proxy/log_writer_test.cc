@@ -1,13 +1,24 @@
 #include "proxy/log/log_writer.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
 
 namespace sluice::proxy {
 namespace {
@@ -89,6 +100,113 @@ TEST_F(LogWriterTest, TakesWhatFitsOfATurnThatIsOverTheBoundByItself) {
     log.Start();
   }
   EXPECT_EQ(Written(), Lines(kBound / kLine, 'a'));
+}
+
+// A pipe of one page, so that its reader sees each write by itself.
+class PipeLogTest : public LogWriterTest {
+ protected:
+  PipeLogTest() {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    read_.reset(ends[0]);
+    write_.reset(ends[1]);
+    EXPECT_GT(::fcntl(ends[1], F_SETPIPE_SZ, 4096), 0);
+  }
+  std::string PathOfPipe() const { return "/proc/self/fd/" + std::to_string(write_.get()); }
+  std::string Read() const {
+    std::string out(1 << 20, '\0');
+    const ssize_t got = ::read(read_.get(), out.data(), out.size());
+    out.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return out;
+  }
+
+  UniqueFd read_;
+  UniqueFd write_;
+};
+
+TEST_F(PipeLogTest, APipeGetsWholeLines) {
+  LogWriter log(PathOfPipe(), 1);
+  std::string lines = Lines(100, 'a');
+  log.Take(0, lines);
+  log.Start();
+  std::size_t received = 0;
+  while (received < 100 * kLine) {
+    const std::string piece = Read();
+    ASSERT_FALSE(piece.empty());
+    EXPECT_EQ(piece.size() % kLine, 0U);
+    received += piece.size();
+  }
+  EXPECT_EQ(received, 100 * kLine);
+}
+
+TEST_F(PipeLogTest, ALineLongerThanAPieceIsWhole) {
+  LogWriter log(PathOfPipe(), 1);
+  const std::string expected = "before\n" + std::string(20'000, 'a') + "\nbehind\n";
+  std::string lines = expected;
+  log.Take(0, lines);
+  log.Start();
+  std::string received;
+  while (received.size() < expected.size()) {
+    const std::string piece = Read();
+    ASSERT_FALSE(piece.empty());
+    received += piece;
+  }
+  EXPECT_EQ(received, expected);
+}
+
+TEST_F(LogWriterTest, DoesNotWaitForTheReaderOfAFifo) {
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  try {
+    const LogWriter log(path_, 1);
+    ADD_FAILURE() << "nobody reads it";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("start its reader first"), std::string::npos)
+        << error.what();
+  }
+  const UniqueFd reader(::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  {
+    LogWriter log(path_, 1);
+    log.Start();
+    std::string lines = Lines(1, 'a');
+    log.Take(0, lines);
+  }
+  std::string got(2 * kLine, '\0');
+  got.resize(static_cast<std::size_t>(::read(reader.get(), got.data(), got.size())));
+  EXPECT_EQ(got, Lines(1, 'a'));
+}
+
+// A limit of the file's size stands for a disk that is full: both take a part of the last write.
+TEST_F(LogWriterTest, MakesALineWholeThatDidNotFit) {
+  const auto limit_file_size = [](rlim_t bytes) {
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  };
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  {
+    LogWriter log(path_, 1);
+    log.Start();
+    limit_file_size(kLine + kLine / 2);
+    std::string lines = Lines(1, 'a') + Lines(1, 'b') + Lines(1, 'c');
+    log.Take(0, lines);
+    const auto wait_for_drops = [&](std::uint64_t count) {
+      for (int i = 0; i < 6000 && log.dropped() < count; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      return log.dropped();
+    };
+    EXPECT_EQ(wait_for_drops(1), 1U) << "c";
+    lines = Lines(1, 'd');
+    log.Take(0, lines);
+    EXPECT_EQ(wait_for_drops(2), 2U) << "still full";
+    limit_file_size(before.rlim_cur);
+    lines = Lines(1, 'e');
+    log.Take(0, lines);
+  }
+  EXPECT_EQ(Written(), Lines(1, 'a') + Lines(1, 'b') + Lines(1, 'e'));
 }
 
 }  // namespace

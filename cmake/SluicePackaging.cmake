@@ -11,6 +11,9 @@ install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
 # systemd looks here whatever the library directory of the machine is.
 file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)
 install(FILES ${sluice_units} DESTINATION lib/systemd/system COMPONENT runtime)
+# What an administrator edits stays when the package is upgraded: see conffiles.
+install(FILES deploy/default/sluice-init deploy/default/sluice-proxy
+        DESTINATION /etc/default COMPONENT runtime)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME sluice)
@@ -30,4 +33,5 @@ proxy; it takes the command line of istio-iptables. sluice-proxy is a small
 transparent TCP proxy that relays what arrives to where it was going.")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME sluice-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/deploy/debian/conffiles)
 include(CPack)

@@ -46,6 +46,19 @@ void Drain(ProbeLink& link) {
   }
 }
 
+// So that it goes no further than the first router.
+void LimitHops(int fd, Family family) {
+  const int hops = 1;
+  const bool v4 = family == Family::kIpv4;
+  const int failed = setsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_UNICAST_HOPS,
+                                &hops, sizeof(hops));
+  if (failed != 0) throw SystemError(errno, "set the hop limit of a probe");
+}
+
+bool IsRoutingFailure(int failure) {
+  return failure == ENETUNREACH || failure == EHOSTUNREACH || failure == EADDRNOTAVAIL;
+}
+
 SocketAddress NameOf(int fd) {
   sockaddr_storage raw = {};
   socklen_t length = sizeof(raw);
@@ -55,7 +68,7 @@ SocketAddress NameOf(int fd) {
 
 class Attempt {
  public:
-  Attempt(const Probe& probe, ProbeLink& link, milliseconds limit)
+  Attempt(const Probe& probe, ProbeLink* link, milliseconds limit)
       : probe_(probe), link_(link), deadline_(Clock::now() + limit), token_(NewToken()) {}
 
   void Watch(const Listener& listener) { listeners_.push_back(&listener); }
@@ -74,6 +87,7 @@ class Attempt {
   bool OnFrame(const Segment& segment);
   bool OnClientFrame(const Segment& segment);
   bool OnSocket(short events);
+  bool OnFailure(int failure);
   bool OnListener(const Listener& listener);
   bool OnDatagram(const Listener& listener);
   bool OnAccepted(Accepted& accepted);
@@ -85,7 +99,7 @@ class Attempt {
   Segment ClientSegment() const;
 
   const Probe& probe_;
-  ProbeLink& link_;
+  ProbeLink* link_;
   const Clock::time_point deadline_;
   const std::string token_;
   std::vector<const Listener*> listeners_;
@@ -114,9 +128,10 @@ bool Attempt::Arrive(const Listener& listener, Arrival arrival) {
 
 bool Attempt::StartSocket() {
   auto fd = OpenSocketAs(probe_.owner, probe_.family, probe_.protocol);
-  if (!fd) return Finish(Outcome::Kind::kForbidden, "needs CAP_SETUID and CAP_SETGID");
+  if (!fd) return Finish(Outcome::Kind::kImpossible, "needs CAP_SETUID and CAP_SETGID");
   socket_ = std::move(*fd);
   ResetOnClose(socket_.get());
+  if (link_ == nullptr) LimitHops(socket_.get(), probe_.family);
   sockaddr_storage raw;
   socklen_t length = 0;
   if (probe_.bind) {
@@ -130,6 +145,10 @@ bool Attempt::StartSocket() {
   length = ToSockaddr(probe_.destination, raw);
   if (connect(socket_.get(), reinterpret_cast<sockaddr*>(&raw), length) != 0 &&
       errno != EINPROGRESS) {
+    // Rules are asked only where there is a route.
+    if (link_ == nullptr && IsRoutingFailure(errno)) {
+      return Finish(Outcome::Kind::kImpossible, "no route: " + std::string(std::strerror(errno)));
+    }
     return Finish(Outcome::Kind::kRefused, std::strerror(errno));
   }
   outcome_.client = NameOf(socket_.get());
@@ -155,7 +174,7 @@ Segment Attempt::ClientSegment() const {
 void Attempt::SendSyn() {
   Segment syn = ClientSegment();
   syn.syn = true;
-  link_.Send(syn);
+  link_->Send(syn);
 }
 
 bool Attempt::StartClient() {
@@ -177,7 +196,7 @@ bool Attempt::OnClientFrame(const Segment& segment) {
   acknowledgement_ = segment.sequence + 1;
   Segment data = ClientSegment();
   data.payload = token_;
-  link_.Send(data);
+  link_->Send(data);
   sequence_ += static_cast<std::uint32_t>(token_.size());
   return false;
 }
@@ -188,8 +207,17 @@ bool Attempt::OnFrame(const Segment& segment) {
       segment.source.port != outcome_.client.port) {
     return false;
   }
-  if (probe_.protocol == capture::Protocol::kTcp) link_.Send(ResetFor(segment));
+  if (probe_.protocol == capture::Protocol::kTcp) link_->Send(ResetFor(segment));
   return Finish(Outcome::Kind::kLeft);
+}
+
+bool Attempt::OnFailure(int failure) {
+  const std::string why = std::strerror(failure);
+  if (link_ != nullptr || probe_.expected != Landing::kOutside) {
+    return Finish(Outcome::Kind::kRefused, why);
+  }
+  if (failure != ECONNREFUSED) return Finish(Outcome::Kind::kLeft, "a router answered: " + why);
+  return Finish(Outcome::Kind::kImpossible, "was refused, and by whom cannot be seen");
 }
 
 // The pod's client: connected, refused, or answered.
@@ -197,7 +225,7 @@ bool Attempt::OnSocket(short events) {
   int failure = 0;
   socklen_t length = sizeof(failure);
   getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &failure, &length);
-  if (failure != 0) return Finish(Outcome::Kind::kRefused, std::strerror(failure));
+  if (failure != 0) return OnFailure(failure);
   if (!connected_ && (events & POLLOUT) != 0) {
     connected_ = true;
     send(socket_.get(), token_.data(), token_.size(), MSG_NOSIGNAL);
@@ -258,9 +286,11 @@ bool Attempt::OnAccepted(Accepted& accepted) {
 
 bool Attempt::Step() {
   std::erase_if(accepted_, [](const Accepted& accepted) { return !accepted.fd; });
-  std::vector<pollfd> waiting = {{.fd = link_.fd(), .events = POLLIN, .revents = 0}};
+  // -1 is passed over.
+  const int frames = link_ == nullptr ? -1 : link_->fd();
+  std::vector<pollfd> waiting = {{.fd = frames, .events = POLLIN, .revents = 0}};
   const short wanted = connected_ ? POLLIN : POLLOUT;
-  waiting.push_back({.fd = socket_.get(), .events = wanted, .revents = 0});  // -1 is passed over
+  waiting.push_back({.fd = socket_.get(), .events = wanted, .revents = 0});
   for (const Listener* listener : listeners_) {
     waiting.push_back({.fd = listener->fd.get(), .events = POLLIN, .revents = 0});
   }
@@ -279,7 +309,9 @@ bool Attempt::Step() {
   }
   // Frames first: a packet that left is answered with a reset, which is not to be mistaken for one
   // of the pod's.
-  while (const auto segment = link_.Receive()) {
+  while (link_ != nullptr) {
+    const auto segment = link_->Receive();
+    if (!segment) break;
     if (OnFrame(*segment)) return true;
   }
   std::size_t at = 2;
@@ -294,22 +326,27 @@ bool Attempt::Step() {
 }
 
 Outcome Attempt::Run() {
-  Drain(link_);
+  if (link_ != nullptr) Drain(*link_);
   bool known = probe_.client ? StartClient() : StartSocket();
   while (!known && Clock::now() < deadline_) known = Step();
-  if (!known && answer_due_) outcome_.kind = Outcome::Kind::kUnanswered;
+  if (!known && answer_due_) {
+    outcome_.kind = Outcome::Kind::kUnanswered;
+  } else if (!known && link_ == nullptr && probe_.expected == Landing::kOutside) {
+    Finish(Outcome::Kind::kLeft, "no listener of ours got it");
+  }
   if (probe_.client && connected_) {
     Segment reset = ClientSegment();
     reset.rst = true;
-    link_.Send(reset);
+    link_->Send(reset);
   }
   return std::move(outcome_);
 }
 
 }  // namespace
 
-Outcome Try(const Probe& probe, ProbeLink& link, const std::vector<Listener>& listeners,
+Outcome Try(const Probe& probe, ProbeLink* link, const std::vector<Listener>& listeners,
             const Listener* direct, milliseconds limit) {
+  if (link == nullptr && probe.expected == Landing::kOutside) limit = std::min(limit, kQuietTime);
   Attempt attempt(probe, link, limit);
   for (const Listener& listener : listeners) attempt.Watch(listener);
   if (direct != nullptr) attempt.Watch(*direct);

@@ -68,7 +68,8 @@ class Planner {
   std::vector<IpAddress> Resolvers() const;
   bool LoExcluded() const;
   bool CapturesLoopback() const;
-  // Each uid and gid of the proxy, the other half being an ordinary one.
+  // Each uid and gid of the proxy, the other half being an ordinary one; or ourselves, where we
+  // cannot play anybody else.
   std::vector<std::pair<std::string, Owner>> ProxyOwners() const;
 
   const capture::CaptureConfig& config_;
@@ -123,10 +124,14 @@ std::vector<std::pair<std::string, Owner>> Planner::ProxyOwners() const {
   std::vector<std::pair<std::string, Owner>> out;
   const std::uint32_t gid = gid_.value_or(site_.self.gid);
   for (const std::uint32_t uid : Sample(config_.proxy_uids)) {
-    out.push_back({"the proxy's uid " + std::to_string(uid), {uid, gid}});
+    const bool ourselves = site_.only_self && uid == site_.self.uid;
+    out.push_back(
+        {"the proxy's uid " + std::to_string(uid), ourselves ? site_.self : Owner{uid, gid}});
   }
   for (const std::uint32_t id : Sample(config_.proxy_gids)) {
-    out.push_back({"the proxy's gid " + std::to_string(id), {uid_, id}});
+    const bool ourselves = site_.only_self && id == site_.self.gid;
+    out.push_back(
+        {"the proxy's gid " + std::to_string(id), ourselves ? site_.self : Owner{uid_, id}});
   }
   return out;
 }
@@ -387,6 +392,8 @@ void Planner::AddInsidePod() {
     const IpAddress loopback =
         family_ == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 1) : IpAddress::Parse("::1");
     Add("exempt: loopback", Landing::kDirect, {loopback, 0});
+    // Another rule than that: the destination is no loopback address, and passes lo all the same.
+    Add("exempt: the application's call of its own pod", Landing::kDirect, {site_.pod, 0});
   }
   if (config_.inbound_ports.empty()) return;
   const auto owners = ProxyOwners();
@@ -421,9 +428,10 @@ std::vector<Probe> Planner::Take() {
   if (!site_.interface_captured) {
     for (Probe& probe : probes_) {
       if (probe.client || !IsLocal(site_, probe.destination.ip)) {
-        probe.obstacle =
-            "no name of an interface of our own would be captured by "
-            "--include-interfaces and --istio-exclude-interfaces";
+        probe.obstacle = site_.has_link
+                             ? "no name of an interface of our own would be captured by "
+                               "--include-interfaces and --istio-exclude-interfaces"
+                             : "nothing that passes interface " + site_.interface + " is captured";
       }
     }
   }

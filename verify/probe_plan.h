@@ -51,13 +51,17 @@ struct Probe {
 
 // Where they run, for one family.
 struct ProbeSite {
-  // The pod's end of the probe link, and whether rules about interfaces let it be captured.
+  // The interface by which outside is reached, and whether rules about interfaces let it be
+  // captured: the pod's end of the probe link, or one of the pod's own.
   std::string interface;
   bool interface_captured = true;
+  // Whether `interface` is the probe link. Without, nobody plays the outside.
+  bool has_link = true;
   IpAddress pod;                 // its address
   std::vector<IpAddress> local;  // the pod's other addresses
   std::vector<Cidr> in_use;      // what cannot play the outside: those, gateways, broadcasts
   Owner self;                    // who we are: sockets of ours need no capability
+  bool only_self = false;        // there is no capability to be anybody else
   std::uint16_t probe_port = 15002;
 };
 

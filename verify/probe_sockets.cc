@@ -135,6 +135,11 @@ Owner CurrentOwner() {
           .gid = static_cast<std::uint32_t>(setfsgid(static_cast<gid_t>(-1)))};
 }
 
+bool MayActAsOthers() {
+  const Owner self = CurrentOwner();
+  return ActAs({.uid = self.uid + 1, .gid = self.gid + 1}).done();
+}
+
 std::optional<UniqueFd> OpenSocketAs(const Owner& owner, Family family,
                                      capture::Protocol protocol) {
   const ActAs as(owner);
@@ -143,19 +148,18 @@ std::optional<UniqueFd> OpenSocketAs(const Owner& owner, Family family,
 }
 
 std::vector<Listener> ListenAsProxy(const capture::CaptureConfig& config, Family family,
-                                    const std::vector<Probe>& probes) {
+                                    const std::vector<Probe>& probes, bool transparent) {
   const auto wanted = [&](Landing landing) {
     return std::ranges::any_of(probes, [landing](const Probe& probe) {
       return probe.expected == landing && probe.obstacle.empty();
     });
   };
   const Owner owner = ProxyOwner(config);
-  const bool tproxy = config.mode == capture::InterceptionMode::kTproxy;
   const IpAddress any = Any(family);
   std::vector<Listener> out;
   // Always both: what goes to the wrong one of them is to be seen.
   out.push_back(Listen(Landing::kInbound, capture::Protocol::kTcp, {any, config.inbound_port},
-                       owner, tproxy));
+                       owner, transparent));
   if (config.outbound_port != config.inbound_port) {
     out.push_back(Listen(Landing::kOutbound, capture::Protocol::kTcp, {any, config.outbound_port},
                          owner, false));

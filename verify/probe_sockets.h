@@ -21,6 +21,9 @@ std::optional<UniqueFd> OpenSocketAs(const Owner& owner, Family family, capture:
 // Who we are.
 Owner CurrentOwner();
 
+// Whether OpenSocketAs can be anybody else.
+bool MayActAsOthers();
+
 // A socket in the place of the proxy, or of an application.
 struct Listener {
   Landing landing = Landing::kDirect;
@@ -40,10 +43,11 @@ struct Arrival {
       {};  // SO_ORIGINAL_DST; none for UDP, or without conntrack
 };
 
-// Listens where the proxy will, for one family: on the ports that `probes` can end at. Throws
-// kFailed when one is in use: the proxy runs already.
+// Listens where the proxy will, for one family: on the ports that `probes` can end at.
+// `transparent` as the proxy does in TPROXY mode, which takes CAP_NET_ADMIN or CAP_NET_RAW. Throws
+// kFailed when a port is in use: the proxy runs already.
 std::vector<Listener> ListenAsProxy(const capture::CaptureConfig& config, Family family,
-                                    const std::vector<Probe>& probes);
+                                    const std::vector<Probe>& probes, bool transparent);
 
 // Listens at a probe's destination; port 0 takes any. The errno when that cannot be.
 struct DirectListener {

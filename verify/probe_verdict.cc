@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/error.h"
 #include "capture/capture_rules.h"
 #include "capture/evaluate.h"
 #include "capture/rule_text.h"
@@ -51,12 +52,12 @@ std::string Seen(const Outcome& outcome) {
       return "arrived at " + Describe(outcome.landing) + " " + outcome.listener.ToString() +
              ", but its answer did not come back as the resolver's";
     case Outcome::Kind::kLeft:
-      return "left the pod unchanged";
+      return "left the pod unchanged" + note;
     case Outcome::Kind::kRefused:
       return "was refused" + note;
     case Outcome::Kind::kSilence:
       return "got no answer, and was seen nowhere";
-    case Outcome::Kind::kForbidden:
+    case Outcome::Kind::kImpossible:
       return outcome.note;
   }
   return {};
@@ -169,7 +170,7 @@ std::string Summary(const std::vector<Check>& checks) {
 
 Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outcome& outcome) {
   Check check{.family = probe.family, .path = probe.path, .detail = Seen(outcome)};
-  if (outcome.kind == Outcome::Kind::kForbidden) {
+  if (outcome.kind == Outcome::Kind::kImpossible) {
     check.status = CheckStatus::kNotChecked;
     return check;
   }
@@ -197,8 +198,16 @@ std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
   const capture::FamilyRules& wanted = rules.family(probe.family);
   const ProbePacket packet = PacketOf(probe, site);
   const auto evaluation = capture::Evaluate(wanted, packet.hook, packet.packet);
-  for (const capture::Matched& matched : evaluation.path) {
-    if (const auto fault = Fault(backend, wanted, matched)) return *fault;
+  try {
+    for (const capture::Matched& matched : evaluation.path) {
+      if (const auto fault = Fault(backend, wanted, matched)) return *fault;
+    }
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kPrivilege) throw;
+    const std::string should = evaluation.path.empty() ? "no rule of ours should have matched"
+                                                       : "the rule that should have matched is " +
+                                                             evaluation.path.back().ToString();
+    return should + "; what is in its place cannot be read without CAP_NET_ADMIN and CAP_NET_RAW";
   }
   // A mark is of no use without the route that it stands for.
   netns::NetworkState network(socket);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interface_pattern.h"
 #include "capture/capture_rules.h"
 #include "netns/network_steps.h"
 #include "verify/probe_exchange.h"
@@ -45,11 +46,34 @@ std::vector<Cidr> AddressesInUse(netns::RouteSocket& socket, Family family,
   return out;
 }
 
-// The checks of one family, over a link that is there.
+// An address of the pod by which it talks to others.
+std::optional<netns::AddressEntry> OwnAddress(netns::RouteSocket& socket, Family family) {
+  for (netns::AddressEntry& entry : socket.Addresses(family)) {
+    const IpAddress& ip = entry.address.ip;
+    if (entry.link != "lo" && !ip.IsLoopback() && !ip.IsLinkLocal()) return std::move(entry);
+  }
+  return std::nullopt;
+}
+
+// Whether what passes `interface` is captured, by the rules about interfaces.
+bool IsCaptured(const capture::CaptureConfig& config, const std::string& interface) {
+  const auto named = [&](const std::vector<std::string>& patterns) {
+    return std::ranges::any_of(
+        patterns, [&](const std::string& pattern) { return MatchesInterface(pattern, interface); });
+  };
+  return !named(config.exclude_interfaces) &&
+         (config.include_interfaces.empty() || named(config.include_interfaces));
+}
+
+// The checks of one family.
 class FamilyChecks {
  public:
+  // Over a link that is there.
   FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                capture::Backend& backend, ProbeLink& link, bool interface_captured, Family family);
+  // Of what can be tried from inside without any privilege, over an interface of the pod's own.
+  FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+               capture::Backend& backend, const netns::AddressEntry& address);
   std::vector<Check> Run();
 
  private:
@@ -60,14 +84,14 @@ class FamilyChecks {
   const capture::InitConfig& config_;
   netns::RouteSocket& socket_;
   capture::Backend& backend_;
-  ProbeLink& link_;
+  ProbeLink* link_;  // null without one
   ProbeSite site_;
 };
 
 FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                            capture::Backend& backend, ProbeLink& link, bool interface_captured,
                            Family family)
-    : config_(config), socket_(socket), backend_(backend), link_(link) {
+    : config_(config), socket_(socket), backend_(backend), link_(&link) {
   site_.interface = link.names().pod;
   site_.interface_captured = interface_captured;
   site_.self = CurrentOwner();
@@ -84,11 +108,37 @@ FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket
   site_.in_use.push_back(Host(*pod));
 }
 
+FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
+                           capture::Backend& backend, const netns::AddressEntry& address)
+    : config_(config), socket_(socket), backend_(backend), link_(nullptr) {
+  site_.has_link = false;
+  site_.interface = address.link;
+  site_.interface_captured = IsCaptured(config.capture, address.link);
+  site_.self = CurrentOwner();
+  site_.only_self = !MayActAsOthers();
+  site_.probe_port = config.probe_port;
+  site_.pod = address.address.ip;
+  site_.in_use = AddressesInUse(socket, site_.pod.family(), site_.local);
+}
+
 std::string FamilyChecks::FindObstacle(const Probe& probe) {
   if (!probe.obstacle.empty()) return probe.obstacle;
+  if (link_ == nullptr) {
+    if (probe.client) {
+      return "a client outside is played on an interface of our own, and that needs CAP_NET_ADMIN "
+             "and CAP_NET_RAW";
+    }
+    // Somebody may live there.
+    if (!IsLocal(site_, probe.destination.ip) &&
+        !BenchmarkRange(probe.family).Contains(probe.destination.ip)) {
+      return "it could leave the pod by interface " + site_.interface +
+             ", which only an interface of our own prevents (CAP_NET_ADMIN and CAP_NET_RAW)";
+    }
+    return {};
+  }
   if (!probe.client && IsLocal(site_, probe.destination.ip)) return {};
   const IpAddress& outside = probe.client ? *probe.client : probe.destination.ip;
-  if (link_.Reach(outside)) return {};
+  if (link_->Reach(outside)) return {};
   return "the pod has a route of its own to " + outside.ToString();
 }
 
@@ -138,7 +188,7 @@ Check FamilyChecks::CheckPolicyRouting(Family family) {
 std::vector<Check> FamilyChecks::Run() {
   const Family family = site_.pod.family();
   try {
-    link_.AddAddress(site_.pod);
+    if (link_ != nullptr) link_->AddAddress(site_.pod);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
     return {{.family = family,
@@ -147,11 +197,23 @@ std::vector<Check> FamilyChecks::Run() {
              .detail = error.what()}};
   }
   const std::vector<Probe> probes = PlanProbes(config_.capture, site_);
-  const std::vector<Listener> listeners = ListenAsProxy(config_.capture, family, probes);
+  const bool tproxy = config_.capture.mode == capture::InterceptionMode::kTproxy;
+  const std::vector<Listener> listeners =
+      ListenAsProxy(config_.capture, family, probes, tproxy && link_ != nullptr);
   std::vector<Check> out;
   for (const Probe& probe : probes) out.push_back(RunOne(probe, listeners));
   if (capture::BuildPolicyRouting(config_.capture)) out.push_back(CheckPolicyRouting(family));
   return out;
+}
+
+std::vector<Check> RunFromInside(const capture::InitConfig& config, netns::RouteSocket& socket,
+                                 capture::Backend& backend, Family family) {
+  const auto address = OwnAddress(socket, family);
+  if (address) return FamilyChecks(config, socket, backend, *address).Run();
+  return {{.family = family,
+           .path = "every path",
+           .status = CheckStatus::kNotChecked,
+           .detail = "no interface has an address"}};
 }
 
 }  // namespace
@@ -159,11 +221,18 @@ std::vector<Check> FamilyChecks::Run() {
 std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                              capture::Backend& backend) {
   const auto names = ChooseInterfaceNames(config.capture);
-  ProbeLink link(socket, names.value_or(DefaultInterfaceNames()));
+  std::optional<ProbeLink> link;
+  try {
+    link.emplace(socket, names.value_or(DefaultInterfaceNames()));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kPrivilege) throw;
+  }
   std::vector<Check> out;
   for (const Family family : capture::kFamilies) {
     if (family == Family::kIpv6 && !config.capture.ipv6) continue;
-    auto checks = FamilyChecks(config, socket, backend, link, names.has_value(), family).Run();
+    auto checks =
+        link ? FamilyChecks(config, socket, backend, *link, names.has_value(), family).Run()
+             : RunFromInside(config, socket, backend, family);
     std::ranges::move(checks, std::back_inserter(out));
   }
   return out;

@@ -14,9 +14,10 @@ namespace sluice::verify {
 
 // Tries, in this network namespace, every path that `config` captures or exempts, and says of each
 // what became of it. Changes no rule; what it needs beside (a link, addresses, routes) is gone when
-// it returns, however that is. Throws sluice::Error when it cannot be done at all: kFailed when a
-// port of the proxy is in use, kPrivilege without CAP_NET_ADMIN and CAP_NET_RAW, kKernelFeature
-// without veth.
+// it returns, however that is. Without CAP_NET_ADMIN and CAP_NET_RAW there is no link: what a
+// process of its uid can connect to from inside is tried, and the other paths are kNotChecked.
+// Throws sluice::Error when it cannot be done at all: kFailed when a port of the proxy is in use,
+// kKernelFeature without veth.
 std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                              capture::Backend& backend);
 

@@ -299,6 +299,11 @@ const std::vector<Tampering>& Tamperings() {
         "nat -I ISTIO_OUTPUT -o lo -p tcp -j ISTIO_REDIRECT"},
        "exempt: loopback",
        "-o lo -j RETURN, is missing"},
+      {"a pod's call of itself captured",
+       {},
+       {"nat -D ISTIO_OUTPUT -o lo -j RETURN"},
+       "exempt: the application's call of its own pod",
+       "-o lo -j RETURN, is missing"},
       {"application's call captured",
        {},
        {"nat -I ISTIO_OUTPUT -o lo -p tcp -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT"},
@@ -395,7 +400,8 @@ TEST_F(VerifyTest, TimeoutBoundsEachCheck) {
   EXPECT_EQ(result.exit_status, kInvalid);
   const auto failed = PathsWith(ChecksOf(result), "failed").size();
   EXPECT_GE(failed, 5U) << result.err;
-  EXPECT_LT(result.wall, (failed + 10) * milliseconds(100));
+  // The default of 5 s would take many times as long, on a machine that is busy, too.
+  EXPECT_LT(result.wall, failed * milliseconds(2500));
 }
 
 // --- what becomes of the rules ---
@@ -461,14 +467,91 @@ TEST_F(VerifyTest, TheProxyItselfCanTryItsOwnPaths) {
   EXPECT_EQ(checks.at("IPv4 outbound").first, "not checked") << "nobody else can be played";
 }
 
-TEST_F(VerifyTest, SaysWhichCapabilityIsMissing) {
+TEST_F(VerifyTest, WithoutACapabilityItDoesTheRestAndSaysWhich) {
   ASSERT_EQ(Init(Usual()).exit_status, 0);
   Command command = InitCommand(Verify(Usual()));
   command.capabilities = {CAP_NET_ADMIN};
+  const Traces before = Look();
   const auto result = RunCommand(pod(), command);
-  EXPECT_EQ(result.exit_status, 3) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("CAP_NET_RAW"));
-  EXPECT_FALSE(LinkIsThere());
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  const Checks checks = ChecksOf(result);
+  EXPECT_EQ(checks.at("IPv4 outbound").first, "ok") << checks.at("IPv4 outbound").second;
+  EXPECT_EQ(checks.at("IPv4 inbound").first, "not checked");
+  EXPECT_THAT(checks.at("IPv4 inbound").second, HasSubstr("CAP_NET_RAW"));
+  EXPECT_EQ(Look(), before);
+}
+
+// As Istio's CNI mode starts the container that validates.
+class UnprivilegedTest : public VerifyTest {
+ protected:
+  CommandResult Validate(Credentials who, std::initializer_list<std::string> more = {}) const {
+    Words words = Usual({"--run-validation", "--skip-rule-apply"});
+    words.insert(words.end(), more);
+    Command command = InitCommand(words);
+    command.who = who;
+    command.capabilities.emplace();
+    return RunCommand(pod(), command);
+  }
+};
+
+TEST_F(UnprivilegedTest, TheProxysUidTriesWhatItCanFromInside) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  const Traces before = Look();
+  const auto result = Validate(kProxy);
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const Checks checks = ChecksOf(result);
+  for (const std::string family : {"IPv4 ", "IPv6 "}) {
+    for (const std::string path :
+         {"self-call of the proxy's uid 1337", "exempt: the proxy's uid 1337",
+          "exempt: the proxy's call of the application"}) {
+      EXPECT_EQ(checks.at(family + path).first, "ok") << checks.at(family + path).second;
+    }
+    for (const std::string path : {"inbound", "outbound", "exempt: tunnel port 15008"}) {
+      EXPECT_EQ(checks.at(family + path).first, "not checked");
+      EXPECT_THAT(checks.at(family + path).second, HasSubstr("needs CAP_"));
+    }
+  }
+  EXPECT_EQ(Look(), before);
+}
+
+TEST_F(UnprivilegedTest, AnApplicationTriesItsOwnPaths) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  const auto result = Validate(kApplication);
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const Checks checks = ChecksOf(result);
+  for (const std::string family : {"IPv4 ", "IPv6 "}) {
+    for (const std::string path :
+         {"outbound", "exempt: loopback", "exempt: the application's call of its own pod"}) {
+      EXPECT_EQ(checks.at(family + path).first, "ok") << checks.at(family + path).second;
+    }
+    EXPECT_EQ(checks.at(family + "exempt: the proxy's uid 1337").first, "not checked");
+  }
+}
+
+TEST_F(UnprivilegedTest, FindsThatNothingIsInstalled) {
+  const auto result = Validate(kProxy, {"--probe-timeout", "300ms"});
+  EXPECT_EQ(result.exit_status, kInvalid) << result.err;
+  const Checks checks = ChecksOf(result);
+  EXPECT_THAT(checks.at("IPv4 self-call of the proxy's uid 1337").second,
+              AllOf(HasSubstr("the rule that should have matched is nat ISTIO_IN_REDIRECT rule 1"),
+                    HasSubstr("cannot be read without CAP_NET_ADMIN and CAP_NET_RAW")));
+  EXPECT_EQ(Validate(kApplication, {"--probe-timeout", "300ms"}).exit_status, kInvalid);
+}
+
+TEST_F(UnprivilegedTest, FindsThatTheProxyIsCaptured) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  for (const char* program : {"iptables-legacy", "ip6tables-legacy"}) {
+    Must({program, "-t", "nat", "-D", "ISTIO_OUTPUT", "-m", "owner", "--uid-owner", "1337", "-j",
+          "RETURN"});
+    Must({program, "-t", "nat", "-D", "ISTIO_OUTPUT", "-m", "owner", "--gid-owner", "1337", "-j",
+          "RETURN"});
+  }
+  const auto result = Validate(kProxy);
+  EXPECT_EQ(result.exit_status, kInvalid) << result.err;
+  const Checks checks = ChecksOf(result);
+  EXPECT_THAT(checks.at("IPv4 exempt: the proxy's uid 1337").second,
+              HasSubstr("arrived at the outbound listener"));
+  EXPECT_EQ(checks.at("IPv6 exempt: the proxy's uid 1337").first, "failed");
 }
 
 TEST_F(VerifyTest, PortOfTheProxyInUseIsSaid) {

@@ -106,7 +106,8 @@ TEST(ProbePlanTest, WalksEveryPathOfTheUsualConfiguration) {
               ElementsAre("inbound", "exempt: tunnel port 15008", "outbound",
                           "exempt: the proxy's uid 1337", "exempt: the proxy's gid 1337",
                           "self-call of the proxy's uid 1337", "self-call of the proxy's gid 1337",
-                          "exempt: loopback", "exempt: the proxy's call of the application"));
+                          "exempt: loopback", "exempt: the application's call of its own pod",
+                          "exempt: the proxy's call of the application"));
 }
 
 TEST(ProbePlanTest, EachEntryOfAListIsAPathOfItsOwn) {
@@ -233,7 +234,7 @@ TEST(JudgeTest, TheRightListenerMustKnowTheRightDestination) {
                           Outcome::Kind::kUnanswered}) {
     EXPECT_EQ(status({.kind = kind, .landing = Landing::kInbound}), CheckStatus::kFailed);
   }
-  EXPECT_EQ(status({.kind = Outcome::Kind::kForbidden}), CheckStatus::kNotChecked);
+  EXPECT_EQ(status({.kind = Outcome::Kind::kImpossible}), CheckStatus::kNotChecked);
 }
 
 TEST(JudgeTest, TproxyMustKeepTheDestination) {

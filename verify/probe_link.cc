@@ -133,6 +133,13 @@ std::optional<Segment> ProbeLink::Receive() {
   }
 }
 
+bool MayHaveProbeLink(netns::NetworkState& network) {
+  return if_nametoindex(DefaultInterfaceNames().pod.c_str()) != 0 ||
+         std::ranges::any_of(network.Addresses(), [](const netns::AddressEntry& entry) {
+           return IsProbeInterface(entry.link);
+         });
+}
+
 int RemoveProbeLinks(netns::RouteSocket& socket) {
   int count = 0;
   for (const netns::Link& link : socket.Links()) {

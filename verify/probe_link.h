@@ -6,6 +6,7 @@
 
 #include "base/unique_fd.h"
 #include "capture/transaction.h"
+#include "netns/network_state.h"
 #include "netns/route_socket.h"
 #include "verify/packet_frame.h"
 #include "verify/probe_pick.h"
@@ -47,6 +48,10 @@ class ProbeLink {
   MacAddress pod_mac_{};
   std::vector<IpAddress> reached_;
 };
+
+// Whether there may be one. Costs next to nothing, because the addresses are wanted anyway: a link
+// with a name of its own (ChooseInterfaceNames) and without an address is not seen.
+bool MayHaveProbeLink(netns::NetworkState& network);
 
 // Removes every probe link that a killed run left. Returns how many there were.
 int RemoveProbeLinks(netns::RouteSocket& socket);

@@ -18,6 +18,7 @@
 #include "netns/host.h"
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
+#include "verify/probe_link.h"
 #include "verify/verify.h"
 
 namespace sluice::init {
@@ -41,6 +42,20 @@ struct Site {
   iptables::XtablesBackend backend;
 };
 
+// What a validation left that was killed. Whoever validates holds the lock.
+void RemoveLeftovers(capture::InitConfig& config, Site& site) {
+  if (!verify::MayHaveProbeLink(site.network)) return;
+  if (!site.lock.held() && !site.lock.Try()) return;
+  try {
+    if (verify::RemoveProbeLinks(site.socket) == 0) return;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kPrivilege) throw;
+    return;
+  }
+  site.network.Forget();
+  config.warnings.push_back("removed the interface of a validation that was killed");
+}
+
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
   netns::FillFromHost(config, site.network);
@@ -51,6 +66,7 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
   // Before anything is looked at, so that one look is enough.
   site.lock.Try();
+  if (!config.cleanup_only) RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   PlanContext context{.network = site.network, .backend = site.backend};
   auto steps = PlanSteps(config, context);
@@ -75,14 +91,16 @@ void Verify(capture::InitConfig& config, Site& site, Report& report) {
   verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
 }
 
-void Show(const capture::InitConfig& config, Site& site, Report& report) {
+void Show(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
+  RemoveLeftovers(config, site);
   Write(config.json_output ? ShowJson(site.network, site.backend)
                            : ShowText(site.network, site.backend));
 }
 
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
+  RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   const Drift drift = FindDrift(config, site.network, site.backend);
   Write(drift.text);

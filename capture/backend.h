@@ -43,6 +43,10 @@ class Backend {
   // What is ours in the table now.
   virtual InstalledTable Read(Family family, Table table) = 0;
 
+  // Whether a table that was read had rules of others where ours are. False spares a look at them
+  // (capture/foreign.h).
+  virtual bool SawForeignRules() const { return false; }
+
   // What was remembered is out of date.
   virtual void Forget() = 0;
 };

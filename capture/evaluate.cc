@@ -63,6 +63,8 @@ bool Contains(const RangeList& list, const Packet& packet) {
                              [&address](const Cidr& range) { return range.Contains(address); });
 }
 
+}  // namespace
+
 bool Matches(const Rule& rule, const Packet& packet) {
   const auto contains = [](const IpAddress& address) {
     return [&address](const Cidr& range) { return range.Contains(address); };
@@ -80,6 +82,8 @@ bool Matches(const Rule& rule, const Packet& packet) {
            return std::visit(MatchTest{packet}, match);
          });
 }
+
+namespace {
 
 // Walks one table.
 class Walker {

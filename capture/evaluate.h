@@ -34,6 +34,9 @@ struct Packet {
   ConntrackState state = ConntrackState::kNew;
 };
 
+// Whether `packet` meets all conditions of `rule`.
+bool Matches(const Rule& rule, const Packet& packet);
+
 // Where it ends.
 struct Passes {  // as if there were no rules of ours
   friend auto operator<=>(const Passes&, const Passes&) = default;

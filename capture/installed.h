@@ -40,12 +40,40 @@ struct InstalledJump {
   InstalledRule rule;
 };
 
-// All that is ours in a table, and what of others' leads there.
+// What Sluice understands of a rule that is not its own.
+struct ForeignRule {
+  // Its conditions as far as they are known; the target is Accept where that is not.
+  Rule rule;
+  bool conditions_known = true;
+  bool target_known = true;
+  bool not_tracked = false;      // -j CT --notrack
+  bool of_our_protocols = true;  // it can match TCP or UDP
+  std::string target = {};       // the chain, verdict or extension; empty: counts only
+  std::string text = {};         // as iptables -S has it, "..." for what is not known
+  Counters counters = {};
+};
+
+struct ForeignChain {
+  std::string name;
+  std::vector<ForeignRule> rules;
+};
+
+// One of PREROUTING or OUTPUT.
+struct ForeignEntry {
+  std::string chain;
+  unsigned int position = 0;  // its index there, from 0
+  ForeignRule rule;
+};
+
+// All that is ours in a table, and what of others' leads there or stands beside it.
 struct InstalledTable {
   // False when the kernel has not made the table in this namespace. Looking does not make it.
   bool exists = false;
   std::vector<InstalledChain> chains;  // sorted by name, as libiptc keeps them
   std::vector<InstalledJump> jumps;
+  // Of PREROUTING and OUTPUT, and the chains of others that those lead to.
+  std::vector<ForeignEntry> foreign = {};
+  std::vector<ForeignChain> foreign_chains = {};
   // "chain FOO, rule 3, jumps to ISTIO_REDIRECT": rules of chains that are not ours.
   std::vector<std::string> foreign_references;
 

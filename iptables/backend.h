@@ -16,6 +16,7 @@ class XtablesBackend : public capture::Backend {
                                                    const capture::PlanOptions& options,
                                                    std::vector<std::string>& warnings) override;
   capture::InstalledTable Read(Family family, capture::Table table) override;
+  bool SawForeignRules() const override { return names_.saw_foreign_rules(); }
   void Forget() override { names_.Forget(); }
 
  private:

@@ -6,12 +6,14 @@
 #include <cstring>
 #include <type_traits>
 
+#include "capture/rule_text.h"
 #include "iptables/xt_entry.h"
 #include "iptables/xt_layout.h"
 
 namespace sluice::iptables {
 namespace {
 
+using capture::ForeignRule;
 using Bytes = std::span<const std::byte>;
 using xt::V4;
 using xt::V6;
@@ -57,7 +59,85 @@ class Decoder {
     return std::move(rule_);
   }
 
+  ForeignRule DecodeForeign(Bytes bytes, std::string_view target) {
+    ForeignRule out;
+    out.target = target;
+    out.target_known = false;
+    Entry entry = {};
+    if (!Read(bytes, entry)) return Unreadable(std::move(out));
+    const std::size_t end = std::min<std::size_t>(entry.next_offset, bytes.size());
+    if (entry.target_offset < sizeof(Entry) || entry.target_offset > end) {
+      return Unreadable(std::move(out));
+    }
+    std::string unknown;  // conditions, each with a space behind it
+    out.conditions_known = Header(entry);
+    if (!out.conditions_known) unknown = "... ";
+    const int protocol = ProtocolOf(entry);
+    out.of_our_protocols = protocol == 0 || protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+    if (!out.of_our_protocols) unknown = "-p " + std::to_string(protocol) + " ";
+    ForeignMatches(bytes.subspan(sizeof(Entry), entry.target_offset - sizeof(Entry)), out, unknown);
+    ForeignTarget(bytes.subspan(entry.target_offset, end - entry.target_offset), out);
+    // Conditions that are not known stand behind those that are, before the target.
+    std::string conditions = capture::ToText(rule_);
+    const bool go = std::holds_alternative<capture::Goto>(rule_.target);
+    const std::size_t at = conditions.rfind(go ? "-g " : "-j ");
+    if (out.text.empty() && out.target_known) out.text = conditions.substr(at);
+    conditions.resize(at);
+    out.text = conditions + unknown + out.text;
+    if (out.text.ends_with(' ')) out.text.pop_back();
+    out.rule = std::move(rule_);
+    return out;
+  }
+
  private:
+  static ForeignRule Unreadable(ForeignRule rule) {
+    rule.conditions_known = false;
+    rule.text = "...";
+    return rule;
+  }
+
+  static int ProtocolOf(const typename Traits::Entry& entry) {
+    if constexpr (std::is_same_v<Traits, V4>) {
+      return entry.ip.proto;
+    } else {
+      return entry.ipv6.proto;
+    }
+  }
+
+  void ForeignMatches(Bytes bytes, ForeignRule& out, std::string& unknown) {
+    while (!bytes.empty()) {
+      xt_entry_match header;
+      if (!Read(bytes, header) || header.u.user.match_size < sizeof(header) ||
+          header.u.user.match_size > bytes.size()) {
+        out.conditions_known = false;
+        unknown += "... ";
+        return;
+      }
+      const std::size_t size = header.u.user.match_size;
+      const std::string name(BoundedText(header.u.user.name));
+      if (!MatchExtension(header, bytes.subspan(sizeof(header), size - sizeof(header)))) {
+        unknown += "-m " + name + " ... ";
+        // That one is no condition.
+        if (name != "comment") out.conditions_known = false;
+      }
+      bytes = bytes.subspan(size);
+    }
+  }
+
+  // Leaves in out.text what stands for a target that a Rule has no value for.
+  void ForeignTarget(Bytes bytes, ForeignRule& out) {
+    out.target_known = Target(bytes, out.target);
+    if (out.target_known) return;
+    rule_.target = capture::Accept{};
+    xt_entry_target header;
+    if (out.target.empty() || !Read(bytes, header)) return;
+    xt_ct_target_info_v1 info;
+    const bool no_track = out.target == "CT" && Read(bytes.subspan(sizeof(header)), info) &&
+                          (info.flags & XT_CT_NOTRACK) != 0;
+    out.not_tracked = no_track || out.target == "NOTRACK";
+    out.text = out.not_tracked ? "-j CT --notrack" : "-j " + out.target + " ...";
+  }
+
   using Entry = typename Traits::Entry;
 
   bool Header(const Entry& entry) {
@@ -320,6 +400,12 @@ std::optional<capture::Rule> DecodeEntry(std::span<const std::byte> entry, std::
                                          Family family) {
   return family == Family::kIpv4 ? Decoder<V4>().Decode(entry, target)
                                  : Decoder<V6>().Decode(entry, target);
+}
+
+capture::ForeignRule DecodeForeignEntry(std::span<const std::byte> entry, std::string_view target,
+                                        Family family) {
+  return family == Family::kIpv4 ? Decoder<V4>().DecodeForeign(entry, target)
+                                 : Decoder<V6>().DecodeForeign(entry, target);
 }
 
 }  // namespace sluice::iptables

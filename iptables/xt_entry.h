@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "capture/installed.h"
 #include "capture/rule.h"
 
 // The one place that knows how the kernel lays out a rule: struct ipt_entry or ip6t_entry, its
@@ -24,6 +25,10 @@ std::vector<std::byte> EncodeEntry(const capture::Rule& rule, Family family);
 // have written: an extension, a revision or an option that it does not use. Any bytes are safe.
 std::optional<capture::Rule> DecodeEntry(std::span<const std::byte> entry, std::string_view target,
                                          Family family);
+
+// What can be said of an entry whoever wrote it; without counters. Any bytes are safe.
+capture::ForeignRule DecodeForeignEntry(std::span<const std::byte> entry, std::string_view target,
+                                        Family family);
 
 // A match or target extension that a rule set needs, and the kernel module that has it.
 struct Extension {

@@ -43,6 +43,7 @@ struct V4 {
   static constexpr auto* next_rule = iptc_next_rule;
   static constexpr auto* get_target = iptc_get_target;
   static constexpr auto* builtin = iptc_builtin;
+  static constexpr auto* is_chain = iptc_is_chain;
   static constexpr auto* create_chain = iptc_create_chain;
   static constexpr auto* delete_chain = iptc_delete_chain;
   static constexpr auto* flush_entries = iptc_flush_entries;
@@ -63,6 +64,7 @@ struct V6 {
   static constexpr auto* next_rule = ip6tc_next_rule;
   static constexpr auto* get_target = ip6tc_get_target;
   static constexpr auto* builtin = ip6tc_builtin;
+  static constexpr auto* is_chain = ip6tc_is_chain;
   static constexpr auto* create_chain = ip6tc_create_chain;
   static constexpr auto* delete_chain = ip6tc_delete_chain;
   static constexpr auto* flush_entries = ip6tc_flush_entries;
@@ -104,6 +106,9 @@ class Handle {
     for (const char* chain = Api::first_chain(get()); chain != nullptr;
          chain = Api::next_chain(get())) {
       ReadChain(chain, state);
+    }
+    for (const capture::ForeignEntry& entry : state.foreign) {
+      ReadForeignChains(entry.rule.target, state);
     }
     // As libiptc keeps them, but for chains that the kernel's table had in another order.
     std::ranges::sort(state.chains, {}, &InstalledChain::name);
@@ -181,9 +186,44 @@ class Handle {
           state.foreign_references.push_back("chain " + name + ", rule " +
                                              std::to_string(position + 1) + ", leads to " + target);
         }
+      } else if (builtin && IsHook(name)) {
+        state.foreign.push_back({name, position, ReadForeign(entry)});
       }
     }
     if (owned) state.chains.push_back(std::move(chain));
+  }
+
+  static bool IsHook(std::string_view chain) {
+    return chain == Name(capture::Hook::kPrerouting) || chain == Name(capture::Hook::kOutput);
+  }
+
+  capture::ForeignRule ReadForeign(const typename Api::Entry* entry) const {
+    const auto* bytes = reinterpret_cast<const std::byte*>(entry);
+    capture::ForeignRule rule = DecodeForeignEntry({bytes, bytes + entry->next_offset},
+                                                   Api::get_target(entry, get()), Api::kFamily);
+    rule.counters = {entry->counters.pcnt, entry->counters.bcnt};
+    return rule;
+  }
+
+  // With all chains that it leads to, each once; not the thousands of a node.
+  void ReadForeignChains(const std::string& name, InstalledTable& state) const {
+    constexpr std::size_t kMostChains = 64;
+    const Label label(name);
+    if (state.foreign_chains.size() >= kMostChains || name.empty() || capture::IsOwnedChain(name) ||
+        Api::is_chain(label.get(), get()) == 0 ||
+        std::ranges::find(state.foreign_chains, name, &capture::ForeignChain::name) !=
+            state.foreign_chains.end()) {
+      return;
+    }
+    capture::ForeignChain chain{.name = name, .rules = {}};
+    std::vector<std::string> next;
+    for (auto* entry = Api::first_rule(label.get(), get()); entry != nullptr;
+         entry = Api::next_rule(entry, get())) {
+      chain.rules.push_back(ReadForeign(entry));
+      next.push_back(chain.rules.back().target);
+    }
+    state.foreign_chains.push_back(std::move(chain));
+    for (const std::string& target : next) ReadForeignChains(target, state);
   }
 
   std::unique_ptr<xtc_handle, Free> handle_;
@@ -362,7 +402,10 @@ void TableNames::Forget() {
 
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names) {
   if (!names.Has(family, table)) return {};
-  return family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
+  InstalledTable state =
+      family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
+  if (!state.foreign.empty()) names.NoteForeignRules();
+  return state;
 }
 
 InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep) {

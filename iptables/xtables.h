@@ -22,6 +22,10 @@ using capture::InstalledTable;
 class TableNames {
  public:
   bool Has(Family family, capture::Table table);
+
+  // Whether ReadTable has met a rule of others in PREROUTING or OUTPUT.
+  bool saw_foreign_rules() const { return saw_foreign_rules_; }
+  void NoteForeignRules() { saw_foreign_rules_ = true; }
   void Forget();
 
  private:
@@ -31,6 +35,7 @@ class TableNames {
   };
   std::optional<Names> v4_;
   std::optional<Names> v6_;
+  bool saw_foreign_rules_ = false;
 };
 
 // What is ours in the table now.

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/interface_pattern.h"
 #include "capture/capture_rules.h"
+#include "capture/foreign.h"
 #include "netns/network_steps.h"
 #include "verify/probe_exchange.h"
 #include "verify/probe_link.h"
@@ -216,11 +217,34 @@ std::vector<Check> RunFromInside(const capture::InitConfig& config, netns::Route
            .detail = "no interface has an address"}};
 }
 
+// Rules that no probe may meet: they can be about an interface, an address or a port.
+std::vector<Check> CheckRulesOfOthers(const capture::FamilyRules& wanted,
+                                      capture::Backend& backend) {
+  std::vector<Check> out;
+  Check all{.family = wanted.family, .path = "rules of others"};
+  try {
+    for (const auto& found : capture::FindObstructions(wanted, backend)) {
+      out.push_back({.family = wanted.family,
+                     .path = all.path + ": " + found.Place(),
+                     .status = found.certain ? CheckStatus::kFailed : CheckStatus::kNotChecked,
+                     .detail = found.Description()});
+    }
+    all.detail = "none decides before Sluice's";
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kPrivilege) throw;
+    all.status = CheckStatus::kNotChecked;
+    all.detail = "reading them needs CAP_NET_ADMIN and CAP_NET_RAW";
+  }
+  if (out.empty()) out.push_back(std::move(all));
+  return out;
+}
+
 }  // namespace
 
 std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                              capture::Backend& backend) {
   const auto names = ChooseInterfaceNames(config.capture);
+  const capture::RuleSet rules = capture::BuildRules(config.capture);
   std::optional<ProbeLink> link;
   try {
     link.emplace(socket, names.value_or(DefaultInterfaceNames()));
@@ -234,6 +258,7 @@ std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSock
         link ? FamilyChecks(config, socket, backend, *link, names.has_value(), family).Run()
              : RunFromInside(config, socket, backend, family);
     std::ranges::move(checks, std::back_inserter(out));
+    std::ranges::move(CheckRulesOfOthers(rules.family(family), backend), std::back_inserter(out));
   }
   return out;
 }

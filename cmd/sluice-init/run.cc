@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "capture/capture_rules.h"
+#include "capture/foreign.h"
 #include "capture/settings/init_config.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
@@ -56,6 +57,17 @@ void RemoveLeftovers(capture::InitConfig& config, Site& site) {
   config.warnings.push_back("removed the interface of a validation that was killed");
 }
 
+// Rules of others that decide about what ours capture, before they do.
+void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) {
+  if (config.cleanup_only || !backend.SawForeignRules()) return;
+  const capture::RuleSet rules = capture::BuildRules(config.capture);
+  for (const Family family : capture::kFamilies) {
+    for (const auto& found : capture::FindObstructions(rules.family(family), backend)) {
+      config.warnings.push_back(found.ToString());
+    }
+  }
+}
+
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
   netns::FillFromHost(config, site.network);
@@ -80,6 +92,7 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   }
   report.steps = capture::RunTransaction(steps, site.lock, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
+  WarnOfObstructions(config, site.backend);
   if (validate && !as_step)
     verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
@@ -105,6 +118,7 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   const Drift drift = FindDrift(config, site.network, site.backend);
   Write(drift.text);
   report.drift = drift.any();
+  WarnOfObstructions(config, site.backend);
 }
 
 void Execute(capture::Command command, capture::InitConfig& config, Report& report) {

@@ -4,6 +4,7 @@
 
 #include "base/text/pretty_json.h"
 #include "base/text/unified_diff.h"
+#include "capture/foreign.h"
 #include "capture/state_text.h"
 #include "cmd/sluice-init/plan.h"
 #include "netns/network_steps.h"
@@ -51,6 +52,15 @@ json::object TableJson(Family family, capture::Table table, const capture::Insta
           {"chains", std::move(chains)}};
 }
 
+std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
+  std::vector<capture::Obstruction> out;
+  if (!backend.SawForeignRules()) return out;
+  for (const Family family : capture::kFamilies) {
+    for (auto& found : capture::FindObstructions(family, backend)) out.push_back(std::move(found));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
@@ -67,6 +77,11 @@ std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
     }
   }
   for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
+  std::vector<std::string> others;
+  for (const capture::Obstruction& found : Obstructions(backend)) {
+    others.push_back(found.ToString());
+  }
+  section("rules of others that decide first", others);
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
@@ -84,7 +99,21 @@ std::string ShowJson(netns::NetworkState& network, capture::Backend& backend) {
       beside[step->Name()] = json::value_from(lines);
     }
   }
-  return PrettyJson(json::object{{"tables", std::move(tables)}, {"network", std::move(beside)}});
+  json::array others;
+  for (const capture::Obstruction& found : Obstructions(backend)) {
+    others.push_back({{"family", Name(found.family)},
+                      {"table", capture::Name(found.table)},
+                      {"chain", found.chain},
+                      {"position", found.index + 1},
+                      {"rule", found.text},
+                      {"packets", found.counters.packets},
+                      {"bytes", found.counters.bytes},
+                      {"meaning", found.meaning},
+                      {"certain", found.certain}});
+  }
+  return PrettyJson(json::object{{"tables", std::move(tables)},
+                                 {"network", std::move(beside)},
+                                 {"foreign", std::move(others)}});
 }
 
 Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "capture/backend.h"
+#include "capture/installed.h"
+#include "capture/rule.h"
+
+// Rules that are not Sluice's and see a packet before Sluice's do. They are never changed, only
+// named: what they decide is not captured, whatever the configuration says.
+//
+// A backend sees the rules of its own kind. Chains of nf_tables beside x_tables (nft list ruleset),
+// eBPF programs and rules of the node are not seen.
+namespace sluice::capture {
+
+struct Obstruction {
+  Family family = Family::kIpv4;
+  Table table = Table::kNat;
+  std::string chain = {};  // the built-in one
+  std::size_t index = 0;   // from 0
+  std::string text = {};   // as iptables -S has it; "..." for what of it Sluice does not know
+  std::string meaning = {};
+  Counters counters = {};
+  // Whether it decides about every packet that matches; otherwise that depends on a condition or a
+  // target that Sluice does not know.
+  bool certain = false;
+
+  // "nat OUTPUT rule 1"
+  std::string Place() const;
+  // "-p tcp -j ACCEPT (3 packets, 180 bytes): what matches does not come to Sluice's rules ..."
+  std::string Description() const;
+  // "IPv4 nat OUTPUT rule 1, not Sluice's: " and that.
+  std::string ToString() const;
+};
+
+// Of what `installed` holds, the tables of one family in the order of kTables: the rules of a
+// built-in chain that stand before the jump of `wanted` there, or in a table that comes before it,
+// and that decide about a packet which `wanted` captures. Where `wanted` has a jump and `installed`
+// has none yet, all rules stand before it. Pure.
+std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& installed,
+                                          const FamilyRules& wanted);
+
+// The same of what is installed now; `wanted` as an argument, or what of ours is there.
+std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend);
+std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
+
+}  // namespace sluice::capture

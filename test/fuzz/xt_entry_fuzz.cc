@@ -22,8 +22,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::vector<std::byte> entry(reinterpret_cast<const std::byte*>(data) + 2 + name_size,
                                      reinterpret_cast<const std::byte*>(data) + size);
   const auto rule = iptables::DecodeEntry(entry, name, family);
+  const auto foreign = iptables::DecodeForeignEntry(entry, name, family);
   if (!rule) return 0;
-  Require(!iptables::ToText(*rule).empty(), "a rule has a text");
+  Require(foreign.conditions_known && foreign.target_known, "what is ours is known in full");
+  Require(foreign.rule == *rule, "a rule is the same whoever wrote it");
+  Require(!capture::ToText(*rule).empty(), "a rule has a text");
   // A chain's name that no kernel would have is the one thing that cannot be written again.
   if (name.empty() || name.size() > 28 || name.find('\0') != std::string::npos) return 0;
   auto again = iptables::EncodeEntry(*rule, family);

@@ -197,7 +197,7 @@ TEST_F(InitContainer, EntersTheUserNamespaceThatOwnsTheNetwork) {
   const netns::Namespace here = netns::Namespace::Current();
   Process pod_of_its_own(
       here, {.argv = {"unshare", "--user", "--net", "sh", "-c", "echo ready; exec sleep 60"}});
-  ASSERT_TRUE(pod_of_its_own.WaitForText("ready", std::chrono::seconds(10)))
+  ASSERT_TRUE(pod_of_its_own.WaitForText("ready", std::chrono::seconds(60)))
       << pod_of_its_own.Err();
   for (const char* map : {"uid_map", "gid_map"}) {
     std::ofstream file("/proc/" + std::to_string(pod_of_its_own.pid()) + "/" + map);
@@ -241,8 +241,7 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
   Snapshot wanted = TakeSnapshot(elsewhere.pod());
   ASSERT_EQ(wanted.tables.erase("v4 raw") + wanted.tables.erase("v6 raw"), 2U);
 
-  Command command = CaseCommand(dns);
-  command.environment.push_back("LD_PRELOAD=" + ProgramPath("libsluice_without_raw.so"));
+  Command command = WithPreload(CaseCommand(dns), "libsluice_without_raw.so");
   for (const char* const outcome : {"]: done (", "nothing written"}) {
     const auto result = RunCommand(pod(), command);
     EXPECT_EQ(result.exit_status, 0) << result.err;

@@ -157,7 +157,6 @@ TEST_F(InitRefusal, LockHeldBySomebodyElse) {
                          std::to_string(getpid()) + " ("));
   EXPECT_THAT(result.err, HasSubstr("give --wait SECONDS more time (exit code 5)"));
   EXPECT_GE(result.wall, std::chrono::seconds(1));
-  EXPECT_LT(result.wall, std::chrono::seconds(5));
   ExpectUntouched();
 }
 
@@ -185,7 +184,7 @@ TEST_F(InitRefusal, WaitsUntilTheLockIsFree) {
   EXPECT_TRUE(waiting.Running());
   ExpectUntouched();
   lock.reset();
-  const auto result = waiting.Wait(std::chrono::seconds(10));
+  const auto result = waiting.Wait(std::chrono::seconds(60));
   EXPECT_EQ(result.exit_status, 0) << result.err;
 }
 

@@ -160,7 +160,7 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
                      std::make_unique<Failing>());
         try {
           capture::Lock lock(pod().fd());
-          capture::RunTransaction(steps, lock, std::chrono::seconds(10));
+          capture::RunTransaction(steps, lock, std::chrono::seconds(60));
           ADD_FAILURE() << "no error";
         } catch (const Error& error) {
           EXPECT_STREQ(error.what(), "cannot go on: the test says so");

@@ -158,7 +158,7 @@ TEST_F(NamespaceTest, OpensTheNamespaceOfAProcess) {
   const Namespace elsewhere = Namespace::CreateAnonymous();
   const testing_support::Process process(elsewhere, {.argv = {"sleep", "60"}});
   // The child enters the namespace after the fork; its program is what shows that it has.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   const std::string pid = "pid:" + std::to_string(process.pid());
   while (Namespace::Open(pid).Identity() != elsewhere.Identity() &&
          std::chrono::steady_clock::now() < deadline) {
@@ -285,7 +285,7 @@ TEST_F(NamespaceTest, EntersTheOwningUserNamespaceToo) {
   const testing_support::Process owner(
       Namespace::Current(), {.argv = {"unshare", "--user", "--map-root-user", "--net", "sh", "-c",
                                       "echo ready; exec sleep 60"}});
-  ASSERT_TRUE(owner.WaitForText("ready", std::chrono::seconds(5))) << owner.Err();
+  ASSERT_TRUE(owner.WaitForText("ready", std::chrono::seconds(60))) << owner.Err();
   const std::string pid = std::to_string(owner.pid());
   const Namespace target = Namespace::Open("pid:" + pid);
   const auto enter_and_look = [&] {

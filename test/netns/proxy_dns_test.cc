@@ -159,37 +159,35 @@ TEST_P(DnsTest, AsksAgainOverTcpWhenTheAnswerIsTruncated) {
 }
 
 TEST_P(DnsTest, AnswersFromTheCacheAsLongAsTheTtlSays) {
-  constexpr std::uint32_t kTtl = 5;  // seconds: enough for a machine that is busy
+  constexpr std::uint32_t kLongTtl = 300;  // seconds
+  constexpr std::uint32_t kShortTtl = 1;
   const auto server = Serve(0, [](const SeenQuery& query) -> std::vector<DnsBytes> {
-    return {dns::AnswerTo(query, kTtl).Bytes()};
+    return {dns::AnswerTo(query, query.number == 0 ? kLongTtl : kShortTtl).Bytes()};
   });
   Start();
   ASSERT_TRUE(Ask("a.example"));
-  const auto asked_at = steady_clock::now();
-  std::this_thread::sleep_for(milliseconds(1100));
+  ASSERT_TRUE(Ask("b.example"));
+  std::this_thread::sleep_for(milliseconds(kShortTtl * 1000 + 100));
   const auto cached = Ask("A.EXAMPLE");
   ASSERT_TRUE(cached);
-  ASSERT_LT(steady_clock::now() - asked_at, std::chrono::seconds(kTtl)) << "too slow a machine";
-  EXPECT_EQ(server->asked(), 1);
+  EXPECT_EQ(server->asked(), 2);
   EXPECT_EQ(Metric("cache_hits_total"), 1);
   ASSERT_EQ(cached->records.size(), 1U);
-  EXPECT_LT(cached->records.front().ttl, kTtl);
-  std::this_thread::sleep_until(asked_at + std::chrono::seconds(kTtl));
-  ASSERT_TRUE(Ask("a.example"));
-  EXPECT_EQ(server->asked(), 2) << "after its time";
+  EXPECT_LT(cached->records.front().ttl, kLongTtl);
+  ASSERT_TRUE(Ask("b.example"));
+  EXPECT_EQ(server->asked(), 3) << "after its time";
 }
 
 TEST_P(DnsTest, AsksTheNextResolverWhenOneIsSilent) {
   const auto silent = Serve(0, IsSilent);
   const auto server = Serve(1, Knows);
-  Start({"--dns-port=15053"}, "timeout:1");
+  Start({"--dns-port=15053"}, "timeout:2");
   const auto begin = steady_clock::now();
   const auto reply = Ask("a.example");
   const auto took = steady_clock::now() - begin;
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->header.rcode(), DnsRcode::kNoError);
-  EXPECT_GE(took, milliseconds(990));
-  EXPECT_LT(took, milliseconds(4000));
+  EXPECT_GE(took, milliseconds(1990));
   EXPECT_EQ(silent->asked(), 1);
   EXPECT_EQ(Metric("upstream_timeouts_total"), 1);
   // The one that answers is asked first for a while.
@@ -216,7 +214,7 @@ TEST_P(DnsTest, BoundsWhatWaitsForAnAnswer) {
   constexpr int kAsked = 320;
   const auto silent = Serve(0, IsSilent);
   const auto silent_too = Serve(1, IsSilent);
-  Start({"--dns-port=15053"}, "timeout:3 attempts:1");
+  Start({"--dns-port=15053"}, "timeout:10 attempts:1");
   const int descriptors = proxy_->OpenDescriptors();
   const DnsClient client = Client();
   for (int i = 0; i < kAsked; ++i) {

@@ -67,7 +67,7 @@ TEST_P(DrainTest, TwoThousandTransfersWithNothingLost) { DrainInTheMiddleOf(2000
 // New connections keep coming while the server's proxy is told to end: each is either served or
 // refused, none is taken and then lost.
 TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
-  StartServerProxy({"--drain-duration=20s"});
+  StartServerProxy({"--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
   // From outside the client pod's capture: straight from the node.
   const ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
@@ -82,7 +82,7 @@ TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
 
 // A second proxy takes the ports over while connections come in: each of them is served.
 TEST_P(DrainTest, HandsItsPortsOverWithoutRefusingAConnection) {
-  StartServerProxy({"--drain-duration=20s"});
+  StartServerProxy({"--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
   ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
   EXPECT_TRUE(Eventually([&] { return load.served() > 200; }));

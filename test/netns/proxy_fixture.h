@@ -22,7 +22,7 @@ namespace sluice::testing_support {
 
 // What no step of these tests takes, even under a sanitizer on a busy machine; a wait that lasts so
 // long has failed.
-inline constexpr std::chrono::seconds kPatience{30};
+inline constexpr std::chrono::seconds kPatience{60};
 
 // How a stream of bytes came to its end.
 enum class End : std::uint8_t { kFin, kReset, kTimeout };

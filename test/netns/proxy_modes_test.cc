@@ -116,7 +116,7 @@ TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {
   const CommandResult result =
       RunCommand(server(), {.argv = {ProgramPath("sluice-proxy"), "--mode=TPROXY"},
                             .who = kProxy,
-                            .timeout = std::chrono::seconds(20)});
+                            .timeout = std::chrono::seconds(60)});
   EXPECT_EQ(result.exit_status, 3);
   EXPECT_THAT(result.err, HasSubstr("CAP_NET_ADMIN"));
 }

@@ -150,15 +150,15 @@ TEST_F(RunCommandTest, EndsWhatTheProgramLeavesBehind) {
     // Killed, but perhaps not yet waited for by init.
     return text.empty() || text.find(") Z ") != std::string::npos;
   };
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!is_gone() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
   EXPECT_TRUE(is_gone());
 }
 
 TEST_F(RunCommandTest, RefusesToWaitTwice) {
   Process process(here_, {.argv = {"true"}});
-  EXPECT_EQ(process.Wait(std::chrono::seconds(5)).exit_status, 0);
-  EXPECT_THROW(process.Wait(std::chrono::seconds(5)), std::logic_error);
+  EXPECT_EQ(process.Wait(std::chrono::seconds(60)).exit_status, 0);
+  EXPECT_THROW(process.Wait(std::chrono::seconds(60)), std::logic_error);
   process.Signal(SIGKILL);  // reaches nobody
 }
 
@@ -185,7 +185,7 @@ TEST_F(SupportTest, ProcessRunsBesideTheTestAndEndsWithItsObject) {
   {
     Process process(network.pod(), {.argv = {"sh", "-c", "echo ready; exec sleep 60"}});
     pid = process.pid();
-    EXPECT_TRUE(process.WaitForText("ready", std::chrono::seconds(5)));
+    EXPECT_TRUE(process.WaitForText("ready", std::chrono::seconds(60)));
     EXPECT_FALSE(process.WaitForText("never", std::chrono::milliseconds(5)));
     EXPECT_TRUE(process.Running());
     EXPECT_EQ(netns::Namespace::Open("pid:" + std::to_string(pid)).Identity(),
@@ -197,7 +197,7 @@ TEST_F(SupportTest, ProcessRunsBesideTheTestAndEndsWithItsObject) {
 TEST_F(SupportTest, ProcessEndsOnASignal) {
   Process process(netns::Namespace::Current(), {.argv = {"sleep", "60"}});
   process.Signal(SIGTERM);
-  const auto result = process.Wait(std::chrono::seconds(5));
+  const auto result = process.Wait(std::chrono::seconds(60));
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.exit_status, 128 + SIGTERM);
 }

@@ -34,7 +34,7 @@ AcceptFailures::~AcceptFailures() {
 std::vector<std::string> AcceptFailures::Environment() const {
   return {"LD_PRELOAD=" + ProgramPath("libsluice_fail_accept.so"),
           std::string(kAcceptFailuresVariable) + "=" + path_,
-          // AddressSanitizer wants to be the first library.
+          // Otherwise AddressSanitizer refuses to start behind another library.
           "ASAN_OPTIONS=verify_asan_link_order=0"};
 }
 

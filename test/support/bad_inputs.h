@@ -5,7 +5,7 @@
 
 namespace sluice::testing_support {
 
-// A command line that must be refused before anything happens, with the exact words. The exit code
+// A command line that must be refused before anything happens, and the exact message. The exit code
 // is always 2.
 struct BadInput {
   std::vector<std::string> args;

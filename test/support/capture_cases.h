@@ -10,8 +10,8 @@
 
 namespace sluice::testing_support {
 
-// A configuration of sluice-init that is worth a name. The unit tests compare the rules that it
-// gives with test/golden/NAME.{v4,v6}.txt; the namespace tests apply it.
+// A named configuration of sluice-init. The unit tests compare its rules with
+// test/golden/NAME.{v4,v6}.txt; the namespace tests apply it.
 struct CaptureCase {
   std::string name;
   std::vector<std::string> args;              // the command line behind the program's name
@@ -22,14 +22,14 @@ struct CaptureCase {
 
 std::ostream& operator<<(std::ostream& out, const CaptureCase& chosen);
 
-// Every case, by name and each name once. The ones of the conformance set come first, with its
+// All cases; each name occurs once. Those of the conformance set come first, under its
 // names.
 const std::vector<CaptureCase>& CaptureCases();
 
 // Throws std::out_of_range when there is none of that name.
 const CaptureCase& FindCase(std::string_view name);
 
-// What the program makes of it in such a pod.
+// The configuration that the program derives from it in such a pod.
 capture::CaptureConfig ConfigOf(const CaptureCase& chosen);
 
 // "192.0.2.0/32,192.0.2.2/32,...": `count` hosts of which no two can be merged.

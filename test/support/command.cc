@@ -56,8 +56,8 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return out;
 }
 
-// All that the child needs after fork, made before it: a process with other threads must not
-// allocate there (fork(2)).
+// Everything that the child needs after fork, prepared before: the child of a process with several
+// threads must not allocate (fork(2)).
 struct ChildPlan {
   std::vector<std::string> argv_texts;
   std::vector<std::string> environment_texts;
@@ -108,7 +108,7 @@ bool SetCapabilities(const std::vector<int>& wanted) {
   if (plan.cgroup >= 0 && write(plan.cgroup, "0", 1) != 1) Give("enter the cgroup");
   if (setns(plan.name_space, CLONE_NEWNET) != 0) Give("setns");
   if (command.capabilities) {
-    // The bounding set is what an exec by root is given.
+    // An exec by root gets all of the bounding set.
     for (int each = 0; prctl(PR_CAPBSET_READ, each) >= 0; ++each) {
       if (std::ranges::find(*command.capabilities, each) == command.capabilities->end() &&
           prctl(PR_CAPBSET_DROP, each) != 0) {
@@ -122,7 +122,7 @@ bool SetCapabilities(const std::vector<int>& wanted) {
   if (syscall(SYS_setresgid, who.gid, who.gid, who.gid) != 0) Give("setresgid");
   if (syscall(SYS_setresuid, who.uid, who.uid, who.uid) != 0) Give("setresuid");
   if (command.capabilities && !SetCapabilities(*command.capabilities)) Give("set capabilities");
-  // After the change of user, which clears it.
+  // After the change of user, which would clear it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan.parent) _exit(127);
   sigset_t none;
   sigemptyset(&none);
@@ -217,12 +217,12 @@ bool Process::WaitForText(std::string_view text, milliseconds limit) const {
 }
 
 CommandResult Process::Wait(milliseconds limit) {
-  // kill(2) gives -1 and 1 a meaning of their own.
+  // To kill(2), -1 and 1 have special meanings.
   if (pid_ <= 0) throw std::logic_error("the end of this process was waited for already");
   CommandResult result;
   result.timed_out = !HasEnded(pidfd_.get(), limit);
-  // The group, with what it started and left behind; as long as its leader is not waited for, the
-  // number belongs to nobody else.
+  // The group, with what the program started and left behind. Its number cannot be reused before
+  // its leader is waited for.
   kill(-pid_, SIGKILL);
   int status = 0;
   rusage usage = {};
@@ -245,7 +245,7 @@ Command WithMounts(Command command, const std::string& mounts) {
   if (command.capabilities) throw std::logic_error("mounting needs more capabilities than chosen");
   std::vector<std::string> argv = {"unshare", "-m", "sh", "-ec", mounts + "\nexec \"$@\"", "sh"};
   if (command.who.uid != 0) {
-    // The change of user would forget whose child it is (PR_SET_PDEATHSIG).
+    // The change of user clears PR_SET_PDEATHSIG.
     argv.insert(argv.end(), {"setpriv", "--reuid=" + std::to_string(command.who.uid),
                              "--regid=" + std::to_string(command.who.gid), "--clear-groups",
                              "--pdeathsig=KILL"});
@@ -263,6 +263,13 @@ Command WithResolvConf(Command command, const std::string& file) {
 std::string ProgramPath(std::string_view name) {
   const char* const directory = std::getenv("SLUICE_BIN_DIR");
   return std::string(directory != nullptr ? directory : SLUICE_BIN_DIR) + "/" + std::string(name);
+}
+
+Command WithPreload(Command command, std::string_view library) {
+  command.environment.push_back("LD_PRELOAD=" + ProgramPath(library));
+  // Otherwise AddressSanitizer refuses to start behind another library.
+  command.environment.push_back("ASAN_OPTIONS=verify_asan_link_order=0");
+  return command;
 }
 
 std::string SavedRules(const netns::Namespace& where, Family family) {

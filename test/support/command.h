@@ -21,11 +21,11 @@ struct Command {
   std::vector<std::string> environment = {};  // "NAME=value"; nothing but PATH is inherited
   std::string input = {};                     // what it reads from standard input
   Credentials who = kRoot;
-  // All that it can have, as CAP_NET_ADMIN of <linux/capability.h>; also for a uid other than 0.
-  // Without a value: everything for root, nothing for others.
+  // Its capabilities, such as CAP_NET_ADMIN of <linux/capability.h>, whatever its uid.
+  // Without a value, root has all and other users have none.
   std::optional<std::vector<int>> capabilities = {};
   // It is killed, with its process group, when it takes longer.
-  std::chrono::milliseconds timeout{30'000};
+  std::chrono::milliseconds timeout{60'000};
   std::optional<std::size_t> open_files = {};  // RLIMIT_NOFILE
   std::string cgroup_procs = {};               // the file of the cgroup to start in
 };
@@ -39,9 +39,9 @@ struct CommandResult {
   std::chrono::microseconds cpu{};  // user and system
 };
 
-// A program that runs beside the test: killed, with its process group, when this is destroyed and
-// also when the test itself ends for any reason. Start it on a thread that lives as long as it (the
-// test's main thread): the kernel ties the two (PR_SET_PDEATHSIG).
+// A program that runs in parallel with the test. It is killed, with its process group, when this is
+// destroyed and when the test ends for any reason. Start it on a thread that lives as long (the
+// test's main thread), because the kernel kills it with that thread (PR_SET_PDEATHSIG).
 class Process {
  public:
   // Throws sluice::Error when it cannot be started at all; a program that does not exist or must
@@ -60,10 +60,10 @@ class Process {
   // What it has written so far.
   std::string Out() const;
   std::string Err() const;
-  // Whether `text` appears in standard output or standard error before the time is over.
+  // Whether `text` appears in standard output or standard error within `limit`.
   bool WaitForText(std::string_view text, std::chrono::milliseconds limit) const;
 
-  // Waits until it has ended; kills it when that takes longer than `limit`. A second call throws
+  // Waits for its end, and kills it when that takes longer than `limit`. A second call throws
   // std::logic_error.
   CommandResult Wait(std::chrono::milliseconds limit);
 
@@ -78,14 +78,17 @@ class Process {
 // Runs a program to its end.
 CommandResult RunCommand(const netns::Namespace& where, const Command& command);
 
-// `command` after `mounts`, lines of sh(1), in a mount namespace of its own: network namespaces
-// share all files with the machine. Command::capabilities must not be set.
+// `command` after `mounts`, lines of sh(1), in its own mount namespace: network namespaces share
+// all files with the machine. Command::capabilities must not be set.
 Command WithMounts(Command command, const std::string& mounts);
 // With `file` as its /etc/resolv.conf.
 Command WithResolvConf(Command command, const std::string& file);
 
-// The path of a program of ours: under $SLUICE_BIN_DIR, or the build's bin directory.
+// The path of one of Sluice's programs: in $SLUICE_BIN_DIR or in the build's bin directory.
 std::string ProgramPath(std::string_view name);
+
+// `command` with `library`, from the directory of the programs, loaded before all others.
+Command WithPreload(Command command, std::string_view library);
 
 // What iptables-legacy-save or ip6tables-legacy-save prints, without comments and counters: equal
 // texts are equal rules. Empty when no table was ever used in that namespace.

@@ -156,7 +156,7 @@ void Listeners::Impl::Answer(const Listener& listener) {
   const std::string& text = listener.port.answer;
   if (listener.port.transport == Transport::kTcp) {
     const UniqueFd peer(accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    // A client that has gone already is its own affair.
+    // The client may be gone already.
     if (peer) static_cast<void>(send(peer.get(), text.data(), text.size(), MSG_NOSIGNAL));
     return;
   }

@@ -18,7 +18,7 @@ struct ConnectOptions {
   Credentials who = {};
   Transport transport = Transport::kTcp;
   std::optional<IpAddress> source = {};
-  std::chrono::milliseconds timeout{1000};
+  std::chrono::milliseconds timeout{10'000};
 };
 
 // Makes one connection (or sends one datagram) from `from`, and returns where it landed: the text

@@ -8,7 +8,7 @@
 
 namespace sluice::testing_support {
 
-// The Error that `body` throws; a failure of the test when it throws none.
+// The Error that `body` throws; when it throws none, the test fails.
 inline Error ErrorOf(const std::function<void()>& body) {
   try {
     body();

@@ -1,5 +1,5 @@
-// libsluice_fail_accept.so: accept4(2) that fails when a test says so (accept_failures.h). Uses no
-// system call after the start but those that a proxy uses, which a filter allows.
+// libsluice_fail_accept.so: an accept4(2) that fails when a test says so (accept_failures.h). After
+// the start it uses only system calls that a proxy makes, because a filter allows no others.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -27,7 +27,7 @@ AcceptFailurePlan* FindPlan() {
   return static_cast<AcceptFailurePlan*>(memory);
 }
 
-// Before main, because a filter comes later.
+// Before main, which installs the filter.
 AcceptFailurePlan* const plan = FindPlan();
 
 // The error with which this call is to fail, or 0.

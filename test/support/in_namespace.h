@@ -12,7 +12,7 @@
 
 namespace sluice::testing_support {
 
-// Who does something. The default is an application that is neither root nor the proxy.
+// A user. The default is an application that is neither root nor the proxy.
 struct Credentials {
   uid_t uid = 1000;
   gid_t gid = 1000;
@@ -24,12 +24,12 @@ inline const Credentials kRoot = {.uid = 0, .gid = 0};
 inline const Credentials kApplication = {};
 inline const Credentials kProxy = {.uid = kProxyId, .gid = kProxyId};
 
-// Why this process cannot make namespaces, or nothing. Use it as
+// Why this process cannot make namespaces, or nullopt. Use it as
 //   if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
 std::optional<std::string> MissingPrivilege();
 
-// Runs `body` in `where` as `who`, on a thread of its own that ends with it: neither namespace nor
-// credentials of anybody else change. Returns when it is done; what it throws is thrown here.
+// Runs `body` in `where` as `who` on a new thread, so that other threads keep their namespace and
+// credentials. Returns when it is done, and throws what it throws.
 void RunIn(const netns::Namespace& where, const Credentials& who,
            const std::function<void()>& body);
 

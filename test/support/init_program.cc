@@ -52,9 +52,9 @@ void AddTables(const std::string& family, const std::string& saved,
     } else if (line == "COMMIT") {
       if (anything) out[name] = text;
     } else {
-      // A chain of a user has no policy.
+      // User-defined chains have no policy.
       anything = anything || line.find(" ACCEPT") == std::string::npos || !line.starts_with(':');
-      // Those of a policy begin anew with each commit of the table, whoever makes it.
+      // The counters of a policy restart with each commit of the table, by anybody.
       text += (line.starts_with(':') ? line.substr(0, line.find(" [")) : line) + "\n";
     }
   }
@@ -152,7 +152,7 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
       std::ranges::copy(socket.Routes(family, table), std::back_inserter(out.routes));
     }
   }
-  // Link-local ones depend on the links' random hardware addresses, and come when they like.
+  // Link-local ones depend on the random hardware addresses of the links, and appear late.
   std::erase_if(out.routes, [](const netns::Route& route) {
     return route.destination.address().IsLinkLocal();
   });

@@ -10,7 +10,7 @@
 #include "test/support/capture_cases.h"
 #include "test/support/command.h"
 
-// sluice-init run for real, and what it leaves behind.
+// Runs sluice-init, and shows what it has changed.
 namespace sluice::testing_support {
 
 // The command for sluice-init with these arguments. Change it before RunCommand as needed.
@@ -20,16 +20,16 @@ Command InitCommand(std::vector<std::string> args);
 CommandResult RunInit(const netns::Namespace& where, std::vector<std::string> args);
 
 // The command for a case, in a mount namespace where /etc/resolv.conf is that of the case if it is
-// read at all. `more` are arguments behind those of the case.
+// read at all. `more` are arguments after those of the case.
 Command CaseCommand(const CaptureCase& chosen, std::vector<std::string> more = {});
 CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
                       std::vector<std::string> more = {});
 
-// What sluice-init may have changed in a namespace. Printable; equal ones are equal states, also
-// of two namespaces.
+// Everything that sluice-init may change in a namespace. Printable; snapshots of two namespaces
+// can be compared.
 struct Snapshot {
-  // By family and table ("v4 nat"), as iptables-save writes it. A table without a rule and without
-  // a chain of a user is left out: once used, the kernel keeps it.
+  // By family and table ("v4 nat"), as iptables-save writes it. A table without rules and without
+  // user-defined chains is left out: the kernel keeps every table that was used once.
   std::map<std::string, std::string> tables;
   std::vector<netns::PolicyRule> policy_rules;
   std::vector<netns::Route> routes;  // of every table that a policy rule, or Sluice, names
@@ -43,15 +43,15 @@ enum class WithCounters : bool { kNo, kYes };
 
 Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters = WithCounters::kNo);
 
-// What becomes of a Snapshot with counters when packets pass: the same rules, and no counter has
-// gone back. False when a rule differs.
+// Whether the rules are the same and no counter has decreased, as when packets pass between two
+// snapshots with counters.
 bool OnlyCountedOn(const Snapshot& before, const Snapshot& after);
 
-// Whether any counter of a rule is above zero.
+// Whether the counter of any rule is above zero.
 bool HasCounted(const Snapshot& snapshot);
 
-// Runs iptables-legacy, or ip6tables-legacy for IPv6, with the words of `arguments`. A failure is a
-// failure of the test.
+// Runs iptables-legacy, or ip6tables-legacy for IPv6, with the words of `arguments`. The test fails
+// when it fails.
 void Iptables(const netns::Namespace& where, Family family, const std::string& arguments);
 
 // The names in /proc/net/ip_tables_names and ip6_tables_names: which tables the kernel has made.

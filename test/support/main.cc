@@ -1,5 +1,5 @@
-// main() of every test binary. In CI (CI=true) a skipped test is a failed one: what was not run was
-// not proved.
+// main() of every test binary. In CI (CI=true) a skipped test counts as failed, because it proves
+// nothing.
 
 #include <cstdlib>
 #include <string_view>

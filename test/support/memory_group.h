@@ -7,12 +7,12 @@
 
 namespace sluice::testing_support {
 
-// A cgroup with a limit of memory, in whichever hierarchy the machine has the memory controller
+// A cgroup with a memory limit, in whichever hierarchy the machine has the memory controller
 // (cgroups(7), version 1 or 2). Kernel memory counts: descriptors and sockets, in version 2 also
-// their buffers. Gone when this is destroyed; what runs in it goes on without a limit.
+// their buffers. Removed when this is destroyed; processes in it then run without a limit.
 class MemoryGroup {
  public:
-  // None when there is no hierarchy with a memory controller, or we may not use it.
+  // nullopt when there is no hierarchy with a memory controller, or it may not be used.
   static std::optional<MemoryGroup> Make(std::uint64_t limit_bytes);
   MemoryGroup(MemoryGroup&& other) noexcept;
   MemoryGroup& operator=(MemoryGroup&&) = delete;
@@ -20,7 +20,7 @@ class MemoryGroup {
   MemoryGroup& operator=(const MemoryGroup&) = delete;
   ~MemoryGroup();
 
-  // The file that moves a process, for Command::cgroup_procs.
+  // The file that moves a process into it, for Command::cgroup_procs.
   std::string procs() const { return path_ / "cgroup.procs"; }
 
   std::uint64_t UsedBytes() const;
@@ -29,7 +29,7 @@ class MemoryGroup {
 
  private:
   MemoryGroup(std::filesystem::path path, bool v2);
-  // One counter of the group; 0 when there is none.
+  // A counter of the group, or 0 when it does not exist.
   std::uint64_t Read(const char* file, const char* key = nullptr) const;
 
   std::filesystem::path path_;

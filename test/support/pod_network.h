@@ -11,9 +11,9 @@
 
 namespace sluice::testing_support {
 
-// Namespaces of one test. They have no names, so nothing is left however the test ends. When the
+// The namespaces of one test. They have no names, so nothing is left when the test ends. When the
 // test has failed, the destructor prints the nsenter(1) line for each of them; with SLUICE_PAUSE=1
-// in the environment it also stops the process there (SIGSTOP), so that one can go and look.
+// in the environment it also stops the process (SIGSTOP), so that one can look inside.
 class Namespaces {
  public:
   Namespaces() = default;
@@ -21,7 +21,7 @@ class Namespaces {
   Namespaces& operator=(const Namespaces&) = delete;
   ~Namespaces();
 
-  // A new one with lo up; `label` is for messages. The reference stays valid.
+  // Makes one with lo up; `label` is for messages. The reference stays valid.
   const netns::Namespace& Add(std::string label);
 
  private:
@@ -29,7 +29,7 @@ class Namespaces {
   std::vector<std::pair<std::string, std::unique_ptr<netns::Namespace>>> namespaces_;
 };
 
-// A pod and the world outside, with the topology of the conformance probe (probe.py). Each
+// A pod and the world outside, with the same topology as in the conformance set. Each
 // namespace has two devices; the pod's default routes go to eth0 of the outside.
 //   pod, eth0:      192.0.2.2/24  fd00:2::2/64
 //   pod, eth1:      192.0.3.2/24  fd00:3::2/64

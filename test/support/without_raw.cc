@@ -1,5 +1,5 @@
-// Loaded into sluice-init (LD_PRELOAD): a kernel that has no raw table. Every kernel that tests run
-// on has one, and a namespace cannot be made without it.
+// Loaded into sluice-init (LD_PRELOAD) to simulate a kernel without the raw table. The kernels that
+// tests run on have one, and a namespace cannot be made without it.
 
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
@@ -11,7 +11,8 @@
 #include <cstring>
 
 extern "C" int getsockopt(int fd, int level, int option, void* value, socklen_t* size) noexcept {
-  // How libiptc begins; the kernel loads the table's module, or says ENOENT (net/ipv4/netfilter).
+  // The first call of libiptc; the kernel loads the table's module or returns ENOENT
+  // (net/ipv4/netfilter).
   const bool v4 = level == IPPROTO_IP && option == IPT_SO_GET_INFO;
   const bool v6 = level == IPPROTO_IPV6 && option == IP6T_SO_GET_INFO;
   // The table's name stands first in both structs.

@@ -18,7 +18,7 @@
 // says, and clients. No wait is longer than kPatience.
 namespace sluice::dns {
 
-inline constexpr std::chrono::seconds kPatience{5};
+inline constexpr std::chrono::seconds kPatience{60};
 
 // 127.0.0.1 or ::1 and a port that was free for UDP and TCP a moment ago.
 SocketAddress FreeAddress(Family family);

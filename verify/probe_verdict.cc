@@ -192,12 +192,22 @@ Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outc
   return check;
 }
 
-std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
-                     const ProbeSite& site, netns::RouteSocket& socket, capture::Backend& backend) {
+namespace {
+
+capture::Evaluation EvaluateFirst(const capture::FamilyRules& wanted, const Probe& probe,
+                                  const ProbeSite& site) {
+  const ProbePacket packet = PacketOf(probe, site);
+  return capture::Evaluate(wanted, packet.hook, packet.packet);
+}
+
+}  // namespace
+
+std::optional<std::string> FindFault(const capture::CaptureConfig& config, const Probe& probe,
+                                     const ProbeSite& site, netns::RouteSocket& socket,
+                                     capture::Backend& backend) {
   const capture::RuleSet rules = backend.Compile(capture::BuildRules(config));
   const capture::FamilyRules& wanted = rules.family(probe.family);
-  const ProbePacket packet = PacketOf(probe, site);
-  const auto evaluation = capture::Evaluate(wanted, packet.hook, packet.packet);
+  const auto evaluation = EvaluateFirst(wanted, probe, site);
   try {
     for (const capture::Matched& matched : evaluation.path) {
       if (const auto fault = Fault(backend, wanted, matched)) return *fault;
@@ -213,13 +223,21 @@ std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
   netns::NetworkState network(socket);
   netns::PolicyRoutingStep routing(network, probe.family, capture::BuildPolicyRouting(config));
   if (routing.Differs()) return routing.Name() + " is not in place";
+  return std::nullopt;
+}
+
+std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
+                     const ProbeSite& site, netns::RouteSocket& socket, capture::Backend& backend) {
+  if (auto fault = FindFault(config, probe, site, socket, backend)) return *std::move(fault);
+  const capture::RuleSet rules = backend.Compile(capture::BuildRules(config));
+  const auto evaluation = EvaluateFirst(rules.family(probe.family), probe, site);
   if (evaluation.path.empty()) return "no rule of ours should have matched";
   std::string out = "the rule that should have matched, " + evaluation.path.back().ToString() +
                     ", is in place: look for one that is not Sluice's";
   for (const capture::Matched& matched : evaluation.path) {
     if (capture::IsOwnedChain(matched.chain)) continue;
-    if (const auto before = RuleBeforeOurs(backend, probe.family, matched))
-      out += ", such as " + *before;
+    const auto before = RuleBeforeOurs(backend, probe.family, matched);
+    if (before) out += ", such as " + *before;
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "capture/backend.h"
@@ -16,6 +17,12 @@ namespace sluice::verify {
 // inbound listener, original destination 198.18.0.1:15002". Pure; the status is never kOk when the
 // original destination is another one.
 Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outcome& outcome);
+
+// Of a probe that failed: what is wrong with what is ours on its way; nothing when all of that is
+// in place. As Diagnose otherwise.
+std::optional<std::string> FindFault(const capture::CaptureConfig& config, const Probe& probe,
+                                     const ProbeSite& site, netns::RouteSocket& socket,
+                                     capture::Backend& backend);
 
 // Of a probe that failed: the rule that should have matched, and what is in its place. Reads the
 // rules and the policy routing that are installed; throws sluice::Error.

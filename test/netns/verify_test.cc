@@ -378,6 +378,42 @@ TEST_F(VerifyTest, FindsThatNothingIsInstalledAndInstallsNothing) {
   EXPECT_EQ(Saved(), "") << "not even an empty table";
 }
 
+TEST_F(VerifyTest, ARuleAboutAnInterfaceOfThePodIsMet) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  const auto before = Init(Verify(Usual()));
+  ASSERT_EQ(before.exit_status, 0) << before.err;
+  EXPECT_EQ(ChecksOf(before).at("IPv4 outbound over eth0").first, "ok");
+  EXPECT_EQ(ChecksOf(before).at("IPv6 outbound over eth0").first, "ok");
+  EXPECT_EQ(ChecksOf(before).at("IPv4 inbound over eth0").first, "not checked");
+  for (const char* program : {"iptables-legacy", "ip6tables-legacy"}) {
+    Must({program, "-t", "nat", "-I", "OUTPUT", "-o", "eth0", "-j", "ACCEPT"});
+  }
+  const auto after = Init(Verify(Usual(), {"--probe-timeout", "300ms"}));
+  EXPECT_EQ(after.exit_status, kInvalid) << after.err;
+  const Checks checks = ChecksOf(after);
+  for (const std::string family : {"IPv4 ", "IPv6 "}) {
+    EXPECT_EQ(checks.at(family + "outbound").first, "ok");
+    EXPECT_EQ(checks.at(family + "outbound over eth0").first, "failed");
+    EXPECT_EQ(checks.at(family + "rules of others: nat OUTPUT rule 1").first, "failed");
+  }
+}
+
+TEST_F(VerifyTest, AFilterThatKnowsThePodsInterfacesIsNoFailure) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  for (const char* program : {"iptables-legacy", "ip6tables-legacy"}) {
+    Must({program, "-A", "INPUT", "-i", "eth0", "-j", "ACCEPT"});
+    Must({program, "-A", "INPUT", "-i", "lo", "-j", "ACCEPT"});
+    Must({program, "-P", "INPUT", "DROP"});
+  }
+  const auto result = Init(Verify(Usual(), {"--probe-timeout", "300ms"}));
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  const Checks checks = ChecksOf(result);
+  for (const std::string path : {"IPv4 inbound", "IPv6 exempt: tunnel port 15008"}) {
+    EXPECT_EQ(checks.at(path).first, "not checked");
+    EXPECT_THAT(checks.at(path).second, HasSubstr("iptables -S INPUT"));
+  }
+}
+
 TEST_F(VerifyTest, SkipRuleApplyValidatesWhatIsThere) {
   const auto result = Init(Usual({"--skip-rule-apply", "--run-validation"}));
   EXPECT_EQ(result.exit_status, kInvalid);
@@ -395,7 +431,7 @@ TEST_F(VerifyTest, ReportForPeopleNamesThePathAndTheRule) {
   EXPECT_EQ(result.exit_status, kInvalid);
   EXPECT_THAT(result.err, HasSubstr("error: IPv4 outbound: failed: "));
   EXPECT_THAT(result.err, HasSubstr("info: IPv6 outbound: ok: "));
-  EXPECT_THAT(result.err, HasSubstr("1 of "));
+  EXPECT_THAT(result.err, HasSubstr("2 of "));
   EXPECT_THAT(result.err, HasSubstr("(exit code 126)"));
 }
 

@@ -73,6 +73,8 @@ int PendingError(int fd) {
 
 void SendAtOnce(int fd) { SetInt(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
+void ReadUrgentInline(int fd) { SetInt(fd, SOL_SOCKET, SO_OOBINLINE, 1); }
+
 void KeepAlive(int fd, std::chrono::seconds idle) {
   SetInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(idle.count()));
   SetInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, kProbeIntervalSeconds);
@@ -88,6 +90,7 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
     out.error = errno;
     return out;
   }
+  ReadUrgentInline(out.fd.get());
   sockaddr_storage address;
   if (source) {
     out.step = Connecting::Step::kBind;
@@ -129,6 +132,7 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
                       "--inbound-proxy-protocol for the client's address, needs none");
   }
   SendAtOnce(fd.get());
+  ReadUrgentInline(fd.get());
   KeepAlive(fd.get(), kRedirectedKeepAlive);
 
   sockaddr_storage address;

@@ -27,6 +27,10 @@ int PendingError(int fd);
 // TCP_NODELAY.
 void SendAtOnce(int fd);
 
+// Urgent data is read in its place among the other bytes (SO_OOBINLINE), as RFC 6093 wants it; by
+// default recv(2) leaves it out.
+void ReadUrgentInline(int fd);
+
 // Probes a peer that has been silent for `idle`, so that dead peers are found and NAT entries live.
 void KeepAlive(int fd, std::chrono::seconds idle);
 

@@ -108,7 +108,8 @@ Flow::Step Flow::EmptyPipe(Endpoint& to) {
   return Step::kMoved;
 }
 
-bool Flow::Splices(const RelayResources& resources, Tap tap) const {
+bool Flow::Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const {
+  if (from.urgent) return false;
   switch (resources.splicing) {
     case Splicing::kAuto:
       return splicing_;
@@ -136,8 +137,9 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, T
     tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
   if (size < wanted) {
     // A short read has drained the socket, and the next byte makes an event; but the FIN's event
-    // may have come already, and then there is no other.
-    from.readable = from.hangup;
+    // may have come already, and then there is no other; and in front of urgent data every read is
+    // short.
+    from.readable = from.hangup || from.urgent;
     full_reads_ = 0;
   } else if (wanted == RelayResources::kBufferBytes && ++full_reads_ >= kFullReadsToSplice) {
     full_reads_ = 0;
@@ -166,9 +168,12 @@ Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources,
   // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
   const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
                                  pipe_->capacity_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (moved == 0) return Step::kEnded;
+  // Not necessarily the end: in front of urgent data splice(2) finds nothing, and says so by 0 when
+  // the FIN has arrived behind it. recv(2) knows.
+  if (moved == 0) return Copy(from, to, resources, tap);
   if (moved < 0) {
     if (errno != EAGAIN) return Fail(errno, true);
+    // In front of urgent data, too; whose arrival has made an event, which ends the splicing.
     from.readable = false;
     return Step::kBlocked;
   }
@@ -201,8 +206,8 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         progress = Progress::kWaiting;
         break;
       }
-      step = Splices(resources, tap) ? Splice(from, to, resources, tap)
-                                     : Copy(from, to, resources, tap);
+      step = Splices(from, resources, tap) ? Splice(from, to, resources, tap)
+                                           : Copy(from, to, resources, tap);
     }
     switch (step) {
       case Step::kMoved:

@@ -49,6 +49,9 @@ struct Endpoint {
   bool writable = false;
   bool hangup = false;  // the peer's FIN or reset has arrived: read until the end, events are over
   bool failed = false;  // an error is pending; the next call on the socket gives it
+  // The peer has sent urgent data (EPOLLPRI). recv(2) stops in front of it and goes on behind it
+  // with the next call, so that a short read says nothing; splice(2) never gets past it.
+  bool urgent = false;
 };
 
 // What a step of a flow ended with.
@@ -91,7 +94,7 @@ class Flow {
   enum class Step : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
 
   Step Flush(Endpoint& to, RelayResources& resources);
-  bool Splices(const RelayResources& resources, Tap tap) const;
+  bool Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const;
   Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Step EmptyPipe(Endpoint& to);

@@ -257,6 +257,60 @@ TEST_P(RelayTest, CopiesOrSplicesAsTold) {
   }
 }
 
+// One byte of urgent data.
+void SendUrgent(const Peer& peer, char byte) {
+  EXPECT_EQ(::send(peer.fd(), &byte, 1, MSG_OOB | MSG_NOSIGNAL), 1);
+}
+
+// recv(2) stops in front of urgent data, and splice(2) never gets past it.
+TEST_P(RelayTest, UrgentDataInABulkTransferArrivesInItsPlace) {
+  for (const std::string splice : {"auto", "on", "off"}) {
+    StartProxies({"--splice=" + splice});
+    Acceptor acceptor(server(), GetParam());
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    const std::string before(8'000'000, 'b');
+    const std::string after(1'000'000, 'a');
+    const auto send = [&](Peer& peer) {
+      EXPECT_TRUE(peer.Send(before));
+      SendUrgent(peer, '!');
+      EXPECT_TRUE(peer.Send(after));
+      peer.EndSending();
+    };
+    for (auto [from, to] :
+         {std::pair(&pair->client, &pair->server), {&pair->server, &pair->client}}) {
+      std::thread sender([&] { send(*from); });
+      End end{};
+      const std::string got = to->ReceiveAll(end);
+      sender.join();
+      EXPECT_EQ(end, End::kFin);
+      EXPECT_TRUE(got == before + '!' + after) << splice << ' ' << got.size();
+    }
+    client_proxy_.reset();
+    server_proxy_.reset();
+  }
+}
+
+TEST_P(RelayTest, UrgentDataInSmallMessagesArrivesInItsPlace) {
+  for (const std::string splice : {"auto", "on"}) {
+    StartProxies({"--splice=" + splice});
+    Acceptor acceptor(server(), GetParam());
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    for (int i = 0; i < 20; ++i) {
+      for (auto [from, to] :
+           {std::pair(&pair->client, &pair->server), {&pair->server, &pair->client}}) {
+        EXPECT_TRUE(from->Send("before"));
+        SendUrgent(*from, '!');
+        EXPECT_TRUE(from->Send("after"));
+        ASSERT_EQ(to->Receive(12), "before!after") << splice << ' ' << i;
+      }
+    }
+    client_proxy_.reset();
+    server_proxy_.reset();
+  }
+}
+
 int OpenPipes(pid_t pid) {
   int count = 0;
   for (const auto& each :

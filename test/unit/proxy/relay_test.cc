@@ -1,6 +1,8 @@
 #include "proxy/relay/relay.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "base/unique_fd.h"
+#include "proxy/accept/sockets.h"
 
 namespace sluice::proxy {
 namespace {
@@ -171,6 +174,52 @@ TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
     EXPECT_EQ(resources.pipes.idle() > 0, each.spliced)
         << Name(each.splicing) << ' ' << each.bytes << ' ' << each.looked_at;
     flow.Drop(resources);
+  }
+}
+
+// The two ends of a TCP connection over loopback; urgent data is TCP's.
+Link TcpLink() {
+  Link link;
+  UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(::bind(listener.get(), raw, length), 0);
+  EXPECT_EQ(::listen(listener.get(), 1), 0);
+  EXPECT_EQ(::getsockname(listener.get(), raw, &length), 0);
+  link.peer.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::connect(link.peer.get(), raw, length), 0);
+  link.ours.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  EXPECT_TRUE(link.ours);
+  ReadUrgentInline(link.ours.get());
+  link.endpoint = {.fd = link.ours.get(), .readable = true, .writable = true};
+  return link;
+}
+
+// In front of the mark splice(2) gives 0 when the end has come behind it.
+TEST(Flows, UrgentDataIsNotTheEnd) {
+  for (const Splicing splicing : {Splicing::kOn, Splicing::kOff}) {
+    const auto resources = std::make_unique<RelayResources>();
+    resources->splicing = splicing;
+    Link from = TcpLink();
+    Link to;
+    Flow flow;
+    from.Send("before");
+    ASSERT_EQ(::send(from.peer.get(), "!", 1, MSG_OOB), 1);
+    from.Send("after");
+    from.End();
+    // When the end is there, so is what came before it.
+    pollfd end{.fd = from.ours.get(), .events = POLLRDHUP, .revents = 0};
+    ASSERT_EQ(::poll(&end, 1, 30'000), 1);
+    for (int i = 0; i < 10 && !flow.finished(); ++i) {
+      from.endpoint.readable = true;
+      ASSERT_NE(flow.Run(from.endpoint, to.endpoint, *resources), Progress::kFailed);
+    }
+    EXPECT_TRUE(flow.finished());
+    EXPECT_EQ(to.Receive(), "before!after") << Name(splicing);
+    flow.Drop(*resources);
   }
 }
 

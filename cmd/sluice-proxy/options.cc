@@ -162,6 +162,10 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.connect_timeout = Timeout(v); }},
       {"idle-timeout", "DURATION", "reset a connection that is silent for this long (1h)",
        [](Options& o, std::string_view v) { o.config.idle_timeout = Timeout(v); }},
+      {"half-closed-timeout", "DURATION",
+       "reset a connection that is silent for this long after one side has ended (as "
+       "--idle-timeout)",
+       [](Options& o, std::string_view v) { o.config.half_closed_timeout = Timeout(v); }},
       {"drain-duration", "DURATION",
        "after SIGTERM, let connections finish for this long (45s); 0 resets them at once",
        [](Options& o, std::string_view v) { o.drain_duration = Duration(v); }},

@@ -24,6 +24,10 @@ SocketAddress LocalAddress(int fd);
 // The pending error of a socket (SO_ERROR), which reading clears. 0 when there is none.
 int PendingError(int fd);
 
+// What was written to a TCP socket and the peer has not confirmed yet, a FIN included (SIOCOUTQ).
+// 0 on failure.
+std::uint32_t UnconfirmedBytes(int fd);
+
 // TCP_NODELAY.
 void SendAtOnce(int fd);
 

@@ -35,6 +35,7 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
       {"busy_poll", Name(config.busy_polling)},
       {"connect_timeout_ms", config.connect_timeout.count()},
       {"idle_timeout_ms", config.idle_timeout.count()},
+      {"half_closed_timeout_ms", config.half_closed_timeout.value_or(config.idle_timeout).count()},
       {"max_connections", config.max_connections},
       {"access_log", config.access_log.empty() ? "off" : config.access_log},
       {"status_port", config.status_port},

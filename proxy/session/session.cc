@@ -5,18 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <string>
-
-#include <spdlog/spdlog.h>
 
 #include "base/os/reset_on_close.h"
 #include "base/pod_contract.h"
 #include "proxy/accept/proxy_protocol.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/log/access_log.h"
+#include "proxy/session/source_warning.h"
 
 // The system calls of a short connection that asks once, is answered and closed by the client: 17,
 // as strace -f shows them (inbound binds its source: two more; without access log: getsockname
@@ -42,8 +40,11 @@ constexpr std::chrono::seconds kKeepAliveToApplication{30};
 // connection (the shortest that RFC 5382 allows them is two hours, in practice five minutes).
 constexpr std::chrono::seconds kKeepAliveToNetwork{120};
 
-// A connection of which one side has ended and the other is silent: most probably that end is lost.
-constexpr std::chrono::minutes kHalfClosedTimeout{5};
+// After one side has reset the connection, the other one gets what was on its way for as long as it
+// takes some of it; so long without a byte, and it is reset as it is. More than a few
+// retransmissions take on a bad network, and short enough that receivers that do not read hold
+// nothing for long.
+constexpr std::chrono::seconds kDeliveryPatience{5};
 
 std::uint64_t Ticks(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(time / kTick) + 1;
@@ -80,15 +81,6 @@ void LookAtRequest(void* sniffer, std::span<const std::uint8_t> bytes) {
 
 void LookAtResponse(void* sniffer, std::span<const std::uint8_t> bytes) {
   static_cast<Sniffer*>(sniffer)->FromServer(bytes);
-}
-
-void WarnOnce(const IpAddress& source) {
-  static std::atomic<bool> warned{false};
-  if (warned.exchange(true)) return;
-  spdlog::warn(
-      "inbound connections need the source address {}, which this network namespace does not "
-      "have; sluice-init adds it when it captures IPv6 (by hand: ip -6 addr add {}/128 dev lo)",
-      source.ToString(), source.ToString());
 }
 
 }  // namespace
@@ -149,7 +141,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   server_.fd = connecting.fd.release();
   if (connecting.error != 0) {
     if (connecting.step == Connecting::Step::kBind && connecting.error == EADDRNOTAVAIL) {
-      WarnOnce(source->address);
+      WarnAboutSourceOnce(source->address);
       error_ = EADDRNOTAVAIL;
       Abort(worker, Failure::kNoSourceAddress);
     } else {
@@ -180,8 +172,8 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if ((events & EPOLLPRI) != 0) endpoint.urgent = true;
   if (endpoint.hangup || (events & (EPOLLIN | EPOLLPRI)) != 0) endpoint.readable = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
-  if (state_ == State::kRelaying) {
-    Relay(worker);
+  if (state_ != State::kConnecting) {
+    Continue(worker);
     return;
   }
   if (side == Side::kClient) {
@@ -189,10 +181,10 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
     if (endpoint.failed) OnBroken(worker, side, PendingError(endpoint.fd));
   } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
     const int error = PendingError(endpoint.fd);
-    if (error == ECONNRESET) {
+    if (error == ECONNRESET || error == EPIPE) {
       // A destination that does not listen refuses; this one was connected, and reset the
-      // connection before we looked.
-      connected_ = true;
+      // connection before we looked (EPIPE: after its FIN).
+      BeginRelaying(worker);
       OnBroken(worker, side, error);
     } else {
       FailConnect(worker, error, false);
@@ -203,13 +195,17 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
 }
 
 void Session::OnConnected(WorkerContext& worker) {
+  BeginRelaying(worker);
+  Relay(worker);
+}
+
+void Session::BeginRelaying(WorkerContext& worker) {
   state_ = State::kRelaying;
   connected_ = true;
   worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
   if (!worker.config.access_log.empty()) upstream_local_ = LocalAddress(server_.fd);
   active_tick_ = worker.now_ticks;
   worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
-  Relay(worker);
 }
 
 void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
@@ -218,7 +214,13 @@ void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
   Abort(worker, ConnectFailure(error));
 }
 
-void Session::Continue(WorkerContext& worker) { Relay(worker); }
+void Session::Continue(WorkerContext& worker) {
+  if (state_ == State::kBroken) {
+    DeliverTheRest(worker);
+  } else {
+    Relay(worker);
+  }
+}
 
 void Session::Relay(WorkerContext& worker) {
   // The first write needs no TCP_NODELAY, nothing is on the way that it could wait for; nor does
@@ -243,9 +245,7 @@ void Session::Relay(WorkerContext& worker) {
   }
 }
 
-bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to,
-                      const Flow& other) {
-  if (flow.finished()) return false;
+Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to) {
   const std::uint64_t read = flow.bytes_read();
   const std::uint64_t written = flow.bytes_written();
   const bool request = &flow == &request_;
@@ -264,14 +264,23 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
       stats.sent_bytes.Add(flow.bytes_written() - written);
     }
   }
-  switch (progress) {
+  return progress;
+}
+
+void Session::Requeue(WorkerContext& worker) {
+  if (queued_) return;
+  queued_ = true;
+  worker.ready.push_back(this);
+}
+
+bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to,
+                      const Flow& other) {
+  if (flow.finished()) return false;
+  switch (Move(worker, flow, from, to)) {
     case Progress::kWaiting:
       break;
     case Progress::kAgain:
-      if (!queued_) {
-        queued_ = true;
-        worker.ready.push_back(this);
-      }
+      Requeue(worker);
       break;
     case Progress::kFinished:
       if (other.finished()) break;
@@ -280,7 +289,7 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
       worker.timers.Set(*this, worker.now_ticks + IdleTicks(worker));
       break;
     case Progress::kFailed: {
-      const bool client = flow.error_at_source() == request;
+      const bool client = flow.error_at_source() == (&flow == &request_);
       OnBroken(worker, client ? Side::kClient : Side::kServer, flow.error());
       return true;
     }
@@ -290,19 +299,72 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
 
 void Session::OnBroken(WorkerContext& worker, Side side, int error) {
   error_ = static_cast<std::uint16_t>(error);
-  Abort(worker, side == Side::kClient ? Failure::kClientReset : Failure::kUpstreamReset);
+  failure_ = side == Side::kClient ? Failure::kClientReset : Failure::kUpstreamReset;
+  if (!connected_) {
+    Abort(worker, failure_);
+    return;
+  }
+  state_ = State::kBroken;
+  broken_side_ = side;
+  active_tick_ = worker.now_ticks;
+  undelivered_bytes_ = 0;
+  DeliverTheRest(worker);
+}
+
+void Session::DeliverTheRest(WorkerContext& worker) {
+  const bool client = broken_side_ == Side::kClient;
+  Endpoint& from = client ? client_ : server_;
+  Endpoint& to = client ? server_ : client_;
+  Flow& flow = client ? request_ : response_;
+  // What came before a reset can still be read; the error itself may be spent, so that the stream
+  // seems to end well.
+  from.readable = from.hangup = true;
+  if (to.failed) {
+    Abort(worker, failure_);
+    return;
+  }
+  const Progress progress = Move(worker, flow, from, to);
+  if (progress == Progress::kAgain) {
+    Requeue(worker);
+    return;
+  }
+  if (progress == Progress::kFailed && !flow.error_at_source()) {
+    Abort(worker, failure_);
+    return;
+  }
+  // A reset takes back what has been written and not been confirmed.
+  const std::uint32_t undelivered = UnconfirmedBytes(to.fd);
+  const bool waits_for_room = progress == Progress::kWaiting && !to.writable;
+  if (!waits_for_room && undelivered == 0) {
+    Abort(worker, failure_);
+    return;
+  }
+  if (undelivered != undelivered_bytes_) active_tick_ = worker.now_ticks;
+  undelivered_bytes_ = undelivered;
+  const std::uint64_t silent = worker.now_ticks - active_tick_;
+  if (silent >= Ticks(kDeliveryPatience)) {
+    Abort(worker, failure_);
+  } else {
+    // No event tells when the last byte is confirmed. Look again soon, and then less and less
+    // often.
+    worker.timers.Set(*this, worker.now_ticks + 1 + silent / 2);
+  }
 }
 
 std::uint64_t Session::IdleTicks(const WorkerContext& worker) const {
   const bool half_closed = request_.ended() || response_.ended();
-  const auto limit = worker.config.idle_timeout;
-  return Ticks(half_closed ? std::min<std::chrono::milliseconds>(limit, kHalfClosedTimeout)
-                           : limit);
+  const ProxyConfig& config = worker.config;
+  return Ticks(half_closed ? config.half_closed_timeout.value_or(config.idle_timeout)
+                           : config.idle_timeout);
 }
 
 void Session::OnTimer(WorkerContext& worker) {
   if (state_ == State::kConnecting) {
     FailConnect(worker, ETIMEDOUT, false);
+    return;
+  }
+  if (state_ == State::kBroken) {
+    DeliverTheRest(worker);
     return;
   }
   if (!kept_alive_) {

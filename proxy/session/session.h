@@ -71,15 +71,22 @@ class Session : public TimerNode {
   void set_queued(bool queued) { queued_ = queued; }
 
  private:
-  enum class State : std::uint8_t { kClosed, kConnecting, kRelaying };
+  // kBroken: one side is gone, and what had come from it is on its way to the other.
+  enum class State : std::uint8_t { kClosed, kConnecting, kRelaying, kBroken };
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
   void OnConnected(WorkerContext& worker);
+  void BeginRelaying(WorkerContext& worker);
   void FailConnect(WorkerContext& worker, int error, bool immediately);
   void Relay(WorkerContext& worker);
   // Runs one direction; true when the session has been closed by it.
   bool RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to, const Flow& other);
+  // Moves what there is to move of one direction, and counts it.
+  Progress Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to);
+  // One side is gone: what had come from it is delivered before the other one is reset.
   void OnBroken(WorkerContext& worker, Side side, int error);
+  void DeliverTheRest(WorkerContext& worker);
+  void Requeue(WorkerContext& worker);
   void Close(WorkerContext& worker);
   void Log(WorkerContext& worker);
   SocketAddress Upstream(const WorkerContext& worker) const;
@@ -100,8 +107,10 @@ class Session : public TimerNode {
   std::uint64_t active_tick_ = 0;  // when bytes were last moved
   State state_ = State::kClosed;
   Direction direction_ = Direction::kOutbound;
-  Failure failure_ = Failure::kCount;  // kCount: ended well
-  std::uint16_t error_ = 0;            // errno of what broke the connection
+  Failure failure_ = Failure::kCount;    // kCount: ended well
+  std::uint16_t error_ = 0;              // errno of what broke the connection
+  Side broken_side_ = Side::kClient;     // in State::kBroken
+  std::uint32_t undelivered_bytes_ = 0;  // in State::kBroken: what the receiver has not confirmed
   bool queued_ = false;
   bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting

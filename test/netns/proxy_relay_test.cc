@@ -1,5 +1,7 @@
 // Connections through both proxies: what arrives, how it ends, and what the log says about it.
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -169,6 +171,29 @@ TEST_P(RelayTest, AResetByTheClientIsAResetToTheServer) {
   EXPECT_EQ(
       Text(server_proxy_->LogLineTo(ServerAt(acceptor.port())), "connection_termination_details"),
       "downstream_reset");
+}
+
+TEST_P(RelayTest, WhatAServerSentBeforeItsResetArrivesBeforeTheReset) {
+  // The client does not keep up.
+  LimitSocketBuffers(client(), 16 * 1024, 16 * 1024);
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  const std::string answer(100'000, 'a');
+  ASSERT_TRUE(pair->server.Send(answer));
+  // Its own socket forgets what it has not got rid of.
+  ASSERT_TRUE(Eventually([&] {
+    int waiting = 0;
+    return ::ioctl(pair->server.fd(), SIOCOUTQ, &waiting) == 0 && waiting == 0;
+  }));
+  pair->server.Reset();
+  End end{};
+  EXPECT_EQ(pair->client.ReceiveAll(end).size(), answer.size());
+  EXPECT_EQ(end, End::kReset);
+  EXPECT_EQ(
+      Text(client_proxy_->LogLineTo(ServerAt(acceptor.port())), "connection_termination_details"),
+      "upstream_reset");
 }
 
 // The relay has bytes for a server that does not read when the client resets: it must not wait for

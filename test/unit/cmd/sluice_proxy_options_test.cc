@@ -90,6 +90,9 @@ TEST_F(OptionsTest, AFlagWinsOverItsVariable) {
   EXPECT_EQ(Parse({}).config.idle_timeout, std::chrono::minutes(5));
   EXPECT_EQ(Parse({}).config.connect_timeout, std::chrono::seconds(10));
   EXPECT_EQ(Parse({"--idle-timeout=7s"}).config.idle_timeout, std::chrono::seconds(7));
+  EXPECT_EQ(Parse({}).config.half_closed_timeout, std::nullopt);
+  EXPECT_EQ(Parse({"--half-closed-timeout=8m"}).config.half_closed_timeout,
+            std::chrono::minutes(8));
 }
 
 TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
@@ -116,8 +119,9 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
 TEST_F(OptionsTest, HelpNamesEveryFlag) {
   for (const char* flag :
        {"--outbound-port", "--inbound-port", "--concurrency", "--inbound-upstream",
-        "--connect-timeout", "--idle-timeout", "--drain-duration", "--max-connections",
-        "--access-log", "--status-port", "--metrics-port", "--allow-root", "--log-level"}) {
+        "--connect-timeout", "--idle-timeout", "--half-closed-timeout", "--drain-duration",
+        "--max-connections", "--access-log", "--status-port", "--metrics-port", "--allow-root",
+        "--log-level"}) {
     EXPECT_THAT(HelpText(), HasSubstr(flag));
   }
   EXPECT_TRUE(Parse({"--help"}).help);

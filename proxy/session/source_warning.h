@@ -1,0 +1,11 @@
+#pragma once
+
+#include "base/ip_address.h"
+
+namespace sluice::proxy {
+
+// Says once that this network namespace does not have `source`, from which inbound connections are
+// made, and what adds it. Thread-safe.
+void WarnAboutSourceOnce(const IpAddress& source);
+
+}  // namespace sluice::proxy

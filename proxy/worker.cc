@@ -198,7 +198,6 @@ int Worker::WaitMillis(std::uint64_t now) const {
 void Worker::Run() {
   ListenFor(EPOLLIN);
   std::array<epoll_event, kEventsPerTurn> events;
-  std::vector<Session*> ready;
   while (!stop_.load(std::memory_order_relaxed)) {
     const int count = Wait(events);
     ++turn_;
@@ -206,12 +205,7 @@ void Worker::Run() {
       const epoll_event& event = events[static_cast<std::size_t>(i)];
       Dispatch(event.data.u64, event.events);
     }
-    ready.swap(context_.ready);
-    for (Session* session : ready) {
-      session->set_queued(false);
-      if (session->open()) session->Continue(context_);
-    }
-    ready.clear();
+    ServeReady(context_);
     timers_.Advance(context_.now_ticks, [this](TimerNode& node) {
       if (&node == &listener_timer_) {
         OnListenerTimer();

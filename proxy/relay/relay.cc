@@ -10,9 +10,8 @@
 namespace sluice::proxy {
 namespace {
 
-// Steps of one flow before the others have their turn: one megabyte copied, four spliced. Less
-// costs system calls (the wait between the turns), more costs the others' latency.
-constexpr int kBudget = 16;
+// Steps of one flow before the others have their turn, however small they are.
+constexpr int kMaxSteps = 16;
 
 // When to splice. `scripts/bench thresholds` shows what these make of messages of all sizes: per
 // GB, copying costs less CPU up to messages of 32 KiB, splicing from 64 KiB on and half as much for
@@ -135,6 +134,7 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, T
   bytes_read_ += size;
   if (tap.look != nullptr)
     tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
+  bulk_ = size == wanted;
   if (size < wanted) {
     // A short read has drained the socket, and the next byte makes an event; but the FIN's event
     // may have come already, and then there is no other; and in front of urgent data every read is
@@ -179,6 +179,7 @@ Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources,
   }
   piped_ = static_cast<std::uint32_t>(moved);
   bytes_read_ += piped_;
+  bulk_ = piped_ >= kShortSpliceBytes;
   if (piped_ >= kShortSpliceBytes) {
     short_splices_ = 0;
   } else if (++short_splices_ >= kShortSplicesToCopy) {
@@ -190,13 +191,15 @@ Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources,
 Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   if (finished_) return Progress::kFinished;
   Progress progress = Progress::kAgain;
-  for (int turn = 0; turn < kBudget && progress == Progress::kAgain; ++turn) {
+  const std::uint64_t before = bytes_read_;
+  const std::uint64_t written_before = bytes_written_;
+  for (int step = 0; step < kMaxSteps && progress == Progress::kAgain; ++step) {
     if (!to.writable) {
       progress = Progress::kWaiting;
       break;
     }
-    Step step = kept_ || piped_ > 0 ? Flush(to, resources) : Step::kMoved;
-    if (step == Step::kMoved) {
+    Step result = kept_ || piped_ > 0 ? Flush(to, resources) : Step::kMoved;
+    if (result == Step::kMoved) {
       if (ended_) {
         finished_ = true;
         progress = Progress::kFinished;
@@ -206,10 +209,11 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         progress = Progress::kWaiting;
         break;
       }
-      step = Splices(from, resources, tap) ? Splice(from, to, resources, tap)
-                                           : Copy(from, to, resources, tap);
+      if (bytes_read_ - before >= resources.share_bytes) break;
+      result = Splices(from, resources, tap) ? Splice(from, to, resources, tap)
+                                             : Copy(from, to, resources, tap);
     }
-    switch (step) {
+    switch (result) {
       case Step::kMoved:
         break;
       case Step::kBlocked:
@@ -217,6 +221,7 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         break;
       case Step::kEnded:
         ended_ = true;
+        bulk_ = false;
         from.readable = false;
         break;
       case Step::kFailed:
@@ -224,6 +229,7 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         break;
     }
   }
+  resources.moved_bytes += bytes_written_ - written_before;
   if (piped_ == 0) ReturnPipe(resources);
   return progress;
 }

@@ -22,11 +22,24 @@ struct RelayResources {
   // ...so that from then on one read is a page, which is what a stalled connection then costs.
   static constexpr std::size_t kFrugalReadBytes = 4 * 1024;
 
+  // What all flows may move before the worker looks for events again: about a quarter of a
+  // millisecond, for which a short message waits at most, whatever else is going on. The look costs
+  // half a microsecond.
+  static constexpr std::size_t kTurnBytes = 1024 * 1024;
+  // What one of many flows may move at a time: a pipe full. Less costs more system calls.
+  static constexpr std::size_t kLeastShareBytes = 256 * 1024;
+
   // How much one recv(2) is to take now.
   std::size_t read_bytes() const {
     return kept_bytes < kGenerousBytes ? kBufferBytes : kFrugalReadBytes;
   }
 
+  std::size_t turn_bytes = kTurnBytes;
+  // What one flow may move now before the others have their turn. A flow of which it is not known
+  // that it has much to say gets one buffer.
+  std::size_t share_bytes = kBufferBytes;
+  // What the flows have moved, all together.
+  std::uint64_t moved_bytes = 0;
   // What the flows of this worker keep for receivers that are full.
   std::size_t kept_bytes = 0;
   std::array<char, kBufferBytes> buffer;
@@ -57,7 +70,7 @@ struct Endpoint {
 // What a step of a flow ended with.
 enum class Progress : std::uint8_t {
   kWaiting,   // nothing more to do before the next event
-  kAgain,     // the budget is used up and there may be more: come back after the others
+  kAgain,     // its share is used up and there may be more: come back after the others
   kFinished,  // the source has ended and all is written: pass the end on
   kFailed,    // see Flow::error and Flow::error_at_source
 };
@@ -68,9 +81,9 @@ enum class Progress : std::uint8_t {
 // full is moved by splice(2), and copied again when it goes quiet, unless Splicing says otherwise.
 class Flow {
  public:
-  // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or the
-  // fairness budget is used. Does not pass the FIN on: when both directions are finished, close(2)
-  // does that without another system call.
+  // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or
+  // RelayResources::share_bytes are moved. Does not pass the FIN on: when both directions are
+  // finished, close(2) does that without another system call.
   Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
 
   // Gives back what is held, at the end of the connection.
@@ -84,6 +97,8 @@ class Flow {
   // Bytes given to the receiver's socket, including those prepended.
   std::uint64_t bytes_written() const { return bytes_written_; }
   bool finished() const { return finished_; }
+  // The last read took much: there is probably more, and whoever has little to say goes first.
+  bool bulk() const { return bulk_; }
   // The source has ended, though not all may be delivered.
   bool ended() const { return ended_; }
   int error() const { return error_; }
@@ -114,6 +129,7 @@ class Flow {
   std::uint8_t full_reads_ = 0;
   std::uint8_t short_splices_ = 0;
   bool splicing_ : 1 = false;
+  bool bulk_ : 1 = false;
   bool ended_ : 1 = false;
   bool finished_ : 1 = false;
   bool error_at_source_ : 1 = false;

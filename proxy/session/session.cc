@@ -173,7 +173,9 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if (endpoint.hangup || (events & (EPOLLIN | EPOLLPRI)) != 0) endpoint.readable = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
   if (state_ != State::kConnecting) {
-    Continue(worker);
+    // Those who have much to say wait until the others have been served.
+    if (request_.bulk() || response_.bulk()) Requeue(worker);
+    if (!queued_) Continue(worker);
     return;
   }
   if (side == Side::kClient) {
@@ -212,6 +214,23 @@ void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
   error_ = static_cast<std::uint16_t>(error);
   failed_at_once_ = immediately;
   Abort(worker, ConnectFailure(error));
+}
+
+void ServeReady(WorkerContext& worker) {
+  std::vector<Session*>& ready = worker.ready;
+  if (ready.empty()) return;
+  RelayResources& relay = worker.relay;
+  const std::size_t waiting = ready.size();
+  relay.share_bytes = std::max(RelayResources::kLeastShareBytes, relay.turn_bytes / waiting);
+  const std::uint64_t enough = relay.moved_bytes + relay.turn_bytes;
+  std::size_t served = 0;
+  while (served < waiting && relay.moved_bytes < enough) {
+    Session& session = *ready[served++];
+    session.set_queued(false);
+    if (session.open()) session.Continue(worker);
+  }
+  ready.erase(ready.begin(), ready.begin() + static_cast<std::ptrdiff_t>(served));
+  relay.share_bytes = RelayResources::kBufferBytes;
 }
 
 void Session::Continue(WorkerContext& worker) {

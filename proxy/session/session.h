@@ -31,7 +31,7 @@ struct WorkerContext {
   TimerWheel& timers;
   // The time of this turn of the event loop, in ticks.
   std::uint64_t now_ticks = 0;
-  // Sessions that have used up their budget, for the next turn.
+  // Sessions that have more to move, first come first served.
   std::vector<Session*> ready;
   // Sessions that are closed; events of this turn may still name them.
   std::vector<Session*> closed;
@@ -55,7 +55,8 @@ class Session : public TimerNode {
   int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
            const SocketAddress& original, bool transparent);
 
-  // `events` as epoll_wait(2) reports them.
+  // `events` as epoll_wait(2) reports them. Moves little: what is more waits in
+  // WorkerContext::ready.
   void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);
   void OnTimer(WorkerContext& worker);
   // Goes on after Progress::kAgain.
@@ -118,5 +119,9 @@ class Session : public TimerNode {
   bool sends_at_once_ = false;  // TCP_NODELAY is set towards the server
   bool kept_alive_ = false;     // keep-alive is set towards the server
 };
+
+// Lets the sessions of WorkerContext::ready move bytes in turn, until one turn's worth is moved;
+// the rest of them stay for the next turn, behind those who have little to say.
+void ServeReady(WorkerContext& worker);
 
 }  // namespace sluice::proxy

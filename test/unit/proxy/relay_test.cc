@@ -128,6 +128,23 @@ TEST_F(FlowTest, GivesTheOthersTheirTurn) {
   EXPECT_LE(turns, 4);
 }
 
+TEST_F(FlowTest, MovesItsShareAndKnowsThatThereIsMore) {
+  const std::string block(RelayResources::kBufferBytes, 'x');
+  from_.Send("small");
+  EXPECT_EQ(Run(), Progress::kWaiting);
+  EXPECT_FALSE(flow_.bulk());
+  from_.Send(block);
+  from_.Send(block);
+  EXPECT_EQ(Run(), Progress::kAgain);
+  EXPECT_TRUE(flow_.bulk());
+  EXPECT_EQ(flow_.bytes_read(), 5 + block.size());
+  EXPECT_EQ(resources_->moved_bytes, 5 + block.size());
+  resources_->share_bytes = 10 * block.size();
+  to_.Receive();
+  EXPECT_EQ(Run(), Progress::kWaiting);
+  EXPECT_EQ(flow_.bytes_read(), 5 + 2 * block.size());
+}
+
 TEST_F(FlowTest, SaysWhichSideBroke) {
   to_.peer.reset();
   from_.Send("into the void");

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -62,35 +63,40 @@ void Reset(UniqueFd fd) { ResetOnClose(fd.get()); }
 class SessionTest : public testing::Test {
  protected:
   // The client's socket is `client_`, the server's is what `listener_` accepts.
-  void Open() {
+  void Open() { Open(session_, client_, server_, 4096); }
+  void Open(Session& session, UniqueFd& client, UniqueFd& server, int receive_bytes = 0) {
     const LoopbackListener front;
-    client_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const int small = 4096;
-    ::setsockopt(client_.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    client.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (receive_bytes > 0) {
+      ::setsockopt(client.get(), SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    }
     sockaddr_storage raw;
     const socklen_t length = ToSockaddr(front.address, raw);
-    ASSERT_EQ(::connect(client_.get(), reinterpret_cast<sockaddr*>(&raw), length), 0);
+    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&raw), length), 0);
     UniqueFd accepted = front.Accept(SOCK_NONBLOCK);
     ASSERT_TRUE(accepted);
-    ASSERT_EQ(session_.Open(worker_, Direction::kOutbound, accepted.release(),
-                            LocalAddress(client_.get()), listener_.address, false),
+    ASSERT_EQ(session.Open(worker_, Direction::kOutbound, accepted.release(),
+                           LocalAddress(client.get()), listener_.address, false),
               0);
-    server_ = listener_.Accept();
-    ASSERT_TRUE(server_);
+    server = listener_.Accept();
+    ASSERT_TRUE(server);
   }
 
+  void Dispatch(int wait_ms) {
+    std::array<epoll_event, 64> events;
+    const int count = ::epoll_wait(epoll_.get(), events.data(), 64, wait_ms);
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events[static_cast<std::size_t>(i)];
+      auto& session = *reinterpret_cast<Session*>(event.data.u64 & ~std::uint64_t{1});
+      if (session.open()) {
+        session.OnEvents(worker_, static_cast<Session::Side>(event.data.u64 & 1), event.events);
+      }
+    }
+  }
   // One turn of the event loop; waits at most so long.
   void Turn(int wait_ms = 10) {
-    std::array<epoll_event, 8> events;
-    const int count = ::epoll_wait(epoll_.get(), events.data(), 8, wait_ms);
-    for (int i = 0; i < count && session_.open(); ++i) {
-      const epoll_event& event = events[static_cast<std::size_t>(i)];
-      session_.OnEvents(worker_, static_cast<Session::Side>(event.data.u64 & 1), event.events);
-    }
-    for (Session* session : std::exchange(worker_.ready, {})) {
-      session->set_queued(false);
-      if (session->open()) session->Continue(worker_);
-    }
+    Dispatch(wait_ms);
+    ServeReady(worker_);
     timers_.Advance(worker_.now_ticks,
                     [&](TimerNode& node) { static_cast<Session&>(node).OnTimer(worker_); });
   }
@@ -211,6 +217,55 @@ TEST_F(SessionTest, ADestinationThatEndsAndResetsBeforeItIsLookedAtWasConnected)
                 .failures[static_cast<std::size_t>(Failure::kConnectOther)]
                 .Get(),
             0U);
+}
+
+TEST_F(SessionTest, WhoHasLittleToSayGoesBeforeWhoHasMuch) {
+  struct Bulk {
+    Session session;
+    UniqueFd client;
+    UniqueFd server;
+  };
+  std::array<Bulk, 8> all;
+  for (Bulk& each : all) Open(each.session, each.client, each.server);
+  Open();
+  const std::string block(1 << 20, 'x');
+  const auto fill = [&] {
+    for (Bulk& each : all) {
+      ::send(each.server.get(), block.data(), block.size(), MSG_DONTWAIT);
+    }
+  };
+  for (int i = 0; i < 1000 && worker_.ready.size() < all.size(); ++i) {
+    fill();
+    Dispatch(10);
+  }
+  ASSERT_EQ(worker_.ready.size(), all.size());
+  EXPECT_LE(relay_->moved_bytes, all.size() * 2 * RelayResources::kBufferBytes)
+      << "a buffer at first";
+
+  // Two of them at most: each has another buffer's worth.
+  relay_->turn_bytes = 100'000;
+  const std::uint64_t before = relay_->moved_bytes;
+  ServeReady(worker_);
+  EXPECT_LE(relay_->moved_bytes - before, relay_->turn_bytes + RelayResources::kLeastShareBytes);
+  ASSERT_GE(worker_.ready.size(), all.size() - 2);
+
+  // A short message finds its way before any that waits moves another byte.
+  const std::vector<Session*> waiting = worker_.ready;
+  std::vector<std::uint64_t> sent;
+  for (Session* each : waiting) sent.push_back(each->Info(worker_).bytes_sent);
+  SendAll(server_, "pong");
+  char answer[4];
+  ssize_t got = 0;
+  for (int i = 0; i < 1000 && got <= 0; ++i) {
+    fill();
+    Dispatch(10);
+    got = ::recv(client_.get(), answer, sizeof(answer), MSG_DONTWAIT);
+  }
+  EXPECT_EQ(got, 4);
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    EXPECT_EQ(waiting[i]->Info(worker_).bytes_sent, sent[i]);
+  }
+  for (Bulk& each : all) each.session.Abort(worker_, Failure::kDrainTimeout);
 }
 
 TEST_F(SessionTest, AHalfClosedConnectionLivesAsLongAsAnIdleOne) {

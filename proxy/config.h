@@ -70,7 +70,7 @@ struct ProxyConfig {
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   // Without a byte in either direction for this long, a connection is closed.
   std::chrono::milliseconds idle_timeout = std::chrono::hours(1);
-  // The same once one side has ended; idle_timeout when it is not set, as Envoy and HAProxy have it.
+  // The same once one side has ended; as idle_timeout when unset, like Envoy and HAProxy.
   std::optional<std::chrono::milliseconds> half_closed_timeout;
   // 0: as many as the limits of descriptors and of memory allow.
   std::uint32_t max_connections = 0;

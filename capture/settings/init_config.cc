@@ -256,6 +256,32 @@ Ipv6Mode ReadIpv6(const Reader& reader) {
 
 }  // namespace
 
+LogLevel ParseLogLevel(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, LogLevel>, 6> kLevels = {
+      {{"debug", LogLevel::kInfo},  // there is nothing below it
+       {"info", LogLevel::kInfo},
+       {"warn", LogLevel::kWarning},
+       {"error", LogLevel::kError},
+       {"fatal", LogLevel::kError},  // an error here is what ends the run
+       {"none", LogLevel::kNone}}};
+  std::optional<LogLevel> of_default;
+  std::optional<LogLevel> of_all;
+  for (const std::string_view item : SplitList(text)) {
+    const std::size_t colon = item.find(':');
+    const std::string_view scope = colon == item.npos ? "default" : item.substr(0, colon);
+    const std::string_view name = colon == item.npos ? item : item.substr(colon + 1);
+    const auto level =
+        std::ranges::find(kLevels, name, [](const auto& entry) { return entry.first; });
+    if (level == kLevels.end() || scope.empty()) {
+      throw std::invalid_argument(
+          "debug, info, warn, error, fatal or none, or a list such as default:info");
+    }
+    if (scope == "default") of_default = level->second;
+    if (scope == "all") of_all = level->second;
+  }
+  return of_default.value_or(of_all.value_or(LogLevel::kInfo));
+}
+
 InitConfig ToInitConfig(const Settings& settings) {
   const Reader reader(settings);
   InitConfig config;
@@ -275,6 +301,8 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.log_format =
       OneOf<LogFormat>(reader, "log-format",
                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
+  if (reader.Bool("log_as_json")) config.log_format = LogFormat::kJson;
+  config.log_level = reader.Value("log_output_level", ParseLogLevel);
   config.json_output =
       OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
   config.network_namespace = settings.Text("network-namespace");
@@ -282,20 +310,23 @@ InitConfig ToInitConfig(const Settings& settings) {
       "probe-timeout", [](std::string_view text) { return ParseDuration(text, kLongestDuration); });
   config.probe_port = reader.Port("iptables-probe-port");
   config.dry_run = reader.Bool("dry-run");
-  if (!reader.Bool("restore-format")) {
-    reader.Refuse("restore-format", "false",
-                  "true; --dry-run prints what iptables-restore takes, and nothing else");
-  }
-  config.cleanup_only = reader.Bool("cleanup-only");
+  config.cleanup_only = reader.Bool("cleanup-only") || reader.Bool("clean");
   config.force_apply = reader.Bool("force-apply");
   config.skip_rule_apply = reader.Bool("skip-rule-apply");
   config.run_validation = reader.Bool("run-validation");
   config.rollback_on_failed_validation = reader.Bool("rollback-on-failed-validation");
   reader.Bool("reconcile");
   reader.Bool("cni-mode");
+  reader.Bool("force-legacy-iptables");
   OneOf<int>(reader, "force-iptables-binary", {{"", 0}, {"legacy", 0}, {"iptables-legacy", 0}},
              "legacy; there is no nftables backend yet");
   config.warnings = settings.warnings;
+  config.notes = settings.notes;
+  if (!reader.Bool("restore-format")) {
+    config.notes.push_back(reader.Origin("restore-format") +
+                           " is ignored when false: --dry-run prints what iptables-restore takes, "
+                           "and nothing else");
+  }
   AddWarnings(reader, config);
   return config;
 }

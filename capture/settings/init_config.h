@@ -13,6 +13,8 @@ namespace sluice::capture {
 
 enum class Ipv6Mode { kAuto, kOn, kOff };
 enum class LogFormat { kText, kJson };
+// What is written of a run: each level includes those before it.
+enum class LogLevel { kNone, kError, kWarning, kInfo };
 
 // Everything that a run needs to know, validated. What the host says (its addresses, its resolvers)
 // is not in it yet: capture.ipv6 and capture.dns_servers are filled by FillFromHost.
@@ -21,6 +23,7 @@ struct InitConfig {
   Ipv6Mode ipv6 = Ipv6Mode::kAuto;
   std::chrono::milliseconds lock_wait{30'000};
   LogFormat log_format = LogFormat::kText;
+  LogLevel log_level = LogLevel::kInfo;
   bool json_output = false;
   std::string network_namespace;  // empty: the one we are in
   std::chrono::milliseconds probe_timeout{5'000};
@@ -32,10 +35,16 @@ struct InitConfig {
   bool run_validation = false;
   bool rollback_on_failed_validation = false;
   std::vector<std::string> warnings;
+  std::vector<std::string> notes;  // less than warnings
 };
 
 // Throws Error(kUsage) naming the flag, the value and what would be right. Reads /etc/passwd and
 // /etc/group where names are given, nothing else.
 InitConfig ToInitConfig(const Settings& settings);
+
+// Of "info", "default:warn", "default:info,ads:debug" and so on, as istio-iptables'
+// --log_output_level takes them: the level of the scope `default`, else of `all`. Throws
+// std::invalid_argument.
+LogLevel ParseLogLevel(std::string_view text);
 
 }  // namespace sluice::capture

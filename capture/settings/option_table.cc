@@ -6,10 +6,12 @@ namespace sluice::capture {
 namespace {
 
 constexpr OptionKind kBool = OptionKind::kBool;
+constexpr const char* kNoLogFile = "messages go to stderr, and no file is written";
 
 template <std::size_t kSize>
 constexpr std::array<OptionSpec, kSize> WithVariables(std::array<OptionSpec, kSize> table) {
   for (OptionSpec& option : table) {
+    if (option.flag_only) continue;
     std::size_t end = 0;
     const auto append = [&](std::string_view text) {
       for (const char c : text) {
@@ -126,6 +128,11 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .kind = kBool,
      .fallback = "true",
      .help = "format of --dry-run; there is no other"},
+    {.name = "clean",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "the same as --cleanup-only",
+     .flag_only = true},
     {.name = "cleanup-only",
      .kind = kBool,
      .fallback = "false",
@@ -159,6 +166,10 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .fallback = "false",
      .help = "accepted; the lock is the network namespace's own in any mode"},
     {.name = "force-iptables-binary", .help = "legacy is what there is; nft is refused"},
+    {.name = "force-legacy-iptables",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "accepted; legacy x_tables is what there is"},
     {.name = "native-nftables",
      .kind = kBool,
      .fallback = "false",
@@ -166,11 +177,42 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "iptables-trace-logging",
      .kind = kBool,
      .fallback = "false",
-     .refused = "there is no LOG chain; `sluice-init show` prints packet counters instead"},
+     .ignored = "no LOG rules are written; `sluice-init show` prints packet counters"},
     {.name = "host-nsenter-exec",
      .kind = kBool,
      .fallback = "false",
-     .refused = "no child process is ever started; use --network-namespace"},
+     .ignored = "no child process is ever started; --network-namespace is entered directly"},
+    {.name = "output-paths",
+     .ignored = "the rules are not written to a file; --dry-run and `sluice-init show` print them"},
+    // Variables only there, and of newer versions. To ignore them would capture others than meant.
+    {.name = "istio-outbound-owner-users",
+     .fallback = "*",
+     .refused = "traffic cannot be captured by a list of users; use "
+                "--istio-outbound-owner-groups, or --exclude-uids for the others"},
+    {.name = "istio-outbound-owner-users-exclude",
+     .refused = "use --exclude-uids, which takes numbers"},
+    // --- of its logging ---
+    {.name = "log_output_level",
+     .fallback = "default:info",
+     .help = "what to log: debug, info, warn, error, fatal or none, as LEVEL or default:LEVEL; "
+             "other scopes are passed over",
+     .flag_only = true},
+    {.name = "log_as_json",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "the same as --log-format json",
+     .flag_only = true},
+    {.name = "log_target",
+     .fallback = "stdout",
+     .ignored = "messages go to stderr",
+     .flag_only = true},
+    {.name = "log_rotate", .ignored = kNoLogFile, .flag_only = true},
+    {.name = "log_rotate_max_age", .ignored = kNoLogFile, .flag_only = true},
+    {.name = "log_rotate_max_backups", .ignored = kNoLogFile, .flag_only = true},
+    {.name = "log_rotate_max_size", .ignored = kNoLogFile, .flag_only = true},
+    {.name = "log_stacktrace_level", .ignored = "there are no stack traces", .flag_only = true},
+    {.name = "log_caller", .ignored = "messages do not name source files", .flag_only = true},
+    {.name = "vklog", .ignored = "no Kubernetes client is used", .flag_only = true},
     // --- beyond it ---
     {.name = "exclude-uids", .help = "users whose outbound traffic is left alone"},
     {.name = "exclude-gids", .help = "groups whose outbound traffic is left alone"},

@@ -22,8 +22,12 @@ struct OptionSpec {
   std::array<const char*, 2> other_variables = {};
   // Not empty: accepted by istio-iptables, refused here, and why.
   const char* refused = "";
+  // Not empty: accepted by istio-iptables, without a meaning here and safe to ignore, and why.
+  const char* ignored = "";
   // Ours, with a name that others may use for their own: the variable begins with SLUICE_.
   bool ours = false;
+  // Without a variable, as in istio-iptables, where the logging flags have none.
+  bool flag_only = false;
   // The name's own variable, "ISTIO_INBOUND_PORTS", made of the above.
   std::array<char, 64> variable = {};
 };

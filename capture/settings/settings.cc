@@ -36,6 +36,7 @@ constexpr std::array<std::pair<std::string_view, Command>, 3> kCommands = {{
 // What is said about an option.
 std::string HelpOf(const OptionSpec& option) {
   if (*option.refused != '\0') return std::string("refused: ") + option.refused;
+  if (*option.ignored != '\0') return std::string("ignored: ") + option.ignored;
   std::string help = option.help;
   if (*option.fallback != '\0' && option.kind == OptionKind::kText) {
     help += std::string(" (default: ") + option.fallback + ")";
@@ -213,6 +214,7 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
 // Set and not empty: an empty variable is how manifests say "not set", and how viper reads it.
 std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment) {
   const auto& others = option.other_variables;
+  if (option.flag_only) return {};
   for (const char* const name : {option.variable.data(), others[0], others[1]}) {
     const char* const value = name == nullptr ? nullptr : environment(name);
     if (value != nullptr && *value != '\0') {
@@ -246,12 +248,31 @@ void RefuseUnsupported(const Settings& settings) {
   for (const OptionSpec& option : Options()) {
     if (*option.refused == '\0' || settings.Get(option.name).is_default()) continue;
     if (option.kind == OptionKind::kBool && !settings.Bool(option.name)) continue;
+    if (option.kind == OptionKind::kText && settings.Text(option.name) == option.fallback) continue;
     throw Error(ErrorKind::kUsage,
                 {.doing = "do what " + settings.Origin(option.name) + " asks for",
                  .target = {},
                  .why = option.refused,
                  .help = {}});
   }
+}
+
+void NoteIgnored(Settings& settings) {
+  for (const OptionSpec& option : Options()) {
+    if (*option.ignored == '\0' || settings.Get(option.name).is_default()) continue;
+    if (option.kind == OptionKind::kBool && !settings.Bool(option.name)) continue;
+    settings.notes.push_back(settings.Origin(option.name) + " is ignored: " + option.ignored);
+  }
+}
+
+// Manifests of the reference tool start it as a command of another program:
+// `args: [istio-iptables, -p, "15001", ...]`. Takes that word off the front. Returns whether it
+// was the one that cleans up.
+bool TakeReferenceName(std::vector<std::string>& words) {
+  if (words.empty()) return false;
+  const bool cleans = words.front() == "istio-clean-iptables";
+  if (cleans || words.front() == "istio-iptables") words.erase(words.begin());
+  return cleans;
 }
 
 }  // namespace
@@ -286,7 +307,10 @@ bool Settings::Bool(std::string_view name) const {
 Settings ParseCommandLine(const std::vector<std::string>& arguments,
                           const Environment& environment) {
   Settings settings;
-  const Flags flags = ParseFlags(arguments, settings.command);
+  std::vector<std::string> words = arguments;
+  const bool cleans = TakeReferenceName(words);
+  Flags flags = ParseFlags(words, settings.command);
+  if (cleans) flags["cleanup-only"] = {"true"};
   for (const OptionSpec& option : Options()) settings.values.push_back({option.fallback, {}});
   const auto override = [&](std::size_t index) {
     const OptionSpec& option = Options()[index];
@@ -308,6 +332,7 @@ Settings ParseCommandLine(const std::vector<std::string>& arguments,
     if (index != config) override(index);
   }
   RefuseUnsupported(settings);
+  NoteIgnored(settings);
   return settings;
 }
 

@@ -25,6 +25,8 @@ struct Settings {
   std::vector<Setting> values;  // in the order of Options()
   // Oddities that are not errors, such as a flag given twice.
   std::vector<std::string> warnings;
+  // What was asked for and has no meaning here: worth a line, no warning.
+  std::vector<std::string> notes;
 
   // `name` is one of the table's.
   const Setting& Get(std::string_view name) const;

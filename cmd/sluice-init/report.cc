@@ -22,41 +22,55 @@ double Milliseconds(std::chrono::microseconds duration) {
 // that lives longer, costs as much as a commit.
 class Lines {
  public:
+  // Those of `least` and what is worse are kept.
+  explicit Lines(capture::LogLevel least) : least_(least) {}
+
   template <typename... Values>
-  void Add(const char* level, fmt::format_string<Values...> format, Values&&... values) {
+  void Add(capture::LogLevel level, fmt::format_string<Values...> format, Values&&... values) {
+    if (level > least_) return;
     const auto end = std::back_inserter(text_);
-    fmt::format_to(end, "sluice-init: {}: ", level);
+    fmt::format_to(end, "sluice-init: {}: ", Word(level));
     fmt::format_to(end, format, std::forward<Values>(values)...);
     text_.push_back('\n');
   }
-  std::string_view text() const { return {text_.data(), text_.size()}; }
+  std::string text() const { return {text_.data(), text_.size()}; }
 
  private:
+  static const char* Word(capture::LogLevel level) {
+    if (level == capture::LogLevel::kError) return "error";
+    return level == capture::LogLevel::kWarning ? "warning" : "info";
+  }
+
+  capture::LogLevel least_;
   fmt::memory_buffer text_;
 };
 
 void AddText(const Report& report, Lines& lines) {
-  for (const std::string& warning : report.warnings) lines.Add("warning", "{}", warning);
+  for (const std::string& warning : report.warnings)
+    lines.Add(capture::LogLevel::kWarning, "{}", warning);
+  for (const std::string& note : report.notes) lines.Add(capture::LogLevel::kInfo, "{}", note);
   for (const verify::Check& check : report.checks) {
-    lines.Add(check.status == verify::CheckStatus::kFailed ? "error" : "info", "{} {}: {}: {}",
-              Name(check.family), check.path, Name(check.status), check.detail);
+    lines.Add(check.status == verify::CheckStatus::kFailed ? capture::LogLevel::kError
+                                                           : capture::LogLevel::kInfo,
+              "{} {}: {}: {}", Name(check.family), check.path, Name(check.status), check.detail);
   }
   if (report.error) {
-    lines.Add("error", "{} (exit code {})", report.error->what(), report.exit_code());
+    lines.Add(capture::LogLevel::kError, "{} (exit code {})", report.error->what(),
+              report.exit_code());
     return;
   }
   for (const capture::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
     if (step.summary == "nothing of ours") {
-      lines.Add("info", "{}: removed", step.name);
+      lines.Add(capture::LogLevel::kInfo, "{}: removed", step.name);
     } else {
-      lines.Add("info", "{}: {}: {}", step.name, step.changed ? "written" : "in place",
-                step.summary);
+      lines.Add(capture::LogLevel::kInfo, "{}: {}: {}", step.name,
+                step.changed ? "written" : "in place", step.summary);
     }
   }
-  lines.Add("info", "{} in {}: {} ({:.2f} ms)", report.action, report.network_namespace,
-            report.Outcome(), Milliseconds(report.duration));
+  lines.Add(capture::LogLevel::kInfo, "{} in {}: {} ({:.2f} ms)", report.action,
+            report.network_namespace, report.Outcome(), Milliseconds(report.duration));
 }
 
 }  // namespace
@@ -90,6 +104,7 @@ std::string ToJson(const Report& report) {
                       {"detail", check.detail}});
   }
   out["warnings"] = json::value_from(report.warnings);
+  out["notes"] = json::value_from(report.notes);
   if (report.error) {
     const ErrorText& text = report.error->text();
     out["error"] = {{"kind", Name(report.error->kind())},
@@ -102,11 +117,17 @@ std::string ToJson(const Report& report) {
   return json::serialize(out);
 }
 
-void Print(const Report& report, capture::LogFormat format) {
+std::string ToText(const Report& report, capture::LogLevel level) {
+  Lines lines(level);
+  AddText(report, lines);
+  return lines.text();
+}
+
+void Print(const Report& report, capture::LogFormat format, capture::LogLevel level) {
+  if (level == capture::LogLevel::kNone) return;
   if (format == capture::LogFormat::kText) {
-    Lines lines;
-    AddText(report, lines);
-    std::fwrite(lines.text().data(), 1, lines.text().size(), stderr);
+    const std::string text = ToText(report, level);
+    std::fwrite(text.data(), 1, text.size(), stderr);
   } else {
     std::fprintf(stderr, "%s\n", ToJson(report).c_str());
   }

@@ -22,6 +22,7 @@ struct Report {
   std::vector<capture::StepResult> steps;
   std::vector<verify::Check> checks;  // of the validation
   std::vector<std::string> warnings;
+  std::vector<std::string> notes;
   std::optional<Error> error;
   bool drift = false;  // of diff: something would change
   std::chrono::microseconds duration{0};
@@ -35,8 +36,12 @@ struct Report {
   std::string Outcome() const;
 };
 
-// Writes it to stderr: lines for people, or one JSON object.
-void Print(const Report& report, capture::LogFormat format);
+// Writes it to stderr: lines for people, those of `level` and what is worse; or one JSON object, at
+// any level but kNone.
+void Print(const Report& report, capture::LogFormat format, capture::LogLevel level);
+
+// The lines for people.
+std::string ToText(const Report& report, capture::LogLevel level);
 
 // The JSON object, on one line.
 std::string ToJson(const Report& report);

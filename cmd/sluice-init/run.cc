@@ -141,6 +141,7 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
   Report report;
   report.action = "read the configuration";
   capture::LogFormat format = capture::LogFormat::kText;
+  capture::LogLevel level = capture::LogLevel::kInfo;
   std::vector<std::string> warnings;
   try {
     const capture::Settings settings = capture::ParseCommandLine(arguments, environment);
@@ -148,15 +149,19 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     if (settings.command == capture::Command::kVersion)
       return Write("sluice-init " SLUICE_VERSION "\n"), 0;
     // Known before anything else can fail, so that a machine can read of that, too.
-    if (settings.Text("log-format") == "json") format = capture::LogFormat::kJson;
+    if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
+      format = capture::LogFormat::kJson;
+    }
     if (settings.Bool("print-config")) return Write(capture::DescribeSettings(settings)), 0;
     capture::InitConfig config = capture::ToInitConfig(settings);
+    level = config.log_level;
     try {
       Execute(settings.command, config, report);
     } catch (const Error& error) {
       report.error = error;
     }
     report.warnings = config.warnings;
+    report.notes = config.notes;
   } catch (const Error& error) {
     report.error = error;
   } catch (const std::exception& error) {
@@ -164,7 +169,7 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
                          {.doing = report.action, .target = {}, .why = error.what(), .help = {}});
   }
   report.duration = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
-  Print(report, format);
+  Print(report, format, level);
   return report.exit_code();
 }
 

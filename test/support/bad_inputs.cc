@@ -29,6 +29,8 @@ const std::string kInterface =
     "expected an interface name of up to 15 characters such as eth0 or eth+";
 const std::string kList = "expected a list without an empty item between commas";
 const std::string kDuration = "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 24h";
+const std::string kLevel =
+    "expected debug, info, warn, error, fatal or none, or a list such as default:info";
 const std::string kNeither =
     " is neither a flag's value nor a command; commands are diff, show and verify; a flag's value "
     "follows it";
@@ -114,8 +116,9 @@ std::vector<BadInput> Others() {
       Value({"--include-interfaces", ".."}, "include-interfaces", "..", kInterface),
       Value({"--redirect-dns=yes"}, "redirect-dns", "yes", "expected true or false"),
       Value({"--dry-run="}, "dry-run", "", "expected true or false"),
-      Value({"--restore-format=false"}, "restore-format", "false",
-            "expected true; --dry-run prints what iptables-restore takes, and nothing else"),
+      Value({"--log_output_level=loud"}, "log_output_level", "loud", kLevel),
+      Value({"--log_output_level=default:info,:debug"}, "log_output_level", "default:info,:debug",
+            "\":debug\" is wrong: " + kLevel),
       Value({"--ipv6", "maybe"}, "ipv6", "maybe", "expected auto, on or off"),
       Value({"--ipv6", "off", "--dual-stack"}, "ipv6", "off",
             "expected auto or on, since --dual-stack asks for IPv6"),

@@ -48,6 +48,23 @@ TEST(InitConfig, DefaultsAreThoseOfTheReferenceTool) {
   EXPECT_THAT(config.warnings, IsEmpty());
 }
 
+TEST(InitConfig, LevelsOfTheReferenceToolsLogAreMapped) {
+  const auto level = [](const std::string& text) {
+    return Read({"--log_output_level=" + text}).log_level;
+  };
+  EXPECT_EQ(Read({}).log_level, LogLevel::kInfo);
+  EXPECT_EQ(level("default:debug"), LogLevel::kInfo);
+  EXPECT_EQ(level("info"), LogLevel::kInfo);
+  EXPECT_EQ(level("default:warn,ads:debug"), LogLevel::kWarning);
+  EXPECT_EQ(level("all:error"), LogLevel::kError);
+  EXPECT_EQ(level("default:fatal,all:debug"), LogLevel::kError);
+  EXPECT_EQ(level("ads:none"), LogLevel::kInfo);
+  EXPECT_EQ(level("none"), LogLevel::kNone);
+  EXPECT_EQ(level(""), LogLevel::kInfo);
+  EXPECT_EQ(Read({"--log_as_json"}).log_format, LogFormat::kJson);
+  EXPECT_TRUE(Read({"--clean"}).cleanup_only);
+}
+
 TEST(InitConfig, ListsTolerateSpacesTrailingCommasAndDuplicates) {
   const auto capture = Read({"-b", " 80, 8000-8010 ,8005,81,80,", "-i",
                              "10.0.0.0/9, 10.128.0.0/9,10.1.2.3 ,", "-c", "eth1, eth1,"})

@@ -186,6 +186,7 @@ TEST(Settings, TheLastOfRepeatedFlagsCountsAndThatIsSaid) {
 TEST(Settings, EveryFlagHasItsVariables) {
   for (const OptionKind kind : {OptionKind::kText, OptionKind::kBool}) {
     for (const OptionSpec& option : OptionsOfKind(kind)) {
+      if (option.flag_only) continue;
       std::vector<std::string> names = {option.variable.data()};
       for (const char* const other : option.other_variables) {
         if (other != nullptr) names.emplace_back(other);
@@ -271,12 +272,42 @@ TEST(Settings, RefusedFlagsSayWhyUnlessTheyAreOff) {
   for (const OptionSpec& option : Options()) {
     if (!IsRefused(option)) continue;
     const std::string flag = FlagOf(option);
-    EXPECT_EQ(Refusal({flag}), "cannot do what " + flag + " asks for: " + option.refused);
+    EXPECT_EQ(Refusal({flag + "=true"}), "cannot do what " + flag + " asks for: " + option.refused);
     const std::string variable = option.variable.data();
     EXPECT_EQ(Refusal({}, {{variable, "true"}}),
               "cannot do what " + variable + " in the environment asks for: " + option.refused);
-    EXPECT_EQ(Refusal({flag + "=false"}), "accepted");
+    EXPECT_EQ(Refusal({flag + "=" + option.fallback}), "accepted");
   }
+}
+
+TEST(Settings, IgnoredFlagsAreNotedUnlessTheyAreOff) {
+  int ignored = 0;
+  for (const OptionSpec& option : Options()) {
+    if (*option.ignored == '\0') continue;
+    ++ignored;
+    const std::string flag = FlagOf(option);
+    EXPECT_THAT(Parse({flag + "=1"}).notes, ElementsAre(flag + " is ignored: " + option.ignored));
+    if (option.kind == OptionKind::kBool) {
+      EXPECT_THAT(Parse({flag + "=false"}).notes, IsEmpty());
+    }
+  }
+  EXPECT_GE(ignored, 10);
+}
+
+// Manifests of the reference tool start it as a command of another program.
+TEST(Settings, TheNameOfTheReferenceToolMayStandFirst) {
+  EXPECT_EQ(Parse({"istio-iptables", "-p", "16001"}).Text("envoy-port"), "16001");
+  EXPECT_EQ(Parse({"istio-iptables"}).command, Command::kApply);
+  EXPECT_FALSE(Parse({"istio-iptables"}).Bool("cleanup-only"));
+  EXPECT_TRUE(Parse({"istio-clean-iptables", "-u", "1337"}).Bool("cleanup-only"));
+  EXPECT_THAT(Refusal({"-n", "istio-iptables"}), HasSubstr("\"istio-iptables\" is neither"));
+}
+
+// Its logging flags have none, and others' programs may read such names.
+TEST(Settings, LoggingFlagsHaveNoVariable) {
+  const Settings settings = Parse({}, {{"LOG_OUTPUT_LEVEL", "x"}, {"LOG_AS_JSON", "x"}});
+  EXPECT_TRUE(settings.Get("log_output_level").is_default());
+  EXPECT_TRUE(settings.Get("log_as_json").is_default());
 }
 
 TEST(Settings, CommandsStandAnywhere) {
@@ -313,7 +344,7 @@ TEST(OptionTable, NamesAndLettersAndVariablesAreThereOnce) {
   std::map<std::string, int> seen;
   for (const OptionSpec& option : Options()) {
     ++seen[std::string(option.name)];
-    ++seen[std::string("variable ") + option.variable.data()];
+    if (!option.flag_only) ++seen[std::string("variable ") + option.variable.data()];
     for (const char* const other : option.other_variables) {
       if (other != nullptr) ++seen[std::string("variable ") + other];
     }

@@ -16,6 +16,7 @@ Report Good() {
   report.steps = {{"nat table (IPv4)", true, "4 chains, 17 rules"},
                   {"nat table (IPv6)", false, "nothing of ours"}};
   report.warnings = {"mind the \"gap\""};
+  report.notes = {"no log"};
   report.duration = std::chrono::microseconds(1500);
   return report;
 }
@@ -26,8 +27,21 @@ constexpr const char* kGoodJson = R"json({
   "steps": [
     {"name": "nat table (IPv4)", "changed": true, "summary": "4 chains, 17 rules"},
     {"name": "nat table (IPv6)", "changed": false, "summary": "nothing of ours"}],
-  "checks": [], "warnings": ["mind the \"gap\""], "duration_ms": 1.5
+  "checks": [], "warnings": ["mind the \"gap\""], "notes": ["no log"],
+  "duration_ms": 1.5
 })json";
+
+TEST(Report, HasTheLinesOfALevelAndOfWhatIsWorse) {
+  const std::string warning = "sluice-init: warning: mind the \"gap\"\n";
+  const std::string info = ToText(Good(), capture::LogLevel::kInfo);
+  EXPECT_TRUE(info.starts_with(warning + "sluice-init: info: no log\n")) << info;
+  EXPECT_EQ(ToText(Good(), capture::LogLevel::kWarning), warning);
+  EXPECT_EQ(ToText(Good(), capture::LogLevel::kError), "");
+  Report bad = Good();
+  bad.error = Error(ErrorKind::kFailed, {.doing = "d", .target = {}, .why = "w", .help = {}});
+  EXPECT_EQ(ToText(bad, capture::LogLevel::kError), "sluice-init: error: cannot d: w (exit code 1)\n");
+  EXPECT_EQ(ToText(bad, capture::LogLevel::kNone), "");
+}
 
 TEST(Report, IsOneLineOfJson) {
   const std::string text = ToJson(Good());

@@ -54,6 +54,7 @@ void AddInbound(const CaptureConfig& config, TableBuilder& nat) {
   if (!captures && config.virt_interfaces.empty()) return;
   nat.JumpFrom(Hook::kPrerouting, {.protocol = Protocol::kTcp, .target = Jump{"ISTIO_INBOUND"}});
   Sequence inbound(nat, "ISTIO_INBOUND");
+  inbound.ReturnForLinkLocal();
   AddVirtInterfaces(config, inbound);
   if (!captures) return;
   for (const std::string& name : config.exclude_interfaces) {
@@ -128,6 +129,7 @@ void AddOwnerGroups(const CaptureConfig& config, Sequence& output) {
 
 void AddOutboundDestinations(const CaptureConfig& config, Sequence& output) {
   output.Add({.destination = Is(LoopbackRange(config, output.family())), .target = Return{}});
+  output.ReturnForLinkLocal();
   output.ReturnFor(OfFamily(config.outbound_exclude_ranges, output.family()), RangeOf::kDestination,
                    "ISTIO_OUTPUT_EXCLUDE", "ISTIO_OUTPUT_PORTS");
   for (const PortRange& ports : config.outbound_ports) {

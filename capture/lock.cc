@@ -74,6 +74,20 @@ void LockFile(int file, const std::string& path, Clock::time_point deadline,
   }
 }
 
+// What iptables-legacy locks is a file that it made. A device such as /dev/null is how somebody
+// says that there is no such file; anything else is a mistake.
+void RequireLockFile(int file, const std::string& path) {
+  struct stat status {};
+  if (fstat(file, &status) != 0) {
+    throw SystemError(errno, "lock the network namespace's rules", path);
+  }
+  if (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode)) return;
+  throw Error(ErrorKind::kFailed, {.doing = "lock the network namespace's rules",
+                                   .target = path,
+                                   .why = "it is not a regular file",
+                                   .help = "let XTABLES_LOCKFILE name the lock file of iptables"});
+}
+
 }  // namespace
 
 Lock::~Lock() {
@@ -90,11 +104,13 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
   // make. Nor is it ours to insist: it may belong to another user.
   const char* const configured = std::getenv("XTABLES_LOCKFILE");
   const std::string path = configured != nullptr && *configured != '\0' ? configured : kXtablesLock;
-  xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Without waiting for whoever writes, if it is a FIFO.
+  xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!xtables_) return;
   try {
+    RequireLockFile(xtables_.get(), path);
     LockFile(xtables_.get(), path, deadline, wait);
-  } catch (const Error&) {
+  } catch (...) {
     flock(network_, LOCK_UN);
     held_ = false;
     throw;

@@ -1,6 +1,7 @@
 #include "capture/rule_builder.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 namespace sluice::capture {
@@ -29,6 +30,12 @@ void Sequence::Only(bool inbound, const std::vector<std::string>& interfaces,
   if (std::ranges::find(interfaces, "lo") == interfaces.end()) add("lo");
   for (const std::string& name : interfaces) add(name);
   chain_ = further;
+}
+
+void Sequence::ReturnForLinkLocal() {
+  if (family() != Family::kIpv6) return;
+  constexpr std::array<std::uint8_t, 16> kLinkLocal = {0xfe, 0x80};
+  Add({.destination = Is(Cidr(IpAddress::FromBytes(kLinkLocal), 10)), .target = Return{}});
 }
 
 void Sequence::ReturnFor(std::vector<Cidr> ranges, RangeOf of, const std::string& name,

@@ -48,6 +48,10 @@ class Sequence {
   // in.
   void Only(bool inbound, const std::vector<std::string>& interfaces, const std::string& further);
 
+  // Packets to link-local addresses of IPv6 return. Such a destination means something on one link
+  // only: a redirected packet has lost it, and a proxy does not know it.
+  void ReturnForLinkLocal();
+
   // Packets from or to one of the ranges return. `name` is the list's, `rest` that of the chain for
   // the rules behind it, where a backend needs one.
   void ReturnFor(std::vector<Cidr> ranges, RangeOf of, const std::string& name,

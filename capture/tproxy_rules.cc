@@ -117,6 +117,7 @@ TableRules BuildMangle(const CaptureConfig& config, Family family) {
     inbound.Add({.in_interface = Is(name), .target = Return{}});
   }
   AddLoopGuards(config, inbound);
+  inbound.ReturnForLinkLocal();
   inbound.Only(true, config.include_interfaces, "ISTIO_INBOUND_INCLUDED");
   inbound.ReturnFor(OfFamily(config.inbound_exclude_ranges, family), RangeOf::kSource,
                     "ISTIO_INBOUND_EXCLUDE", "ISTIO_INBOUND_PORTS");

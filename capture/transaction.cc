@@ -1,23 +1,49 @@
 #include "capture/transaction.h"
 
 #include <algorithm>
+#include <exception>
+#include <new>
 
 #include "base/error.h"
 
 namespace sluice::capture {
 namespace {
 
-// Undoes `applied`, last first, all of them whatever fails; the report of `cause` then names what
-// could not be put back.
-[[noreturn]] void RollBack(const std::vector<Step*>& applied, const Error& cause) {
+// What is thrown, whatever its type, as an Error. Called in a handler.
+Error Caught() {
+  const auto other = [](const char* why) {
+    return Error(ErrorKind::kFailed,
+                 {.doing = "apply the configuration", .target = {}, .why = why, .help = {}});
+  };
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return other("out of memory");
+  } catch (const std::exception& error) {
+    return other(error.what());
+  } catch (...) {
+    return other("an unknown exception");
+  }
+}
+
+// Undoes `applied`, last first, all of them whatever fails. Called in a handler; what is thrown
+// then names what could not be put back, too.
+[[noreturn]] void RollBack(const std::vector<Step*>& applied) {
   std::string left;
   for (auto step = applied.rbegin(); step != applied.rend(); ++step) {
     try {
       (*step)->Undo();
-    } catch (const Error& error) {
-      left += (left.empty() ? "" : "; ") + (*step)->Name() + ": " + error.text().why;
+    } catch (...) {
+      try {
+        left += (left.empty() ? "" : "; ") + (*step)->Name() + ": " + Caught().text().why;
+      } catch (...) {
+        continue;  // no memory for words; the others are undone all the same
+      }
     }
   }
+  const Error cause = Caught();
   ErrorText text = cause.text();
   if (!left.empty()) {
     text.why += " - and could not put back everything: " + left;
@@ -43,17 +69,19 @@ TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps
     for (const auto& step : steps) step->Forget();
   }
   std::vector<Step*> applied;
-  for (const auto& step : steps) {
-    bool changed = false;
-    try {
-      changed = step->Differs();
-      if (changed) step->Apply();
-    } catch (const Error& error) {
-      RollBack(applied, error);
+  applied.reserve(steps.size());  // so that it is known of each step that it was applied
+  try {
+    for (const auto& step : steps) {
+      bool changed = step->Differs();
+      if (changed) {
+        step->Apply();
+        applied.push_back(step.get());
+      }
+      changed = changed && step->Changed();
+      result.steps.push_back({step->Name(), changed, step->Summary()});
     }
-    if (changed) applied.push_back(step.get());
-    changed = changed && step->Changed();
-    result.steps.push_back({step->Name(), changed, step->Summary()});
+  } catch (...) {
+    RollBack(applied);
   }
   return result;
 }

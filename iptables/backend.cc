@@ -1,5 +1,7 @@
 #include "iptables/backend.h"
 
+#include <optional>
+
 #include "base/error.h"
 #include "iptables/compile.h"
 #include "iptables/restore_text.h"
@@ -18,18 +20,20 @@ class OptionalTableStep : public TableStep {
  public:
   OptionalTableStep(Family family, TableRules wanted, TableNames& names, bool force,
                     std::vector<std::string>& warnings)
-      : TableStep(family, std::move(wanted), names, force), warnings_(warnings) {}
+      : TableStep(family, std::move(wanted), names, force), names_(names), warnings_(warnings) {}
 
+  // What cannot be is no difference: it would be one for ever.
+  bool Differs() override { return TableStep::Differs() && !CannotBe(); }
+  std::vector<std::string> Want() override {
+    return CannotBe() ? std::vector<std::string>() : TableStep::Want();
+  }
   void Apply() override {
     try {
       TableStep::Apply();
       left_out_ = false;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kKernelFeature) throw;
-      left_out_ = true;
-      warnings_.push_back(std::string(error.what()) +
-                          "; DNS is captured without conntrack zones of its own, and a query of an "
-                          "application may be answered with one of the proxy's");
+      LeaveOut(error.what());
     }
   }
   void Undo() override {
@@ -39,6 +43,24 @@ class OptionalTableStep : public TableStep {
   std::string Summary() const override { return left_out_ ? "left out" : TableStep::Summary(); }
 
  private:
+  // Asks the kernel, which makes the table where it can. So not where nothing of the family is
+  // there yet: there the other tables differ, and diff must not make one.
+  bool CannotBe() {
+    if (left_out_) return true;
+    if (TableStep::Want().empty() || names_.Has(family(), Table::kRaw)) return false;
+    if (!names_.HasAny(family())) return false;
+    const std::optional<Error> missing = MissingTable(family(), Table::kRaw);
+    if (missing) LeaveOut(missing->what());
+    return left_out_;
+  }
+  void LeaveOut(const std::string& why) {
+    left_out_ = true;
+    warnings_.push_back(why +
+                        "; DNS is captured without conntrack zones of its own, and a query of an "
+                        "application may be answered with one of the proxy's");
+  }
+
+  TableNames& names_;
   std::vector<std::string>& warnings_;
   bool left_out_ = false;
 };

@@ -57,9 +57,28 @@ void CompileChain(const Chain& chain, std::vector<Chain>& out) {
 
 }  // namespace
 
+Rule Canonical(Rule rule) {
+  for (auto* const range : {&rule.source, &rule.destination}) {
+    if (*range && (*range)->value.prefix_length() == 0 && !(*range)->negated) range->reset();
+  }
+  constexpr PortRange kAny{0, 65535};
+  for (capture::Match& match : rule.matches) {
+    auto* const ports = std::get_if<capture::PortMatch>(&match);
+    if (ports == nullptr) continue;
+    for (auto* const range : {&ports->source, &ports->destination}) {
+      if (*range && (*range)->value == kAny && !(*range)->negated) range->reset();
+    }
+  }
+  return rule;
+}
+
 capture::TableRules Compile(const capture::TableRules& rules) {
   capture::TableRules out{.table = rules.table, .jumps = rules.jumps, .chains = {}};
   for (const Chain& chain : rules.chains) CompileChain(chain, out.chains);
+  for (capture::EntryJump& jump : out.jumps) jump.rule = Canonical(std::move(jump.rule));
+  for (Chain& chain : out.chains) {
+    for (Rule& rule : chain.rules) rule = Canonical(std::move(rule));
+  }
   return out;
 }
 

@@ -44,6 +44,7 @@ struct V4 {
   static constexpr auto* get_target = iptc_get_target;
   static constexpr auto* builtin = iptc_builtin;
   static constexpr auto* is_chain = iptc_is_chain;
+  static constexpr auto* get_policy = iptc_get_policy;
   static constexpr auto* create_chain = iptc_create_chain;
   static constexpr auto* delete_chain = iptc_delete_chain;
   static constexpr auto* flush_entries = iptc_flush_entries;
@@ -65,6 +66,7 @@ struct V6 {
   static constexpr auto* get_target = ip6tc_get_target;
   static constexpr auto* builtin = ip6tc_builtin;
   static constexpr auto* is_chain = ip6tc_is_chain;
+  static constexpr auto* get_policy = ip6tc_get_policy;
   static constexpr auto* create_chain = ip6tc_create_chain;
   static constexpr auto* delete_chain = ip6tc_delete_chain;
   static constexpr auto* flush_entries = ip6tc_flush_entries;
@@ -113,6 +115,37 @@ class Handle {
     // As libiptc keeps them, but for chains that the kernel's table had in another order.
     std::ranges::sort(state.chains, {}, &InstalledChain::name);
     return state;
+  }
+
+  // All that a commit writes, of whomever, but for the counters.
+  std::string Contents() const {
+    std::string out;
+    const auto add = [&out](std::string_view text) {
+      out += text;
+      out += '\0';
+    };
+    for (const char* chain = Api::first_chain(get()); chain != nullptr;
+         chain = Api::next_chain(get())) {
+      const std::string name = chain;
+      add(name);
+      if (Api::builtin(name.c_str(), get()) != 0) {
+        xt_counters counters;
+        const char* const policy = Api::get_policy(name.c_str(), &counters, get());
+        add(policy != nullptr ? policy : "");
+      }
+      for (auto* entry = Api::first_rule(name.c_str(), get()); entry != nullptr;
+           entry = Api::next_rule(entry, get())) {
+        add(Api::get_target(entry, get()));
+        typename Api::Entry header;
+        std::memcpy(&header, entry, sizeof(header));
+        header.counters = {};
+        header.comefrom = 0;
+        out.append(reinterpret_cast<const char*>(&header), sizeof(header));
+        out.append(reinterpret_cast<const char*>(entry) + sizeof(header),
+                   entry->next_offset - sizeof(header));
+      }
+    }
+    return out;
   }
 
   void Flush(std::string_view chain) { Check(Api::flush_entries(Label(chain).get(), get())); }
@@ -317,13 +350,22 @@ Error ForeignReference(Family family, capture::Table table, const InstalledTable
                 .help = "remove that rule, or the chain that holds it"});
 }
 
+// Whether somebody else has changed the table since `contents` were read. The kernel compares the
+// number of rules only, so that one that was replaced would be put back.
+template <typename Api>
+bool HasChanged(capture::Table table, const std::string& contents, int attempt) {
+  return attempt < kComparedAttempts && Handle<Api>(table).Contents() != contents;
+}
+
 template <typename Api>
 InstalledTable Replace(const capture::TableRules& wanted, Keep keep) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
     Handle<Api> handle(wanted.table);
     InstalledTable before = handle.Read();
+    const std::string contents = handle.Contents();
     try {
       Edit(handle, before, wanted, keep);
+      if (HasChanged<Api>(wanted.table, contents, attempt)) continue;
       if (handle.Commit()) return before;
     } catch (const typename Handle<Api>::Failure& failure) {
       // EMLINK is libiptc's word for "still referenced".
@@ -337,9 +379,10 @@ InstalledTable Replace(const capture::TableRules& wanted, Keep keep) {
 }
 
 template <typename Api>
-bool TryRestore(capture::Table table, const InstalledTable& before) {
+bool TryRestore(capture::Table table, const InstalledTable& before, int attempt) {
   Handle<Api> handle(table);
   const InstalledTable now = handle.Read();
+  const std::string contents = handle.Contents();
   DeleteJumps(handle, now.jumps);
   for (const InstalledChain& chain : now.chains) handle.Flush(chain.name);
   for (const InstalledChain& chain : before.chains) {
@@ -355,14 +398,14 @@ bool TryRestore(capture::Table table, const InstalledTable& before) {
   for (const InstalledChain& chain : now.chains) {
     if (capture::FindChain(before, chain.name) == nullptr) handle.Delete(chain.name);
   }
-  return handle.Commit();
+  return !HasChanged<Api>(table, contents, attempt) && handle.Commit();
 }
 
 template <typename Api>
 void Restore(capture::Table table, const InstalledTable& before) {
   try {
     for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
-      if (TryRestore<Api>(table, before)) return;
+      if (TryRestore<Api>(table, before, attempt)) return;
     }
   } catch (const typename Handle<Api>::Failure& failure) {
     throw CommitError(failure.saved_errno, Api::kFamily, {.table = table});
@@ -395,9 +438,27 @@ bool TableNames::Has(Family family, capture::Table table) {
          names->lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
 }
 
+bool TableNames::HasAny(Family family) {
+  return std::ranges::any_of(capture::kTables,
+                             [&](capture::Table table) { return Has(family, table); });
+}
+
 void TableNames::Forget() {
   v4_.reset();
   v6_.reset();
+}
+
+std::optional<Error> MissingTable(Family family, capture::Table table) {
+  try {
+    if (family == Family::kIpv4) {
+      Handle<V4> handle(table);
+    } else {
+      Handle<V6> handle(table);
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kKernelFeature) return error;
+  }
+  return {};
 }
 
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names) {

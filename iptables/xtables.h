@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "capture/installed.h"
 #include "capture/rule.h"
 
@@ -22,6 +23,8 @@ using capture::InstalledTable;
 class TableNames {
  public:
   bool Has(Family family, capture::Table table);
+  // Whether there is any.
+  bool HasAny(Family family);
 
   // Whether ReadTable has met a rule of others in PREROUTING or OUTPUT.
   bool saw_foreign_rules() const { return saw_foreign_rules_; }
@@ -38,6 +41,10 @@ class TableNames {
   bool saw_foreign_rules_ = false;
 };
 
+// The reason when the kernel has no such table. Where it has one, and has not made it in this
+// namespace, it makes it.
+std::optional<Error> MissingTable(Family family, capture::Table table);
+
 // What is ours in the table now.
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names);
 
@@ -49,8 +56,10 @@ enum class Keep {
 
 // Replaces what is ours in the table with `wanted`, in one atomic commit: the table is as it was or
 // as wanted, at any moment and after any failure. Foreign rules keep their counters. Starts over
-// when somebody else changes the table at the same time, up to kCommitAttempts times. Returns what
-// was there before.
+// when somebody else changes the table at the same time, up to kCommitAttempts times: the kernel
+// says so when the number of rules has changed, and the table is read again right before the commit
+// and compared for the rest. What comes between that and the commit and leaves the number as it was
+// is lost. Returns what was there before.
 InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted,
                             Keep keep = Keep::kEqual);
 
@@ -58,5 +67,8 @@ InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted,
 void RestoreTable(Family family, capture::Table table, const InstalledTable& before);
 
 inline constexpr int kCommitAttempts = 10;
+// How many of them compare. There may be a rule that reads differently each time, with a state of
+// its own, and it must not keep us from writing ours.
+inline constexpr int kComparedAttempts = 5;
 
 }  // namespace sluice::iptables

@@ -57,24 +57,71 @@ void WarnOfBareInterfaces(const std::vector<AddressEntry>& addresses, capture::I
 }
 
 void ReadResolvers(capture::InitConfig& config) {
-  std::ifstream file(kResolvConf);
-  if (!file) {
+  std::string path = ResolvConfOf(config.network_namespace);
+  std::ifstream file;
+  if (!path.empty()) file.open(path);
+  // As `ip netns exec` does it: a namespace without a file of its own has everybody's.
+  if (!file.is_open() && !path.starts_with("/proc/") && path != kResolvConf) {
+    config.warnings.push_back("the resolvers for --redirect-dns are those of " +
+                              std::string(kResolvConf) + " here, since there is no " +
+                              (path.empty() ? "other known for this network namespace" : path) +
+                              "; --capture-all-dns needs no list");
+    path = kResolvConf;
+    file.open(path);
+  }
+  if (!file.is_open()) {
     throw Error(ErrorKind::kFailed,
                 {.doing = "find the resolvers for --redirect-dns",
-                 .target = kResolvConf,
+                 .target = path,
                  .why = "it cannot be read",
                  .help = "mount it, or pass --capture-all-dns, which needs no list"});
   }
   const std::string text(std::istreambuf_iterator<char>(file), {});
   config.capture.dns_servers = ParseNameservers(text);
   if (config.capture.dns_servers.empty()) {
-    config.warnings.push_back(std::string(kResolvConf) +
+    config.warnings.push_back(path +
                               " names no resolver: DNS is not captured; --capture-all-dns would "
                               "capture it whatever the resolver");
   }
 }
 
+// A name that nothing has, today: often a mistake, and sometimes of an interface that comes later.
+void WarnOfMissingInterfaces(NetworkState& network, capture::InitConfig& config) {
+  const std::vector<std::string>& names = config.capture.exclude_interfaces;
+  if (names.empty()) return;
+  const std::vector<Link> links = network.socket().Links();
+  for (const std::string& name : names) {
+    const auto named = [&name](const Link& link) {
+      return name.back() == '+' ? link.name.starts_with(name.substr(0, name.size() - 1))
+                                : link.name == name;
+    };
+    if (std::ranges::any_of(links, named)) continue;
+    config.warnings.push_back("there is no interface " + name +
+                              ", which --istio-exclude-interfaces names");
+  }
+}
+
 }  // namespace
+
+std::string ResolvConfOf(std::string_view network_namespace) {
+  std::string_view text = network_namespace;
+  const auto take = [&text](std::string_view prefix) {
+    if (!text.starts_with(prefix)) return false;
+    text.remove_prefix(prefix.size());
+    return true;
+  };
+  if (text.empty()) return kResolvConf;
+  if (take("pid:")) return "/proc/" + std::string(text) + "/root" + kResolvConf;
+  if (take("/proc/")) {
+    // A descriptor, /proc/12/fd/3, may be of any namespace.
+    const bool own = text.ends_with("/ns/net");
+    return own ? "/proc/" + std::string(text.substr(0, text.find('/'))) + "/root" + kResolvConf
+               : std::string();
+  }
+  const bool named = take("/run/netns/") || take("/var/run/netns/");
+  if (text.find('/') != text.npos || (!named && text.starts_with('/'))) return {};
+  return "/etc/netns/" + std::string(text) + "/resolv.conf";
+}
 
 std::vector<IpAddress> ParseNameservers(std::string_view text) {
   std::vector<IpAddress> out;
@@ -106,6 +153,7 @@ void FillFromHost(capture::InitConfig& config, NetworkState& network) {
   }
   if (config.capture.redirect_dns && !config.capture.capture_all_dns) ReadResolvers(config);
   WarnOfBareInterfaces(addresses, config);
+  WarnOfMissingInterfaces(network, config);
 }
 
 }  // namespace sluice::netns

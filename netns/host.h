@@ -14,6 +14,12 @@ namespace sluice::netns {
 // resolvers there are. Needs no privilege. Adds to config.warnings what the user should know.
 void FillFromHost(capture::InitConfig& config, NetworkState& network);
 
+// The resolv.conf of a network namespace as --network-namespace names it: what `ip netns exec`
+// would bind over /etc/resolv.conf for a name or a path under /run/netns, and the file of the
+// process for pid:N or a path under /proc. The caller's own for an empty name; empty where nobody
+// can tell.
+std::string ResolvConfOf(std::string_view network_namespace);
+
 // The addresses of the "nameserver" lines of a resolv.conf(5), in their order; lines that are not
 // understood are passed over, as the resolver does. Zones ("%eth0") are dropped.
 std::vector<IpAddress> ParseNameservers(std::string_view text);

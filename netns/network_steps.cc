@@ -137,7 +137,7 @@ void PolicyRoutingStep::Apply() {
   before_ = Read();
   try {
     Change(before_, Wanted());
-  } catch (const Error&) {
+  } catch (...) {
     Change(Read(), before_);
     throw;
   }

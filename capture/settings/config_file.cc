@@ -1,15 +1,19 @@
 #include "capture/settings/config_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <set>
 
 #include <boost/json.hpp>
 
 #include "base/error.h"
+#include "base/unique_fd.h"
 #include "capture/settings/option_table.h"
 
 namespace sluice::capture {
@@ -101,14 +105,19 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
 }
 
 std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) Refuse(path, std::strerror(errno));
+  // Without waiting for whoever writes, if it is a FIFO.
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!file || fstat(file.get(), &status) != 0) Refuse(path, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) Refuse(path, "it is not a regular file");
   std::string text;
-  for (std::array<char, 16 << 10> part; file && text.size() <= kMaxBytes;) {
-    file.read(part.data(), part.size());
-    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
-  }
-  if (file.bad()) Refuse(path, "it cannot be read");
+  std::array<char, 16 << 10> part;
+  ssize_t size = 0;
+  do {
+    size = read(file.get(), part.data(), part.size());
+    if (size < 0) Refuse(path, std::strerror(errno));
+    text.append(part.data(), static_cast<std::size_t>(size));
+  } while (size > 0 && text.size() <= kMaxBytes);
   if (text.size() > kMaxBytes) Refuse(path, "it is larger than 4 MiB");
   return ParseConfig(text, path);
 }

@@ -87,11 +87,14 @@ class Reader {
   // An interface's name, as the kernel takes it (dev_valid_name), and iptables' trailing '+'.
   std::vector<std::string> Interfaces(std::string_view name) const {
     return UniqueList(name, [](std::string_view text) {
-      const bool bad_character = std::ranges::any_of(
-          text, [](char c) { return c == '/' || c == ':' || c <= ' ' || c == 0x7f; });
+      const bool bad_character = std::ranges::any_of(text, [](char c) {
+        // Quotes mean something to iptables-restore, which reads what --dry-run prints.
+        return std::string_view("/:\"'\\").find(c) != std::string_view::npos || c <= ' ' ||
+               c == 0x7f;
+      });
       if (text.size() > 15 || bad_character || text == "." || text == ".." || text == "+") {
         throw std::invalid_argument(
-            "an interface name of up to 15 characters such as eth0 or eth+");
+            "an interface name of up to 15 characters, without quotes, such as eth0 or eth+");
       }
       return std::string(text);
     });
@@ -224,9 +227,47 @@ void ReadInterfaces(const Reader& reader, CaptureConfig& capture) {
   capture.virt_interfaces = reader.Interfaces("kube-virt-interfaces");
 }
 
-// What is said about a configuration that is legal and yet may surprise.
-void AddWarnings(const Reader& reader, InitConfig& config) {
+// "a, b, c and 7 more".
+std::string Some(const std::vector<Cidr>& ranges) {
+  constexpr std::size_t kShown = 3;
+  std::string out;
+  for (std::size_t i = 0; i < std::min(ranges.size(), kShown); ++i) {
+    out += (out.empty() ? "" : ", ") + ranges[i].ToString();
+  }
+  if (ranges.size() > kShown) out += " and " + std::to_string(ranges.size() - kShown) + " more";
+  return out;
+}
+
+// Ranges to capture of which nothing is left, because others that are excluded cover them.
+void WarnOfExcludedRanges(const Reader& reader, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
+  if (capture.outbound_exclude_ranges.empty()) return;
+  std::vector<Cidr> included = capture.outbound_ranges.ranges;
+  if (capture.outbound_ranges.all) included = {Cidr::Parse("0.0.0.0/0"), Cidr::Parse("::/0")};
+  std::vector<Cidr> gone;
+  for (const Cidr& range : included) {
+    const auto covers = [&range](const Cidr& excluded) { return excluded.Contains(range); };
+    if (std::ranges::any_of(capture.outbound_exclude_ranges, covers)) gone.push_back(range);
+  }
+  if (gone.empty()) return;
+  config.warnings.push_back(Some(gone) + " of " + reader.Origin("istio-service-cidr") +
+                            (gone.size() == 1 ? " is" : " are") +
+                            " not captured: " + reader.Origin("istio-service-exclude-cidr") +
+                            " excludes all of " + (gone.size() == 1 ? "it" : "them"));
+}
+
+// What is said about a configuration that is legal and yet may surprise.
+void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
+  const CaptureConfig& capture = config.capture;
+  const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
+                        !capture.outbound_ports.empty();
+  const bool needs_configuration = command != Command::kShow && !config.cleanup_only;
+  if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
+    config.warnings.push_back(
+        "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr "
+        "(-i) nor --istio-outbound-ports (-q) names any");
+  }
+  WarnOfExcludedRanges(reader, config);
   if (!capture.inbound_ports.all && !capture.inbound_exclude_ports.empty()) {
     config.warnings.push_back(reader.Origin("istio-local-exclude-ports") +
                               " has no effect: not all inbound ports are captured");
@@ -327,7 +368,7 @@ InitConfig ToInitConfig(const Settings& settings) {
                            " is ignored when false: --dry-run prints what iptables-restore takes, "
                            "and nothing else");
   }
-  AddWarnings(reader, config);
+  AddWarnings(reader, settings.command, config);
   return config;
 }
 

@@ -12,21 +12,35 @@ std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig&
                                                       PlanContext& context) {
   capture::RuleSet rules;
   if (!config.cleanup_only) rules = capture::BuildRules(config.capture);
-  auto steps = context.backend.Plan(rules, {.force = config.force_apply && !config.cleanup_only},
-                                    context.warnings);
-  // Before the routes: where IPv6 is disabled on lo, this one says what helps.
-  const bool address = config.capture.ipv6 && !config.cleanup_only;
-  steps.push_back(std::make_unique<netns::PassthroughAddressStep>(context.network, address));
+  const auto routing =
+      config.cleanup_only ? std::nullopt : capture::BuildPolicyRouting(config.capture);
+  std::vector<std::unique_ptr<capture::Step>> steps;
+  const auto add_address = [&] {
+    const bool wanted = config.capture.ipv6 && !config.cleanup_only;
+    steps.push_back(std::make_unique<netns::PassthroughAddressStep>(context.network, wanted));
+  };
+  const auto add_routing = [&] {
+    for (const Family family : capture::kFamilies) {
+      const bool captured = family == Family::kIpv4 || config.capture.ipv6;
+      steps.push_back(std::make_unique<netns::PolicyRoutingStep>(
+          context.network, family, captured ? routing : std::nullopt));
+    }
+  };
+  // Rules that mark packets for a route come behind it, and go before it: without it the packets
+  // are lost. The address comes before routes: where IPv6 is disabled on lo, it says what helps.
+  if (routing) {
+    add_address();
+    add_routing();
+  }
+  auto rule_steps = context.backend.Plan(
+      rules, {.force = config.force_apply && !config.cleanup_only}, context.warnings);
+  steps.insert(steps.end(), std::make_move_iterator(rule_steps.begin()),
+               std::make_move_iterator(rule_steps.end()));
+  if (!routing) add_address();
   if (config.cleanup_only) {
     steps.push_back(std::make_unique<verify::ProbeLinkCleanupStep>(context.network.socket()));
   }
-  const auto routing =
-      config.cleanup_only ? std::nullopt : capture::BuildPolicyRouting(config.capture);
-  for (const Family family : capture::kFamilies) {
-    const bool captured = family == Family::kIpv4 || config.capture.ipv6;
-    steps.push_back(std::make_unique<netns::PolicyRoutingStep>(context.network, family,
-                                                               captured ? routing : std::nullopt));
-  }
+  if (!routing) add_routing();
   return steps;
 }
 

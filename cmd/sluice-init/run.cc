@@ -1,13 +1,13 @@
 #include "cmd/sluice-init/run.h"
 
 #include <chrono>
-#include <cstdio>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "base/standard_output.h"
 #include "capture/capture_rules.h"
 #include "capture/foreign.h"
 #include "capture/settings/init_config.h"
@@ -26,8 +26,6 @@ namespace sluice::init {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-void Write(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 netns::Namespace NamespaceOf(const netns::RouteSocket& socket) {
   auto found = socket.Where();
@@ -71,7 +69,7 @@ void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) 
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
   netns::FillFromHost(config, site.network);
-  Write(site.backend.Text(capture::BuildRules(config.capture)));
+  WriteOutput(site.backend.Text(capture::BuildRules(config.capture)));
 }
 
 void Apply(capture::InitConfig& config, Site& site, Report& report) {
@@ -107,8 +105,8 @@ void Verify(capture::InitConfig& config, Site& site, Report& report) {
 void Show(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
   RemoveLeftovers(config, site);
-  Write(config.json_output ? ShowJson(site.network, site.backend)
-                           : ShowText(site.network, site.backend));
+  WriteOutput(config.json_output ? ShowJson(site.network, site.backend)
+                                 : ShowText(site.network, site.backend));
 }
 
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
@@ -116,7 +114,7 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   const Drift drift = FindDrift(config, site.network, site.backend);
-  Write(drift.text);
+  WriteOutput(drift.text);
   report.drift = drift.any();
   WarnOfObstructions(config, site.backend);
 }
@@ -145,14 +143,14 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
   std::vector<std::string> warnings;
   try {
     const capture::Settings settings = capture::ParseCommandLine(arguments, environment);
-    if (settings.command == capture::Command::kHelp) return Write(capture::HelpText()), 0;
+    if (settings.command == capture::Command::kHelp) return WriteOutput(capture::HelpText()), 0;
     if (settings.command == capture::Command::kVersion)
-      return Write("sluice-init " SLUICE_VERSION "\n"), 0;
+      return WriteOutput("sluice-init " SLUICE_VERSION "\n"), 0;
     // Known before anything else can fail, so that a machine can read of that, too.
     if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
       format = capture::LogFormat::kJson;
     }
-    if (settings.Bool("print-config")) return Write(capture::DescribeSettings(settings)), 0;
+    if (settings.Bool("print-config")) return WriteOutput(capture::DescribeSettings(settings)), 0;
     capture::InitConfig config = capture::ToInitConfig(settings);
     level = config.log_level;
     try {

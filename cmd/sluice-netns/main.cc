@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/standard_output.h"
 #include "commands.h"
 
 namespace {
@@ -40,7 +41,9 @@ int Run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   try {
-    return Run({argv + 1, argv + argc});
+    const int code = Run({argv + 1, argv + argc});
+    sluice::FlushOutput();
+    return code;
   } catch (const sluice::Error& error) {
     std::cerr << "sluice-netns: " << error.what() << '\n';
     return error.exit_code();

@@ -1,6 +1,5 @@
 #include <cstdlib>
 #include <exception>
-#include <iostream>
 #include <string>
 #include <vector>
 
@@ -8,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "base/standard_output.h"
 #include "cmd/sluice-proxy/options.h"
 #include "cmd/sluice-proxy/run.h"
 
@@ -25,11 +25,11 @@ int main(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);
     if (options.help) {
-      std::cout << sluice::proxy::HelpText();
+      sluice::WriteOutput(sluice::proxy::HelpText());
       return 0;
     }
     if (options.version) {
-      std::cout << "sluice-proxy " SLUICE_VERSION "\n";
+      sluice::WriteOutput("sluice-proxy " SLUICE_VERSION "\n");
       return 0;
     }
     spdlog::set_level(spdlog::level::from_str(options.log_level));

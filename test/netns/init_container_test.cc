@@ -233,6 +233,16 @@ TEST_F(InitContainer, EnvironmentAloneIsEnough) {
   EXPECT_THAT(flags.err, HasSubstr("nothing written"));
 }
 
+TEST_F(InitContainer, WarnsOfExcludedInterfacesThatAreNotThere) {
+  const auto result = RunInit(pod(), {"--dry-run", "-b", "80", "-c", "lo,l+,sluice-none,none+"});
+  EXPECT_EQ(result.exit_status, 0);
+  for (const char* const name : {"sluice-none", "none+"}) {
+    EXPECT_THAT(result.err, HasSubstr(std::string("warning: there is no interface ") + name +
+                                      ", which --istio-exclude-interfaces names\n"));
+  }
+  EXPECT_THAT(result.err, Not(HasSubstr("no interface l")));
+}
+
 // What is left of DNS capture on a kernel without the raw table: everything but conntrack zones.
 TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
   const CaptureCase& dns = FindCase("dns-all-v6");
@@ -252,6 +262,14 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
     EXPECT_THAT(result.err, HasSubstr(outcome));
     EXPECT_EQ(TakeSnapshot(pod()), wanted);
   }
+  // What the kernel cannot have is no drift.
+  Command diff = command;
+  std::vector<std::string> words = dns.args;
+  words.insert(words.begin(), "diff");
+  diff.argv = InitCommand(words).argv;
+  const auto drift = RunCommand(pod(), diff);
+  EXPECT_EQ(drift.exit_status, 0) << drift.out;
+  EXPECT_EQ(drift.out, "");
   command.argv = InitCommand({"--cleanup-only"}).argv;
   EXPECT_EQ(RunCommand(pod(), command).exit_status, 0);
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -111,7 +112,7 @@ TEST_F(InitRefusal, UnmappedUidIsExplained) {
 
 TEST_F(InitRefusal, UnknownNamespacesAreExplained) {
   const auto error = [&](const std::string& name) {
-    const auto result = RunInit(pod(), {"--network-namespace", name});
+    const auto result = RunInit(pod(), {"--network-namespace", name, "-b", "80"});
     return std::to_string(result.exit_status) + " " + result.err;
   };
   EXPECT_THAT(error("sluice-no-such"),
@@ -201,6 +202,21 @@ TEST_F(InitRefusal, LockOfIptablesIsRespected) {
   std::filesystem::remove(path);
   EXPECT_EQ(result.exit_status, 5);
   EXPECT_THAT(result.err, HasSubstr("(" + path + "): held by somebody else"));
+  ExpectUntouched();
+}
+
+// Nobody will ever write to it: to open it must not wait, longer than --wait and with the lock
+// held.
+TEST_F(InitRefusal, LockFileThatIsAFifo) {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("sluice-fifo-" + std::to_string(getpid()));
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  Command command = Manifest();
+  command.environment = {"XTABLES_LOCKFILE=" + path};
+  const auto result = RunCommand(pod(), command);
+  std::filesystem::remove(path);
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_THAT(result.err, HasSubstr("(" + path + "): it is not a regular file"));
   ExpectUntouched();
 }
 

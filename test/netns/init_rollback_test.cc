@@ -1,5 +1,6 @@
 // Failures at every step: all is as it was before.
 
+#include <algorithm>
 #include <functional>
 
 #include <gmock/gmock.h>
@@ -195,6 +196,58 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
     }
     EXPECT_THAT(context.warnings, testing::IsEmpty());
   });
+}
+
+// What packets are marked for is there before and while they are marked.
+TEST_F(InitRollback, TheRouteOfTproxyComesBeforeTheRulesAndGoesBehindThem) {
+  const auto names = [&](const capture::InitConfig& config) {
+    std::vector<std::string> out;
+    RunIn(pod(), kRoot, [&] {
+      netns::RouteSocket socket;
+      netns::NetworkState network(socket);
+      iptables::XtablesBackend backend;
+      init::PlanContext context{.network = network, .backend = backend};
+      for (const auto& step : init::PlanSteps(config, context)) out.push_back(step->Name());
+    });
+    return out;
+  };
+  const auto route_first = [](const std::vector<std::string>& steps, const std::string& family) {
+    const auto route = std::ranges::find(steps, "policy routing (" + family + ")");
+    const auto rules = std::ranges::find(steps, "mangle table (" + family + ")");
+    EXPECT_TRUE(route != steps.end() && rules != steps.end());
+    return route < rules;
+  };
+  for (const char* const family : {"IPv4", "IPv6"}) {
+    EXPECT_TRUE(route_first(names(Plan("tproxy-dual")), family));
+    EXPECT_FALSE(route_first(names(Plan("seed-dual-stack")), family));
+  }
+}
+
+// The kernel compares the number of rules only: a rule that somebody else replaces, or deletes and
+// appends, after the table was read would be put back as it was.
+TEST_F(InitRollback, ARuleThatIsReplacedMeanwhileIsNotLost) {
+  const std::string iptables = "iptables-legacy -t nat ";
+  const std::string replace = iptables + "-R OUTPUT 1 -p tcp --dport 82 -j RETURN";
+  const std::string other = iptables + "-D OUTPUT -p tcp --dport 81 -j RETURN && " + iptables +
+                            "-A OUTPUT -p tcp --dport 82 -j RETURN";
+  for (const std::string& change : {replace, other}) {
+    for (const char* const read : {"1 ", "2 "}) {
+      SCOPED_TRACE(read + change);
+      RunInit(pod(), {"--cleanup-only"});
+      Iptables(pod(), Family::kIpv4, "-t nat -F OUTPUT");
+      Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 81 -j RETURN");
+      Command command = CaseCommand(FindCase("seed-manifest"));
+      command.environment = {"LD_PRELOAD=" + ProgramPath("libsluice_change_after_read.so"),
+                             "XTABLES_LOCKFILE=/nonexistent",
+                             "SLUICE_AFTER_READ=" + (read + change)};
+      const auto result = RunCommand(pod(), command);
+      ASSERT_EQ(result.exit_status, 0) << result.err;
+      const std::string nat = TakeSnapshot(pod()).tables.at("v4 nat");
+      EXPECT_THAT(nat, HasSubstr("--dport 82 -j RETURN"));
+      EXPECT_THAT(nat, testing::Not(HasSubstr("--dport 81 -j RETURN")));
+      EXPECT_THAT(nat, HasSubstr("-A OUTPUT -j ISTIO_OUTPUT"));
+    }
+  }
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ const std::string kPort = "expected a port from 1 to 65535 or a range such as 80
 const std::string kRange = "expected an address or a range such as 10.0.0.0/8 or fd00::/8";
 const std::string kId = "expected a number from 0 to 4294967294";
 const std::string kInterface =
-    "expected an interface name of up to 15 characters such as eth0 or eth+";
+    "expected an interface name of up to 15 characters, without quotes, such as eth0 or eth+";
 const std::string kList = "expected a list without an empty item between commas";
 const std::string kDuration = "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 24h";
 const std::string kLevel =
@@ -112,13 +112,16 @@ std::vector<BadInput> Others() {
       Value({"-c", "eth0/1"}, "istio-exclude-interfaces", "eth0/1", kInterface),
       Value({"-c", "eth0,sixteen-letters-"}, "istio-exclude-interfaces", "eth0,sixteen-letters-",
             "\"sixteen-letters-\" is wrong: " + kInterface),
+      Value({"-c", "a\"b"}, "istio-exclude-interfaces", "a\"b", kInterface),
+      Value({"-c", "a'b"}, "istio-exclude-interfaces", "a'b", kInterface),
+      Value({"-k", "a\\b"}, "kube-virt-interfaces", "a\\b", kInterface),
       Value({"-k", "+"}, "kube-virt-interfaces", "+", kInterface),
       Value({"--include-interfaces", ".."}, "include-interfaces", "..", kInterface),
       Value({"--redirect-dns=yes"}, "redirect-dns", "yes", "expected true or false"),
       Value({"--dry-run="}, "dry-run", "", "expected true or false"),
       Value({"--log_output_level=loud"}, "log_output_level", "loud", kLevel),
       Value({"--log_output_level=default:info,:debug"}, "log_output_level", "default:info,:debug",
-            "\":debug\" is wrong: " + kLevel),
+            kLevel),
       Value({"--ipv6", "maybe"}, "ipv6", "maybe", "expected auto, on or off"),
       Value({"--ipv6", "off", "--dual-stack"}, "ipv6", "off",
             "expected auto or on, since --dual-stack asks for IPv6"),
@@ -135,8 +138,8 @@ std::vector<BadInput> Others() {
       {{"--config", "/nonexistent.json"},
        {},
        "cannot read the configuration file (/nonexistent.json): No such file or directory"},
-      {{"--config", "/"}, {}, "cannot read the configuration file (/): it cannot be read"},
-      {{"--network-namespace", "pid:0"},
+      {{"--config", "/"}, {}, "cannot read the configuration file (/): it is not a regular file"},
+      {{"--network-namespace", "pid:0", "-b", "80"},
        {},
        "cannot open the network namespace (pid:0): pid: takes a number from 1 to 2147483647"},
       Variable("ENVOY_PORT", "nonsense", kPortNumber),

@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "capture/evaluate.h"
 #include "iptables/compile.h"
 #include "iptables/restore_text.h"
 #include "test/support/capture_cases.h"
@@ -143,6 +144,29 @@ TEST(BuildRules, GivesNoIpv6RulesWhereThereIsNone) {
   EXPECT_FALSE(rules.v4.empty());
   EXPECT_TRUE(rules.v6.empty());
   EXPECT_EQ(rules.v6.tables.size(), std::size(kTables));
+}
+
+// fe80::1%eth0 means something on eth0 only, which a proxy does not know.
+TEST(LinkLocal, IsLeftAloneInIpv6Only) {
+  for (const char* const name :
+       {"seed-dual-stack", "tproxy-dual", "virt-and-cidrs", "everything"}) {
+    const RuleSet rules = BuildRules(ConfigOf(FindCase(name)));
+    const Packet out{.source = IpAddress::Parse("fe80::2"),
+                     .destination = IpAddress::Parse("fe80::1"),
+                     .destination_port = 80,
+                     .out_interface = "eth0",
+                     .uid = 1000,
+                     .gid = 1000};
+    EXPECT_EQ(Evaluate(rules.v6, Hook::kOutput, out).verdict, Verdict(Passes{})) << name;
+    Packet in = out;
+    in.out_interface.clear();
+    in.uid = in.gid = std::nullopt;
+    for (const char* const interface : {"eth0", "eth1", "tap0"}) {
+      in.in_interface = interface;
+      EXPECT_EQ(Evaluate(rules.v6, Hook::kPrerouting, in).verdict, Verdict(Passes{}))
+          << name << interface;
+    }
+  }
 }
 
 TEST(PolicyRouting, IsForTproxyThatCapturesSomething) {

@@ -1,5 +1,6 @@
 #include "capture/settings/config_file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -96,6 +97,10 @@ TEST(ConfigFile, RefusesFilesThatAreNoPageOfText) {
   std::filesystem::remove(path);
   EXPECT_THROW(ReadConfigFile(path), Error);
   EXPECT_THROW(ReadConfigFile("/dev/zero"), Error);
+  // Nobody will ever write to it: to open it must not wait.
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THROW(ReadConfigFile(path), Error);
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -45,7 +45,33 @@ TEST(InitConfig, DefaultsAreThoseOfTheReferenceTool) {
   EXPECT_EQ(config.ipv6, Ipv6Mode::kAuto);
   EXPECT_EQ(config.lock_wait, std::chrono::seconds(30));
   EXPECT_EQ(config.probe_timeout, std::chrono::seconds(5));
-  EXPECT_THAT(config.warnings, IsEmpty());
+  EXPECT_EQ(config.warnings.size(), 1U);  // that it captures nothing
+}
+
+TEST(InitConfig, WarnsOfWhatCapturesNothing) {
+  const std::string nothing =
+      "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr (-i) "
+      "nor --istio-outbound-ports (-q) names any";
+  EXPECT_THAT(Read({}).warnings, ElementsAre(nothing));
+  EXPECT_THAT(Read({"-i", "", "-b", ""}).warnings, ElementsAre(nothing));
+  EXPECT_THAT(Read({"diff"}).warnings, ElementsAre(nothing));
+  for (const char* const flag : {"-i", "-b"}) EXPECT_THAT(Read({flag, "*"}).warnings, IsEmpty());
+  EXPECT_THAT(Read({"-q", "80"}).warnings, IsEmpty());
+  EXPECT_THAT(Read({"--cleanup-only"}).warnings, IsEmpty());
+  EXPECT_THAT(Read({"show"}).warnings, IsEmpty());
+}
+
+TEST(InitConfig, WarnsOfRangesThatAreWhollyExcluded) {
+  EXPECT_THAT(Read({"-i", "10.1.0.0/16,192.0.2.0/24", "-x", "10.0.0.0/9,10.128.0.0/9"}).warnings,
+              ElementsAre("10.1.0.0/16 of --istio-service-cidr is not captured: "
+                          "--istio-service-exclude-cidr excludes all of it"));
+  EXPECT_THAT(Read({"-i", "*", "-x", "0.0.0.0/1,128.0.0.0/1,::/0"}).warnings,
+              ElementsAre("0.0.0.0/0, ::/0 of --istio-service-cidr are not captured: "
+                          "--istio-service-exclude-cidr excludes all of them"));
+  EXPECT_THAT(
+      Read({"-i", "10.0.0.0/32,10.0.0.2/32,10.0.0.4/32,10.0.0.6/32", "-x", "10.0.0.0/8"}).warnings,
+      ElementsAre(testing::StartsWith("10.0.0.0/32, 10.0.0.2/32, 10.0.0.4/32 and 1 more")));
+  EXPECT_THAT(Read({"-i", "10.0.0.0/8", "-x", "10.0.0.0/9"}).warnings, IsEmpty());
 }
 
 TEST(InitConfig, LevelsOfTheReferenceToolsLogAreMapped) {
@@ -122,9 +148,9 @@ TEST(InitConfig, WarnsOfWhatHasNoEffect) {
   EXPECT_THAT(Read({"-b", "80", "-d", "81"}).warnings,
               ElementsAre("--istio-local-exclude-ports has no effect: not all inbound ports are "
                           "captured"));
-  EXPECT_THAT(Read({"--capture-all-dns"}).warnings,
+  EXPECT_THAT(Read({"-b", "80", "--capture-all-dns"}).warnings,
               ElementsAre("--capture-all-dns has no effect without --redirect-dns"));
-  EXPECT_THAT(Read({"--rollback-on-failed-validation"}).warnings,
+  EXPECT_THAT(Read({"-b", "80", "--rollback-on-failed-validation"}).warnings,
               ElementsAre("--rollback-on-failed-validation has no effect without "
                           "--run-validation"));
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cstdlib>
+#include <new>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,7 +27,9 @@ struct Script {
   bool apply_fails = false;
   bool undo_fails = false;
   bool does_something = true;
-  int differs_fails_at = 0;  // the how-manieth question is answered with an error
+  bool memory_ends = false;    // apply throws std::bad_alloc
+  bool summary_fails = false;  // what is asked last throws something that is no exception class
+  int differs_fails_at = 0;    // the how-manieth question is answered with an error
   ErrorKind kind = ErrorKind::kFailed;
 };
 
@@ -44,6 +47,7 @@ class FakeStep : public Step {
   std::vector<std::string> Want() override { return {}; }
   void Apply() override {
     log_.push_back("apply " + name_);
+    if (script_.memory_ends) throw std::bad_alloc();
     if (script_.apply_fails) throw Broken("apply " + name_, script_.kind);
   }
   void Undo() override {
@@ -51,7 +55,10 @@ class FakeStep : public Step {
     if (script_.undo_fails) throw Broken("undo " + name_);
   }
   bool Changed() const override { return script_.does_something; }
-  std::string Summary() const override { return "summary of " + name_; }
+  std::string Summary() const override {
+    if (script_.summary_fails) throw 1;
+    return "summary of " + name_;
+  }
 
  private:
   std::string name_;
@@ -137,6 +144,17 @@ TEST_F(Transaction, UndoesWhatWasAppliedWhereverItFails) {
     }
     EXPECT_EQ(log_, expected);
   }
+}
+
+// A program that ends without memory must not leave half of a configuration.
+TEST_F(Transaction, UndoesWhateverIsThrown) {
+  const Error error = Fail({{}, {}, {.memory_ends = true}});
+  EXPECT_EQ(error.text().why, "out of memory");
+  EXPECT_EQ(error.kind(), ErrorKind::kFailed);
+  EXPECT_THAT(log_, ElementsAre("apply a", "apply b", "apply c", "undo b", "undo a"));
+  log_.clear();
+  EXPECT_EQ(Fail({{}, {.summary_fails = true}}).text().why, "an unknown exception");
+  EXPECT_THAT(log_, ElementsAre("apply a", "apply b", "undo b", "undo a"));
 }
 
 TEST_F(Transaction, DoesNotUndoWhatWasNotApplied) {

@@ -11,6 +11,18 @@ using testing::IsEmpty;
 
 IpAddress Ip(const char* text) { return IpAddress::Parse(text); }
 
+TEST(ResolvConf, IsThatOfTheNetworkNamespace) {
+  EXPECT_EQ(netns::ResolvConfOf(""), "/etc/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("blue"), "/etc/netns/blue/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("/run/netns/blue"), "/etc/netns/blue/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("/var/run/netns/cni-1"), "/etc/netns/cni-1/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("pid:12"), "/proc/12/root/etc/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("/proc/12/ns/net"), "/proc/12/root/etc/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("/proc/12/task/13/ns/net"), "/proc/12/root/etc/resolv.conf");
+  EXPECT_EQ(netns::ResolvConfOf("/proc/12/fd/3"), "");
+  EXPECT_EQ(netns::ResolvConfOf("/tmp/blue"), "");
+}
+
 TEST(Nameservers, AreFoundInTheirOrder) {
   EXPECT_THAT(netns::ParseNameservers("search default.svc.cluster.local svc.cluster.local\n"
                                       "nameserver 10.96.0.10\n"

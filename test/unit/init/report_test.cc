@@ -39,7 +39,8 @@ TEST(Report, HasTheLinesOfALevelAndOfWhatIsWorse) {
   EXPECT_EQ(ToText(Good(), capture::LogLevel::kError), "");
   Report bad = Good();
   bad.error = Error(ErrorKind::kFailed, {.doing = "d", .target = {}, .why = "w", .help = {}});
-  EXPECT_EQ(ToText(bad, capture::LogLevel::kError), "sluice-init: error: cannot d: w (exit code 1)\n");
+  EXPECT_EQ(ToText(bad, capture::LogLevel::kError),
+            "sluice-init: error: cannot d: w (exit code 1)\n");
   EXPECT_EQ(ToText(bad, capture::LogLevel::kNone), "");
 }
 

@@ -3,9 +3,13 @@
 
 #include "iptables/xt_entry.h"
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <random>
+#include <span>
 #include <stdexcept>
 
 #include <gmock/gmock.h>
@@ -178,6 +182,123 @@ TEST_P(XtEntry, CutShortIsNoRule) {
     // A standard target's number and its padding are not looked at: the name says it all.
     EXPECT_LE(accepted, rule.target.index() > 4 ? 0U : 8U) << rule;
   }
+}
+
+// Rules of random conditions, each of which may be there, negated or extreme, and a random target.
+class RandomRules {
+ public:
+  explicit RandomRules(Family family) : family_(family) {}
+
+  capture::Rule Next() {
+    capture::Rule rule{.source = Maybe([this] { return Range(); }),
+                       .destination = Maybe([this] { return Range(); }),
+                       .in_interface = Maybe([this] { return Interface(); }),
+                       .out_interface = Maybe([this] { return Interface(); })};
+    // A target or a match with ports needs a protocol; its absence is tried as well.
+    if (Below(4) != 0) {
+      rule.protocol = Below(2) == 0 ? capture::Protocol::kTcp : capture::Protocol::kUdp;
+    }
+    for (std::uint32_t count = Below(4); count > 0; --count) {
+      if (auto match = Match(rule.protocol.has_value())) rule.matches.push_back(*std::move(match));
+    }
+    rule.target = Target();
+    return rule;
+  }
+
+ private:
+  std::uint32_t Below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_()) % limit; }
+  std::uint32_t Extreme(std::uint32_t most) {
+    const std::uint32_t kind = Below(4);
+    if (kind < 2) return kind == 0 ? 0 : most;
+    return most == 0xffffffff ? static_cast<std::uint32_t>(random_()) : Below(most + 1);
+  }
+
+  template <typename Make>
+  auto Maybe(Make make) -> std::optional<capture::Condition<decltype(make())>> {
+    if (Below(3) == 0) return {};
+    return capture::Condition<decltype(make())>{make(), Below(3) == 0};
+  }
+
+  Cidr Range() {
+    std::array<std::uint8_t, 16> bytes;
+    for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random_());
+    const auto bits = static_cast<std::uint32_t>(AddressBits(family_));
+    return Cidr(IpAddress::FromBytes(std::span(bytes).first(bits / 8)),
+                static_cast<int>(Extreme(bits)));
+  }
+  std::string Interface() {
+    std::string name(1 + Below(14), 'a');
+    for (char& c : name) c = static_cast<char>('a' + Below(26));
+    return Below(3) == 0 ? name + "+" : name;
+  }
+  PortRange Ports() {
+    const auto a = static_cast<std::uint16_t>(Extreme(0xffff));
+    const auto b = static_cast<std::uint16_t>(Extreme(0xffff));
+    return {std::min(a, b), std::max(a, b)};
+  }
+  capture::Mark Mark() { return {Extreme(0xffffffff), Extreme(0xffffffff)}; }
+  std::optional<capture::Match> Match(bool ports) {
+    switch (Below(5)) {
+      case 0:
+        if (!ports) return {};
+        return capture::PortMatch{.source = Maybe([this] { return Ports(); }),
+                                  .destination = Maybe([this] { return Ports(); })};
+      case 1:
+        return capture::OwnerMatch{.uid = Maybe([this] { return Extreme(0xffffffff); }),
+                                   .gid = Maybe([this] { return Extreme(0xffffffff); })};
+      case 2:
+        return capture::ConntrackStateMatch{
+            .invalid = Below(2) == 0, .established = Below(2) == 0, .related = true};
+      case 3:
+        return capture::MarkMatch{{Mark(), Below(2) == 0}};
+      default:
+        return capture::ConnmarkMatch{{Mark(), Below(2) == 0}};
+    }
+  }
+  capture::Target Target() {
+    const auto port = static_cast<std::uint16_t>(Extreme(0xffff));
+    switch (Below(11)) {
+      case 0:
+        return capture::Accept{};
+      case 1:
+        return capture::Drop{};
+      case 2:
+        return capture::Return{};
+      case 3:
+        return capture::Jump{"ISTIO_" + Interface()};
+      case 4:
+        return capture::Goto{"ISTIO_" + Interface()};
+      case 5:
+        return capture::Redirect{port};
+      case 6:
+        return capture::Tproxy{port, Mark()};
+      case 7:
+        return capture::SetMark{Mark()};
+      case 8:
+        return capture::SaveConnmark{Extreme(0xffffffff)};
+      case 9:
+        return capture::RestoreConnmark{Extreme(0xffffffff)};
+      default:
+        return capture::CtZone{port};
+    }
+  }
+
+  Family family_;
+  std::mt19937 random_{20261126};
+};
+
+// A rule that comes back as another one would be written again by each run.
+TEST_P(XtEntry, WhateverTheRuleItComesBackInItsCanonicalForm) {
+  RandomRules rules(GetParam());
+  int other = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const capture::Rule rule = rules.Next();
+    const capture::Rule canonical = Canonical(rule);
+    ASSERT_EQ(RoundTrip(rule, GetParam()), std::optional(canonical)) << rule;
+    ASSERT_EQ(RoundTrip(canonical, GetParam()), std::optional(canonical)) << rule;
+    other += canonical != rule;
+  }
+  EXPECT_GT(other, 1000);  // such conditions were among them
 }
 
 // Whatever the bytes are, the answer is nothing, or a rule that has other bytes again.

@@ -1,0 +1,26 @@
+#include "base/standard_output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <iostream>
+
+#include "base/error.h"
+
+namespace sluice {
+
+void WriteOutput(std::string_view text) {
+  errno = 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written) throw SystemError(errno, "write the output", "standard output");
+  FlushOutput();
+}
+
+void FlushOutput() {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || !std::cout.good() || std::ferror(stdout) != 0) {
+    throw SystemError(errno == 0 ? EIO : errno, "write the output", "standard output");
+  }
+}
+
+}  // namespace sluice

@@ -1,6 +1,7 @@
 #include "proxy/cgroup_limits.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -71,14 +72,31 @@ std::optional<std::uint64_t> MemoryLimitBytes(const std::filesystem::path& self,
   return least;
 }
 
-bool HasCpuQuota(const std::filesystem::path& self, const std::filesystem::path& mount) {
-  const auto files = FilesOf({"cpu", "cpu.cfs_quota_us", "cpu.max"}, self, mount);
-  return std::ranges::any_of(files, [](const std::filesystem::path& file) {
+std::optional<double> CpuQuota(const std::filesystem::path& self,
+                               const std::filesystem::path& mount) {
+  std::optional<double> least;
+  for (const auto& file : FilesOf({"cpu", "cpu.cfs_quota_us", "cpu.max"}, self, mount)) {
     std::ifstream in(file);
     // Without one: -1 in version 1, "max" in version 2.
     std::int64_t quota_us = -1;
-    return in >> quota_us && quota_us >= 0;
-  });
+    if (!(in >> quota_us) || quota_us < 0) continue;
+    // The kernel's default. Version 1 has the period in a file of its own.
+    std::int64_t period_us = 100'000;
+    if (file.filename() == "cpu.max") {
+      in >> period_us;
+    } else {
+      std::ifstream(file.parent_path() / "cpu.cfs_period_us") >> period_us;
+    }
+    if (period_us <= 0) continue;
+    const double cpus = static_cast<double>(quota_us) / static_cast<double>(period_us);
+    least = std::min(cpus, least.value_or(cpus));
+  }
+  return least;
+}
+
+int CpusFor(std::optional<double> quota, int usable) {
+  if (!quota || *quota >= usable) return usable;
+  return std::max(1, static_cast<int>(std::ceil(*quota)));
 }
 
 }  // namespace sluice::proxy

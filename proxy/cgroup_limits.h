@@ -14,8 +14,13 @@ std::optional<std::uint64_t> MemoryLimitBytes(
     const std::filesystem::path& self = "/proc/self/cgroup",
     const std::filesystem::path& mount = "/sys/fs/cgroup");
 
-// Whether CPU time is rationed: who uses it up sleeps for the rest of each period.
-bool HasCpuQuota(const std::filesystem::path& self = "/proc/self/cgroup",
-                 const std::filesystem::path& mount = "/sys/fs/cgroup");
+// For how many CPUs there is time: the least of the quotas, 0.2 for 200m of Kubernetes. Who uses it
+// up sleeps for the rest of each period. None without a quota.
+std::optional<double> CpuQuota(const std::filesystem::path& self = "/proc/self/cgroup",
+                               const std::filesystem::path& mount = "/sys/fs/cgroup");
+
+// How many threads can have work to do at once, of `usable` CPUs: with a quota that many, rounded
+// up, for more would only share the same time. At least 1.
+int CpusFor(std::optional<double> quota, int usable);
 
 }  // namespace sluice::proxy

@@ -62,7 +62,7 @@ std::uint64_t ConnectionsInMemory(std::uint64_t workers) {
 
 bool PollsBusily(const ProxyConfig& config) {
   if (config.busy_polling != BusyPolling::kAuto) return config.busy_polling == BusyPolling::kOn;
-  return !HasCpuQuota();
+  return !CpuQuota();
 }
 
 std::uint64_t MaxConnections(const ProxyConfig& config) {

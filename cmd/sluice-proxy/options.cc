@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/pod_contract.h"
+#include "proxy/cgroup_limits.h"
 
 namespace sluice::proxy {
 namespace {
@@ -128,7 +129,8 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.outbound_port = Port(v); }},
       {"inbound-port", "PORT", "where inbound connections are redirected to (15006)",
        [](Options& o, std::string_view v) { o.config.inbound_port = Port(v); }},
-      {"concurrency", "N", "worker threads (as many as there are usable CPUs)",
+      {"concurrency", "N",
+       "worker threads (as many as there are usable CPUs, or as a CPU quota has time for)",
        [](Options& o, std::string_view v) {
          o.config.concurrency = static_cast<int>(ParseNumber(v, 1, kMaxConcurrency));
        }},
@@ -156,7 +158,9 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) { o.config.busy_polling = AutoOnOff<BusyPolling>(v); }},
       {"inbound-upstream", "ADDRESS",
        "connect inbound connections to this address, for applications that listen on 127.0.0.1 "
-       "only (their original destination)",
+       "only (their original destination); every loopback port can then be reached from outside, "
+       "but "
+       "those that -b of sluice-init leaves out",
        [](Options& o, std::string_view v) { o.config.inbound_upstream = Upstream(v); }},
       {"connect-timeout", "DURATION", "give up connecting to a destination after this (10s)",
        [](Options& o, std::string_view v) { o.config.connect_timeout = Timeout(v); }},
@@ -284,7 +288,7 @@ void CheckPorts(const ProxyConfig& config) {
 Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
   const po::variables_map values = ParseCommandLine(arguments);
   Options options;
-  options.config.concurrency = UsableCpus();
+  options.config.concurrency = CpusFor(CpuQuota(), UsableCpus());
   options.help = values.count("help") > 0;
   options.version = values.count("version") > 0;
   if (options.help || options.version) return options;

@@ -71,6 +71,16 @@ std::vector<int> CapabilitiesOf(const ProxyConfig& config) {
   return {};
 }
 
+// What listens on loopback counts on it that nobody outside of the pod gets there.
+void WarnOfOpenLoopback(const ProxyConfig& config) {
+  if (!config.inbound_upstream || !config.inbound_upstream->IsLoopback()) return;
+  spdlog::warn(
+      "--inbound-upstream {}: every captured port of loopback can be reached from outside, also "
+      "what was meant for this pod alone; `sluice-init -b` with a list captures only the ports "
+      "that may be",
+      config.inbound_upstream->ToString());
+}
+
 void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration) {
   const Clock::time_point deadline = Clock::now() + duration;
   proxy.Drain();
@@ -112,6 +122,7 @@ void Run(const Options& options) {
                options.config.outbound_port, options.config.inbound_port,
                options.config.concurrency, proxy.max_connections(),
                proxy.has_ipv6() ? "" : "; without IPv6, which this kernel does not have");
+  WarnOfOpenLoopback(options.config);
   Notify("READY=1");
   while (true) {
     const std::optional<int> signal = signals.Next(std::chrono::milliseconds(-1));

@@ -57,17 +57,30 @@ TEST_F(CgroupLimits, MemoryIsNoneWithoutOne) {
 }
 
 TEST_F(CgroupLimits, CpuIsRationedByAnyOfTheWayUp) {
-  const auto rationed = [this] { return HasCpuQuota(root_ / "self", root_); };
-  EXPECT_FALSE(rationed()) << "no cgroups at all";
+  const auto quota = [this] { return CpuQuota(root_ / "self", root_); };
+  EXPECT_EQ(quota(), std::nullopt) << "no cgroups at all";
   Write("self", "3:cpu,cpuacct:/pod1\n0::/pod1/proxy");
   Write("pod1/proxy/cpu.max", "max 100000");
   Write("cpu/pod1/cpu.cfs_quota_us", "-1");
-  EXPECT_FALSE(rationed());
-  Write("pod1/cpu.max", "50000 100000");
-  EXPECT_TRUE(rationed());
+  EXPECT_EQ(quota(), std::nullopt);
+  Write("pod1/cpu.max", "50000 200000");
+  EXPECT_EQ(quota(), 0.25);
   Write("pod1/cpu.max", "max 100000");
   Write("cpu/pod1/cpu.cfs_quota_us", "20000");
-  EXPECT_TRUE(rationed());
+  EXPECT_EQ(quota(), 0.2) << "of 100 ms, which is the default";
+  Write("cpu/pod1/cpu.cfs_period_us", "10000");
+  EXPECT_EQ(quota(), 2.0);
+  Write("pod1/proxy/cpu.max", "150000 100000");
+  EXPECT_EQ(quota(), 1.5) << "the least of them";
+}
+
+TEST(CpusFor, IsTheQuotaRoundedUp) {
+  EXPECT_EQ(CpusFor(std::nullopt, 64), 64);
+  EXPECT_EQ(CpusFor(0.2, 64), 1);
+  EXPECT_EQ(CpusFor(1.0, 64), 1);
+  EXPECT_EQ(CpusFor(1.5, 64), 2);
+  EXPECT_EQ(CpusFor(200, 64), 64);
+  EXPECT_EQ(CpusFor(0.0, 64), 1);
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # Refuses an #include that goes against the arrows between the rooms, and a room of too many files.
 # The target check_rooms runs it in every build; by hand: cmake -DROOT=. -P cmake/CheckRooms.cmake
 cmake_minimum_required(VERSION 3.25)

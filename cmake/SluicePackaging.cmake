@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
 # `dev`, the static libraries and their headers. Programs and libraries are installed where they are
 # declared.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # How targets are declared: warnings, hardening, sanitizers, header sets, tests.
 
 # Every program is loaded at a random address. Not CMAKE_POSITION_INDEPENDENT_CODE, which compiles

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Queries and their answers: what a forwarder takes, sends, believes and gives back. The frame of
 // messages is dns_message.cc's.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
 // Internal to xt_encode and xt_decode: the names, revisions and structs of the extensions in use.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
 // One netlink socket of libnl, with the kernel's refusals as they were said. Private to netns: no

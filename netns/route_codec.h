@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
 // Between our values and libnl's objects and messages. Private to netns: no public header includes

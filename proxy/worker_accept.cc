@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>

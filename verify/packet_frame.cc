@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "verify/packet_frame.h"
 
 #include <linux/if_ether.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // sluice-netns: makes pod-like network namespaces by hand and runs programs in them.
 
 #include <algorithm>

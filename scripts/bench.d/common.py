@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """Shared by the benches of this directory: runs programs alternately, each time in a new network
 namespace, and compares the medians of their cost."""
 import dataclasses

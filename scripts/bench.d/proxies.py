@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """Shared by the benches of this directory that measure proxies: two network namespaces, a load between
 them, and the cost of a proxy in the middle."""
 import contextlib

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """http_server.py NAME PORT: answers every GET with its name and the client's address, over IPv4 and
 IPv6. Prints "ready" when it listens."""
 import http.server

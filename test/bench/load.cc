@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // sluice-load: a server and a client that load what is between them, for scripts/bench proxy and
 // scripts/bench thresholds.
 //

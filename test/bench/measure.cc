@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // sluice-measure: runs one program in a new network namespace and prints what it cost.
 //
 //   sluice-measure PROGRAM [ARGUMENT]... <INPUT

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // DNS messages: the same bytes as a client's, and as a server's answer.
 #include <algorithm>
 #include <chrono>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The command line and the environment of sluice-init, up to the rules that come of them. The input
 // is a list of words, one a line; behind an empty line variables, "NAME=value".
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Lists of ports and port ranges, as users type them, and their shortest form.
 #include <algorithm>
 #include <bitset>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What is read off the first bytes of a connection. The input: how the bytes are cut into pieces
 // (1 byte), how many of them the client sends (2 bytes, little-endian), the client's, the server's.
 #include <algorithm>

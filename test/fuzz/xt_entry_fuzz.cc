@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The decoder of kernel entries. The first byte is the family, the second the length of the
 // target's name, which follows; the rest is the entry.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Where real connections land. The conformance set has the reference tool's behaviour; here is what
 // Sluice adds to it, and what such rules are known to get wrong.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // As pods run it: an init container, another namespace, another name; and what it must not need.
 
 #include <sched.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Rules that somebody has changed behind our back are found, and made right again; what is not ours
 // stays as it is.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Rules of others that decide before Sluice's: named by show, diff, verify and an apply, with what
 // they mean; and no others are.
 

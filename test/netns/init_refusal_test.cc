@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What sluice-init refuses to do, or cannot: the exact words, the exit code, and no trace.
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Failures at every step: all is as it was before.
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // `sluice-init show`: what of ours is installed, with its counters, whatever configuration made it.
 
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What only a socket of one's own can see: addresses that are kept, and conntrack zones.
 
 #include <netinet/in.h>

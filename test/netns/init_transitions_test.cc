@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // From one configuration to another, one after the other, at the same moment, and cut off half-way.
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Namespaces: made, named, found, entered, left and deleted, as `ip netns` does it.
 
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // accept4(2) fails in one worker: for want of something it waits, without spinning, and goes on;
 // for a single connection it goes on at once. The other worker never notices.
 

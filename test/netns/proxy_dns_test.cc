@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // DNS that the rules capture, answered by sluice-proxy --dns-port: an application in a pod, the
 // proxy under its filter, and resolvers in another namespace.
 

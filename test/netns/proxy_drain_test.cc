@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The end of the process in the middle of work: connections finish, and nothing of them is lost.
 
 #include <algorithm>

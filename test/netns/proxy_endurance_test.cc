@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // A million short connections through one proxy: neither memory nor descriptors may grow.
 
 #include <algorithm>

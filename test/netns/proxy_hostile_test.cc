@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What the other side may do to a proxy, while one connection through the same worker behaves well:
 // its bytes stay right, its latency is reported, and nothing is left of the hostility after it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Much at once: nothing may be lost, and what cannot keep up may hold up nothing.
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // A proxy with little memory, as a small container has it: more connections than fit are refused,
 // and those that are there go on, to the last byte.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What the application is told about the client, and what the log about the application.
 
 #include <linux/capability.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Connections through both proxies: what arrives, how it ends, and what the log says about it.
 
 #include <linux/sockios.h>

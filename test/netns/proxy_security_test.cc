@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What a running proxy could do if it were taken over, and where it can be reached.
 
 #include <linux/capability.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // RouteSocket against a real kernel: what is added is listed, what is there is told from what
 // failed, and what is refused is explained.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The helpers that every test in namespaces is built on: what they say must be what happens.
 
 #include <linux/capability.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // --run-validation and `sluice-init verify`: they pass where the rules are right, and find each way
 // in which they are not, in a real namespace.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // libsluice_fail_accept.so: an accept4(2) that fails when a test says so (accept_failures.h). After
 // the start it uses only system calls that a proxy makes, because a filter allows no others.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Loaded into sluice-init (LD_PRELOAD): kills it with SIGKILL before its call with the number
 // $SLUICE_KILL_AT_CALL. Calls that can change a namespace are counted, from 1 on.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // main() of every test binary. In CI (CI=true) a skipped test counts as failed, because it proves
 // nothing.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Loaded into sluice-init (LD_PRELOAD) to simulate a kernel without the raw table. The kernels that
 // tests run on have one, and a namespace cannot be made without it.
 

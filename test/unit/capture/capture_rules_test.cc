@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The policy: every named configuration gives the rules of its golden texts. After a change that is
 // meant, SLUICE_UPDATE_GOLDENS=1 writes them anew; read the diff before you commit it.
 

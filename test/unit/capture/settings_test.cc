@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The command line, the environment and the configuration file: what is typed, and where it counts.
 
 #include "capture/settings/settings.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // docs/rules/*.md say what each named configuration means and which rules it gives. They are
 // written by this test: after a change that is meant, SLUICE_UPDATE_GOLDENS=1 writes them anew.
 

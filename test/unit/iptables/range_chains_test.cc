@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Lists of ranges compiled into chains: they must mean what the list means, and be quick to walk.
 
 #include "iptables/range_chains.h"

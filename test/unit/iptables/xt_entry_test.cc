@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Rules to the kernel's bytes and back. That the bytes are the right ones, the namespace tests
 // prove with iptables-legacy-save.
 

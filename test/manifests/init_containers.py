@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """Runs `sluice-init --dry-run` with the command lines of init containers.
 
   init_containers.py --program SLUICE_INIT --table FILE

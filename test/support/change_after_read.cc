@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Loaded into sluice-init (LD_PRELOAD): somebody else changes a table between its being read and
 // committed. After the n-th time that the nat table of IPv4 has been read, a command is run;
 // SLUICE_AFTER_READ is "n command".

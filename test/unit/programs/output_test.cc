@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What each of our programs does when its output cannot be written.
 
 #include <sys/wait.h>

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <limits>
@@ -18,6 +19,7 @@
 #include "base/os/signals_blocked.h"
 #include "base/unique_fd.h"
 #include "dns/resolv_conf.h"
+#include "proxy/accept/sockets.h"
 #include "proxy/cgroup_limits.h"
 #include "proxy/control/metrics.h"
 #include "proxy/relay/relay.h"
@@ -85,6 +87,17 @@ dns::DnsForwarderOptions DnsOptions(std::uint16_t port) {
           .attempts = configured.attempts};
 }
 
+// Whoever uses up one direction leaves a thirty-second to the other: some hundreds, usually.
+std::uint64_t ShareOfDirection(std::uint64_t max_connections) {
+  return max_connections - max_connections / 32;
+}
+
+// Half: connects that nobody answers leave the other half to those that are answered. Not less than
+// a burst of an application that is well.
+std::uint64_t ShareOfPending(std::uint64_t max_connections) {
+  return std::max<std::uint64_t>(16, max_connections / 2);
+}
+
 // `type` is SOCK_STREAM or SOCK_DGRAM.
 void CheckIsFree(const SocketAddress& address, int type) {
   const bool v4 = address.ip.is_v4();
@@ -129,7 +142,33 @@ void CheckPortsAreFree(const ProxyConfig& config) {
   }
 }
 
-Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.concurrency) {
+namespace {
+
+// Shares out what another proxy has given, which may have had another number of workers: none of
+// the sockets may be left over, for connections would wait in it in vain.
+std::vector<std::vector<GivenListener>> ShareOut(std::vector<UniqueFd> given,
+                                                 const ProxyConfig& config) {
+  const auto workers = static_cast<std::size_t>(config.concurrency);
+  std::vector<std::vector<GivenListener>> out(workers);
+  std::array<std::size_t, 4> next{};  // of each direction and family
+  for (UniqueFd& fd : given) {
+    const SocketAddress address = LocalAddress(fd.get());
+    const bool outbound = address.port == config.outbound_port;
+    if (!outbound && address.port != config.inbound_port) continue;
+    const Family family = address.ip.family();
+    std::size_t& turn = next[(outbound ? 0U : 2U) + (family == Family::kIpv4 ? 0U : 1U)];
+    out[turn++ % workers].push_back(
+        {.fd = std::move(fd),
+         .family = family,
+         .direction = outbound ? Direction::kOutbound : Direction::kInbound});
+  }
+  return out;
+}
+
+}  // namespace
+
+Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
+    : config_(std::move(config)), stats_(config_.concurrency) {
   // splice(2) has no MSG_NOSIGNAL.
   std::signal(SIGPIPE, SIG_IGN);
   // All signals go to the thread that calls Proxy's functions; new threads inherit the mask.
@@ -137,15 +176,22 @@ Proxy::Proxy(ProxyConfig config) : config_(std::move(config)), stats_(config_.co
   if (!config_.access_log.empty()) {
     log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
   }
+  const std::uint64_t max_connections = MaxConnections(config_);
   shared_ = std::make_unique<WorkerShared>(
       WorkerShared{.config = config_,
                    .stats = stats_,
                    .log = log_.get(),
+                   .own_sockets = own_sockets_,
                    .own_ports = {config_.outbound_port, config_.inbound_port},
-                   .max_connections = MaxConnections(config_),
-                   .busy_poll = PollsBusily(config_)});
+                   .max_connections = max_connections,
+                   .max_of_direction = ShareOfDirection(max_connections),
+                   .max_pending = ShareOfPending(max_connections),
+                   .busy_poll = PollsBusily(config_),
+                   .handed_over = handed_over_});
+  std::vector<std::vector<GivenListener>> shares = ShareOut(std::move(given), config_);
   for (int i = 0; i < config_.concurrency; ++i) {
-    workers_.push_back(std::make_unique<Worker>(*shared_, i));
+    workers_.push_back(
+        std::make_unique<Worker>(*shared_, i, std::move(shares[static_cast<std::size_t>(i)])));
     has_ipv6_ = has_ipv6_ && workers_.back()->has_ipv6();
   }
   if (config_.dns_port != 0) {
@@ -199,10 +245,20 @@ void Proxy::Start() {
   http_->Start();
 }
 
+std::vector<int> Proxy::Listeners() const {
+  std::vector<int> out;
+  for (const auto& worker : workers_) worker->AppendListeners(out);
+  return out;
+}
+
 void Proxy::Drain() {
   Phase expected = Phase::kServing;
   if (!phase_.compare_exchange_strong(expected, Phase::kDraining)) return;
-  for (const auto& worker : workers_) worker->CloseListeners(Direction::kInbound);
+  for (const auto& worker : workers_) {
+    worker->CloseListeners(Direction::kInbound);
+    // The application's next connections are the other proxy's.
+    if (handed_over_) worker->CloseListeners(Direction::kOutbound);
+  }
 }
 
 bool Proxy::Drained() {

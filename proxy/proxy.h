@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "dns/forwarder.h"
 #include "proxy/config.h"
 #include "proxy/control/admin.h"
@@ -28,8 +29,9 @@ void CheckPortsAreFree(const ProxyConfig& config);
 class Proxy {
  public:
   // Binds every port; no thread runs yet, so that the caller may give up privileges in between.
+  // `given` are listening sockets of a proxy that hands over; those of other ports are not used.
   // Throws sluice::Error; then nothing listens.
-  explicit Proxy(ProxyConfig config);
+  explicit Proxy(ProxyConfig config, std::vector<UniqueFd> given = {});
   // Resets the connections that are left, writes the log out and ends all threads.
   ~Proxy();
   Proxy(const Proxy&) = delete;
@@ -37,6 +39,12 @@ class Proxy {
 
   // Accepts connections from here on. Throws sluice::Error.
   void Start();
+
+  // What it relays from, to be handed over before Drain.
+  std::vector<int> Listeners() const;
+  // Whether somebody else has the same sockets: Drain leaves them then, where it refuses new
+  // connections otherwise, which would be the other one's. Thread-safe.
+  void SetHandedOver(bool handed_over) { handed_over_ = handed_over; }
 
   // Begins to drain: not ready any more, no new inbound connections; what is open goes on, and the
   // application may still open outbound connections, which finishing its work can need.
@@ -68,6 +76,8 @@ class Proxy {
 
   const ProxyConfig config_;
   Stats stats_;
+  OwnSockets own_sockets_;
+  std::atomic<bool> handed_over_{false};
   std::unique_ptr<LogWriter> log_;
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;

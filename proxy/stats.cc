@@ -13,6 +13,8 @@ std::string_view Name(Failure failure) {
       return "loop";
     case Failure::kConnectionLimit:
       return "connection_limit";
+    case Failure::kPendingLimit:
+      return "pending_limit";
     case Failure::kNoDescriptor:
       return "no_descriptor";
     case Failure::kNoSourceAddress:
@@ -50,8 +52,18 @@ Stats::Stats(int workers)
     : count_(static_cast<std::size_t>(workers)), workers_(new WorkerStats[count_]) {}
 
 std::uint64_t Stats::Active() const {
+  return Active(Direction::kOutbound) + Active(Direction::kInbound);
+}
+
+std::uint64_t Stats::Active(Direction direction) const {
   std::uint64_t sum = 0;
-  for (const WorkerStats& worker : workers()) sum += worker.sockets_open.Get();
+  for (const WorkerStats& worker : workers()) sum += worker.of(direction).sockets_open.Get();
+  return sum;
+}
+
+std::uint64_t Stats::Pending(Direction direction) const {
+  std::uint64_t sum = 0;
+  for (const WorkerStats& worker : workers()) sum += worker.of(direction).pending.Get();
   return sum;
 }
 

@@ -20,6 +20,7 @@ enum class Failure : std::uint8_t {
   kNotRedirected,
   kLoop,
   kConnectionLimit,
+  kPendingLimit,
   kNoDescriptor,  // or no memory
   kNoSourceAddress,
   kConnectRefused,
@@ -58,6 +59,8 @@ struct DirectionStats {
   Counter closed;
   Counter received_bytes;  // from the client
   Counter sent_bytes;      // to the client
+  Counter sockets_open;    // sessions that hold descriptors
+  Counter pending;         // those of them that are connecting
   std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
   std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
   Counter connect_micros_sum;
@@ -71,7 +74,6 @@ struct DirectionStats {
 struct alignas(64) WorkerStats {
   std::array<DirectionStats, 2> directions;
   Counter accept_pauses;
-  Counter sockets_open;  // sessions that hold descriptors, of both directions
 
   DirectionStats& of(Direction direction) {
     return directions[static_cast<std::size_t>(direction)];
@@ -89,6 +91,9 @@ class Stats {
 
   // Connections that are being relayed or set up now.
   std::uint64_t Active() const;
+  std::uint64_t Active(Direction direction) const;
+  // Those of them that are being set up.
+  std::uint64_t Pending(Direction direction) const;
   std::span<const WorkerStats> workers() const { return {workers_.get(), count_}; }
 
  private:

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "proxy/accept/sockets.h"
@@ -41,7 +42,7 @@ std::uint64_t Tagged(const void* pointer, std::uint64_t tag) {
 
 }  // namespace
 
-Worker::Worker(const WorkerShared& shared, int index)
+Worker::Worker(const WorkerShared& shared, int index, std::vector<GivenListener> given)
     : shared_(shared),
       index_(index),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -55,6 +56,7 @@ Worker::Worker(const WorkerShared& shared, int index)
                .epoll_fd = epoll_.get(),
                .relay = *relay_,
                .timers = timers_,
+               .own_sockets = shared.own_sockets,
                .ready = {},
                .closed = {}},
       busy_poll_(shared.busy_poll) {
@@ -66,8 +68,17 @@ Worker::Worker(const WorkerShared& shared, int index)
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) {
     throw SystemError(errno, "set up a worker thread");
   }
+  for (GivenListener& each : given) {
+    AdoptListener(each.fd.get(), each.family, IsTransparent(each.direction));
+    Serve(std::move(each));
+  }
   for (const Direction direction : {Direction::kOutbound, Direction::kInbound}) {
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) AddListener(family, direction);
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      const bool there = std::ranges::any_of(listeners_, [&](const auto& listener) {
+        return listener->family == family && listener->direction == direction;
+      });
+      if (!there) AddListener(family, direction);
+    }
   }
   ListenFor(0);
 }
@@ -77,13 +88,15 @@ Worker::~Worker() {
   if (thread_.joinable()) thread_.join();
 }
 
+bool Worker::IsTransparent(Direction direction) const {
+  return direction == Direction::kInbound && shared_.config.inbound_mode == InboundMode::kTproxy;
+}
+
 void Worker::AddListener(Family family, Direction direction) {
   const ProxyConfig& config = shared_.config;
-  const bool transparent =
-      direction == Direction::kInbound && config.inbound_mode == InboundMode::kTproxy;
   std::optional<UniqueFd> fd = MakeListener(
       family, direction == Direction::kOutbound ? config.outbound_port : config.inbound_port,
-      transparent);
+      IsTransparent(direction));
   if (!fd) {
     if (family == Family::kIpv4) {
       throw Error(
@@ -93,11 +106,16 @@ void Worker::AddListener(Family family, Direction direction) {
     has_ipv6_ = false;
     return;
   }
+  Serve({.fd = std::move(*fd), .family = family, .direction = direction});
+}
+
+void Worker::Serve(GivenListener given) {
+  const Direction direction = given.direction;
   auto listener = std::make_unique<Listener>();
-  listener->fd = std::move(*fd);
-  listener->family = family;
+  listener->fd = std::move(given.fd);
+  listener->family = given.family;
   listener->direction = direction;
-  listener->transparent = transparent;
+  listener->transparent = IsTransparent(direction);
   epoll_event event{};
   event.data.u64 = Tagged(listener.get(), kListenerTag);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener->fd.get(), &event) != 0) {
@@ -253,10 +271,18 @@ void Worker::Dispatch(std::uint64_t tag, std::uint32_t events) {
   }
 }
 
+void Worker::AppendListeners(std::vector<int>& out) const {
+  for (const auto& listener : listeners_) out.push_back(listener->fd.get());
+}
+
 void Worker::ObeyCommands() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
   AnswerSnapshots();
+  if (shared_.handed_over) {
+    LeaveListeners();
+    return;
+  }
   bool closing = false;
   for (const auto& listener : listeners_) {
     if (listener->closing || !close_requested_[static_cast<std::size_t>(listener->direction)]) {

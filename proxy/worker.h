@@ -27,22 +27,37 @@
 
 namespace sluice::proxy {
 
+// A listening socket that another proxy has given.
+struct GivenListener {
+  UniqueFd fd;
+  Family family = Family::kIpv4;
+  Direction direction = Direction::kOutbound;
+};
+
 // What the workers share; all of it outlives them and does not change while they run.
 struct WorkerShared {
   const ProxyConfig& config;
   Stats& stats;
   LogWriter* log;
+  OwnSockets& own_sockets;
   std::vector<std::uint16_t> own_ports;
   std::uint64_t max_connections;
+  // Of them, so that neither direction takes all, nor those that are being set up.
+  std::uint64_t max_of_direction;
+  std::uint64_t max_pending;  // of one direction
   bool busy_poll;
+  // Another proxy serves the listening sockets as well (see HandOver); the one thing here that may
+  // change, once.
+  const std::atomic<bool>& handed_over;
 };
 
 // One thread with an event loop, its own listening sockets (SO_REUSEPORT spreads the connections)
 // and its own connections. Workers share nothing that is written on the data path.
 class Worker {
  public:
-  // Binds and listens; throws sluice::Error. Nothing is accepted before Start.
-  Worker(const WorkerShared& shared, int index);
+  // Listens on what is `given`, and binds sockets of its own for what is not; throws sluice::Error.
+  // Nothing is accepted before Start.
+  Worker(const WorkerShared& shared, int index, std::vector<GivenListener> given);
   // Resets the connections that are left and ends the thread.
   ~Worker();
   Worker(const Worker&) = delete;
@@ -50,8 +65,9 @@ class Worker {
 
   void Start();
 
-  // Stops listening on one side without losing a connection that the kernel has already made.
-  // Thread-safe; takes effect within a second.
+  // Stops listening on one side without losing a connection that the kernel has already made: the
+  // proxy that the sockets were handed over to takes it, or this one. Thread-safe; takes effect
+  // within a second.
   void CloseListeners(Direction direction);
   // The connections that are open. Asks the worker's thread and waits for at most a second; empty
   // when it does not answer. Thread-safe.
@@ -63,6 +79,8 @@ class Worker {
   int listening(Direction direction) const {
     return listening_[static_cast<std::size_t>(direction)].load();
   }
+  // The listening sockets. They are this worker's, until it is told to close them.
+  void AppendListeners(std::vector<int>& out) const;
   // Whether IPv6 connections are taken. Thread-safe.
   bool has_ipv6() const { return has_ipv6_; }
 
@@ -81,6 +99,8 @@ class Worker {
 
   void Run();
   void AddListener(Family family, Direction direction);
+  bool IsTransparent(Direction direction) const;
+  void Serve(GivenListener given);
   void Dispatch(std::uint64_t tag, std::uint32_t events);
   void ObeyCommands();
   void AnswerSnapshots();
@@ -98,12 +118,19 @@ class Worker {
   // Accepts up to `limit` connections. Returns how many.
   int Accept(Listener& listener, int limit);
   void Admit(const Listener& listener, int fd, const SocketAddress& peer);
+  bool IsFull(Direction direction) const;
+  // Gives up the connect that has waited longest when too many wait.
+  void MakeRoomToConnect(Direction direction);
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
               const SocketAddress& original, Failure failure, std::string_view flags);
   Verdict JudgeArrival(const Arrival& arrival);
+  // Whether the peer is a socket of this proxy: its own traffic has been captured.
+  bool IsOwnSocket(const SocketAddress& peer, const SocketAddress& original) const;
   void PauseAccepting(int error);
   void OnListenerTimer();
   void FinishClosing();
+  // Closes this process's copies of sockets that another proxy serves.
+  void LeaveListeners();
 
   void ListenFor(std::uint32_t events);
   void SweepClosed();

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/os/reset_on_close.h"
+#include "base/pod_contract.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/log/access_log.h"
 #include "proxy/worker.h"
@@ -37,6 +38,7 @@ constexpr std::chrono::seconds kAddressesLifetime{1};
 }  // namespace
 
 void Worker::OnArrivals(Listener& listener) {
+  if (!listener.fd) return;
   listener.budget =
       listener.last_turn + 1 == turn_ ? std::min(listener.budget * 2, kMaxAcceptsPerTurn) : 1;
   listener.last_turn = turn_;
@@ -61,6 +63,18 @@ void Worker::FinishClosing() {
     listening_[static_cast<std::size_t>(listener->direction)].fetch_sub(1);
     return true;
   });
+}
+
+void Worker::LeaveListeners() {
+  for (const auto& listener : listeners_) {
+    const auto direction = static_cast<std::size_t>(listener->direction);
+    if (!listener->fd || !close_requested_[direction]) continue;
+    // The socket lives on in the other process, and epoll(7) goes by sockets, not by descriptors.
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener->fd.get(), nullptr);
+    // What surrounds it stays: events of this turn may still name it.
+    listener->fd.reset();
+    listening_[direction].fetch_sub(1);
+  }
 }
 
 int Worker::Accept(Listener& listener, int limit) {
@@ -129,10 +143,15 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
       return;
     }
   }
-  if (shared_.stats.Active() >= shared_.max_connections) {
+  if (IsOwnSocket(peer, *original)) {
+    Refuse(listener, std::move(owner), peer, *original, Failure::kLoop, "NR");
+    return;
+  }
+  if (IsFull(listener.direction)) {
     Refuse(listener, std::move(owner), peer, *original, Failure::kConnectionLimit, "UO");
     return;
   }
+  MakeRoomToConnect(listener.direction);
   Session* const session = sessions_.Acquire();
   if (session == nullptr) {
     Refuse(listener, std::move(owner), peer, *original, Failure::kNoDescriptor, "UO");
@@ -141,6 +160,29 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
   const int shortage =
       session->Open(context_, listener.direction, owner.release(), peer, *original, transparent);
   if (shortage != 0) PauseAccepting(shortage);
+}
+
+bool Worker::IsFull(Direction direction) const {
+  const Direction other =
+      direction == Direction::kOutbound ? Direction::kInbound : Direction::kOutbound;
+  const std::uint64_t active = shared_.stats.Active(direction);
+  return active >= shared_.max_of_direction ||
+         active + shared_.stats.Active(other) >= shared_.max_connections;
+}
+
+void Worker::MakeRoomToConnect(Direction direction) {
+  if (shared_.stats.Pending(direction) < shared_.max_pending) return;
+  // A destination that is there has answered long before; it is most likely one that is not.
+  Session* const oldest = context_.pending[static_cast<std::size_t>(direction)].oldest();
+  if (oldest != nullptr) oldest->Abort(context_, Failure::kPendingLimit);
+}
+
+bool Worker::IsOwnSocket(const SocketAddress& peer, const SocketAddress& original) const {
+  // From there each connection to an application is made, by this proxy or by another one.
+  if (peer.ip == pod::PassthroughSource(peer.ip.family())) return true;
+  if (!shared_.own_sockets.Contains(peer, original)) return false;
+  shared_.own_sockets.WarnOnce();
+  return true;
 }
 
 Verdict Worker::JudgeArrival(const Arrival& arrival) {

@@ -195,9 +195,12 @@ const std::vector<Flag>& Flags() {
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"hand-over", nullptr,
-       "start beside a sluice-proxy of the same user that has these ports; send it SIGTERM when "
-       "this one is ready, and no connection is refused",
+       "take the listening sockets of the sluice-proxy of the same user that has these ports: no "
+       "connection is refused or held up; it goes on beside this one until it is sent SIGTERM",
        [](Options& o, std::string_view v) { o.hand_over = Switch(v); }},
+      {"stop-old", nullptr,
+       "with --hand-over: tell that sluice-proxy to drain when this one is ready",
+       [](Options& o, std::string_view v) { o.stop_old = Switch(v); }},
       {"seccomp", "on|off",
        "kill the process when it makes a system call that it has no use for (on)",
        [](Options& o, std::string_view v) { o.seccomp = OnOff(v); }},
@@ -304,6 +307,10 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
     if (value != nullptr && *value != '\0') Apply(flag, options, variable, value);
   }
   CheckPorts(options.config);
+  if (options.stop_old && !options.hand_over) {
+    throw Usage("stop the sluice-proxy of before", "--stop-old", "there is no --hand-over",
+                "give both");
+  }
   return options;
 }
 

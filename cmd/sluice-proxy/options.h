@@ -17,8 +17,10 @@ struct Options {
   bool allow_root = false;
   // Filters system calls and gives up gaining privileges.
   bool seccomp = true;
-  // Shares the ports with a proxy that is running and will be told to end.
+  // Takes the listening sockets of the proxy that is running.
   bool hand_over = false;
+  // And tells it to drain when this one is ready.
+  bool stop_old = false;
   std::string log_level = "info";
   bool help = false;
   bool version = false;

@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <spdlog/spdlog.h>
@@ -20,6 +23,7 @@
 #include "cmd/sluice-proxy/harden.h"
 #include "cmd/sluice-proxy/notify.h"
 #include "cmd/sluice-proxy/privileges.h"
+#include "proxy/accept/hand_over.h"
 #include "proxy/proxy.h"
 
 namespace sluice::proxy {
@@ -42,16 +46,23 @@ class Signals {
     if (!fd_) throw SystemError(errno, "listen for signals");
   }
 
-  // Waits for at most `timeout`; negative is for ever.
-  std::optional<int> Next(std::chrono::milliseconds timeout) const {
-    pollfd wait{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&wait, 1, static_cast<int>(timeout.count())) <= 0) return std::nullopt;
+  // Waits for at most `timeout`, negative is for ever, or until one of `others` is ready.
+  std::optional<int> Next(std::chrono::milliseconds timeout,
+                          const std::array<pollfd, 2>& others = {kNobody, kNobody}) const {
+    std::array<pollfd, 3> wait = {pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
+                                  others[0], others[1]};
+    if (::poll(wait.data(), wait.size(), static_cast<int>(timeout.count())) <= 0) {
+      return std::nullopt;
+    }
+    if (wait[0].revents == 0) return std::nullopt;
     signalfd_siginfo info{};
     if (::read(fd_.get(), &info, sizeof(info)) != sizeof(info)) return std::nullopt;
     return static_cast<int>(info.ssi_signo);
   }
 
  private:
+  static constexpr pollfd kNobody{.fd = -1, .events = 0, .revents = 0};
+
   UniqueFd fd_;
 };
 
@@ -80,6 +91,39 @@ void WarnOfOpenLoopback(const ProxyConfig& config) {
       "what was meant for this pod alone; `sluice-init -b` with a list captures only the ports "
       "that may be",
       config.inbound_upstream->ToString());
+}
+
+// This proxy serves: the one that gave the sockets may go.
+void TakeOver(std::optional<Predecessor>& before, bool stop_old) {
+  if (!before) {
+    spdlog::warn(
+        "--hand-over: no sluice-proxy of this user answers; if one has these ports, they are "
+        "shared with it until it ends");
+    return;
+  }
+  before->Taken(stop_old);
+  const std::string process =
+      before->pid() > 0 ? " (process " + std::to_string(before->pid()) + ")" : "";
+  if (stop_old) {
+    spdlog::info("took the listening sockets of the sluice-proxy of before{}, which drains",
+                 process);
+  } else {
+    spdlog::warn(
+        "took the listening sockets of the sluice-proxy of before{}, which goes on accepting "
+        "beside this one until it is sent SIGTERM; --stop-old would tell it to drain",
+        process);
+  }
+}
+
+// Whether the next proxy wants this one to drain.
+bool HandsOver(Proxy& proxy, HandOver& hand_over) {
+  const HandOver::News news = hand_over.Serve(proxy.Listeners());
+  proxy.SetHandedOver(hand_over.given());
+  if (news == HandOver::News::kNone) return false;
+  const bool stop = news == HandOver::News::kStop;
+  spdlog::info("handed the listening sockets over to another sluice-proxy{}",
+               stop ? ", which wants this one to drain" : "");
+  return stop;
 }
 
 void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration) {
@@ -113,10 +157,23 @@ void Run(const Options& options) {
   needed_to_bind.push_back(CAP_NET_BIND_SERVICE);
   KeepCapabilities(needed_to_bind);
   const Signals signals;
-  if (!options.hand_over) CheckPortsAreFree(options.config);
-  Proxy proxy(options.config);
+  const std::string name = HandOverName(options.config.outbound_port, options.config.inbound_port);
+  std::optional<Predecessor> before;
+  if (options.hand_over) {
+    before = Predecessor::Ask(name);
+  } else {
+    CheckPortsAreFree(options.config);
+  }
+  Proxy proxy(options.config, before ? std::move(before->listeners()) : std::vector<UniqueFd>());
   KeepCapabilities(needed);
   proxy.Start();
+  std::optional<HandOver> hand_over(std::in_place, name,
+                                    before ? std::move(before->asked_on()) : UniqueFd());
+  if (!hand_over->possible()) {
+    spdlog::warn(
+        "somebody else answers for the sluice-proxy of these ports: the next one with "
+        "--hand-over cannot take them without a delay");
+  }
   // All threads run and all ports are bound: what comes now is the daily round.
   if (options.seccomp) Harden();
   spdlog::info("outbound on {}, inbound on {}, {} workers, at most {} connections{}",
@@ -125,13 +182,17 @@ void Run(const Options& options) {
                proxy.has_ipv6() ? "" : "; without IPv6, which this kernel does not have");
   WarnOfOpenLoopback(options.config);
   Notify("READY=1");
+  if (options.hand_over) TakeOver(before, options.stop_old);
   while (true) {
-    const std::optional<int> signal = signals.Next(std::chrono::milliseconds(-1));
-    if (!signal) continue;
-    if (*signal == SIGHUP) {
+    const std::optional<int> signal =
+        signals.Next(std::chrono::milliseconds(-1), hand_over->Awaited());
+    if (!signal && !HandsOver(proxy, *hand_over)) continue;
+    if (signal == SIGHUP) {
       proxy.ReopenLog();
       continue;
     }
+    // Who asks now gets no answer that is out of date at once.
+    hand_over.reset();
     Notify("STOPPING=1");
     DrainUntilDone(proxy, signals, options.drain_duration);
     return;

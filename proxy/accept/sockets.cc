@@ -8,11 +8,14 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/pod_contract.h"
@@ -38,9 +41,9 @@ int SetInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-int SetTransparent(int fd, Family family) {
-  return family == Family::kIpv4 ? SetInt(fd, SOL_IP, IP_TRANSPARENT, 1)
-                                 : SetInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+int SetTransparent(int fd, Family family, bool on = true) {
+  return family == Family::kIpv4 ? SetInt(fd, SOL_IP, IP_TRANSPARENT, on ? 1 : 0)
+                                 : SetInt(fd, SOL_IPV6, IPV6_TRANSPARENT, on ? 1 : 0);
 }
 
 int DomainOf(Family family) { return family == Family::kIpv4 ? AF_INET : AF_INET6; }
@@ -90,7 +93,44 @@ void KeepAlive(int fd, std::chrono::seconds idle) {
   SetInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source) {
+namespace {
+
+// The source ports that the kernel chooses from.
+std::pair<std::uint32_t, std::uint32_t> SourcePorts() {
+  std::pair<std::uint32_t, std::uint32_t> range{32768, 60999};
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> range.first >> range.second;
+  return range;
+}
+
+// Another port for each call, from all threads.
+std::uint16_t NextSourcePort() {
+  static const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
+  static std::atomic<std::uint32_t> next{0};
+  const std::uint32_t count = range.second >= range.first ? range.second - range.first + 1 : 1;
+  return static_cast<std::uint16_t>(range.first + next.fetch_add(1) % count);
+}
+
+// How many ports are tried. Few are in use by connections that are open.
+constexpr int kPortsToTry = 64;
+
+// The kernel looks at each of its 28,000 ports before it says that none is free, which takes
+// milliseconds: for so many connections it is not asked again.
+constexpr std::int64_t kNamedInARow = 10'000;
+
+// Whether a connection that is refused a port is made again from one that is named. All that were
+// made from that address must have been so with SO_REUSEADDR.
+bool ReusesPorts(const std::optional<Source>& source) {
+  return source && !source->transparent && source->address.family() == Family::kIpv6;
+}
+
+bool IsTaken(const Connecting& connecting) {
+  using Step = Connecting::Step;
+  return (connecting.error == EADDRNOTAVAIL && connecting.step == Step::kConnect) ||
+         (connecting.error == EADDRINUSE && connecting.step == Step::kBind);
+}
+
+Connecting Connect(const SocketAddress& destination, const std::optional<Source>& source,
+                   std::uint16_t port) {
   Connecting out;
   out.fd.reset(
       ::socket(DomainOf(destination.ip.family()), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -108,8 +148,9 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
       out.error = errno;
       return out;
     }
-    SetInt(out.fd.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    const socklen_t length = ToSockaddr({source->address, 0}, address);
+    if (ReusesPorts(source)) SetInt(out.fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    if (port == 0) SetInt(out.fd.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    const socklen_t length = ToSockaddr({source->address, port}, address);
     if (::bind(out.fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
       out.error = errno;
       return out;
@@ -124,6 +165,36 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
   return out;
 }
 
+}  // namespace
+
+Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source) {
+  if (!ReusesPorts(source)) return Connect(destination, source, 0);
+  // All source ports are in TIME_WAIT: 28,000 connections a minute to one port. The kernel uses
+  // those of loopback again by itself (tcp_tw_reuse=2), but does not count ::6 as loopback. Who
+  // names a port may use it again, as timestamps make it safe (RFC 6191).
+  static std::atomic<std::int64_t> named_left{0};
+  const bool named = named_left > 0;
+  if (named) --named_left;
+  Connecting out = Connect(destination, source, named ? NextSourcePort() : 0);
+  if (!named && IsTaken(out)) named_left = kNamedInARow;
+  for (int i = 0; i < kPortsToTry && IsTaken(out); ++i) {
+    out = Connect(destination, source, NextSourcePort());
+  }
+  return out;
+}
+
+void AdoptListener(int fd, Family family, bool transparent) {
+  if (SetTransparent(fd, family, transparent) != 0 && transparent) {
+    throw SystemError(errno, "listen for connections to other addresses (IP_TRANSPARENT)",
+                      std::string(Name(family)),
+                      "TPROXY mode needs CAP_NET_ADMIN; REDIRECT mode, with "
+                      "--inbound-proxy-protocol for the client's address, needs none");
+  }
+  SendAtOnce(fd);
+  ReadUrgentInline(fd);
+  KeepAlive(fd, kRedirectedKeepAlive);
+}
+
 std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent) {
   const std::string target = std::string(Name(family)) + " port " + std::to_string(port);
   UniqueFd fd(::socket(DomainOf(family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -134,14 +205,7 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
   SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   SetInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (family == Family::kIpv6) SetInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  if (transparent && SetTransparent(fd.get(), family) != 0) {
-    throw SystemError(errno, "listen for connections to other addresses (IP_TRANSPARENT)", target,
-                      "TPROXY mode needs CAP_NET_ADMIN; REDIRECT mode, with "
-                      "--inbound-proxy-protocol for the client's address, needs none");
-  }
-  SendAtOnce(fd.get());
-  ReadUrgentInline(fd.get());
-  KeepAlive(fd.get(), kRedirectedKeepAlive);
+  AdoptListener(fd.get(), family, transparent);
 
   sockaddr_storage address;
   const IpAddress any = family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");

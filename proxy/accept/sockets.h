@@ -65,6 +65,10 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
 // kernel does not have the family.
 std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool transparent);
 
+// Sets what MakeListener sets on a listening socket of another proxy, which may be of another
+// version or mode. Throws sluice::Error.
+void AdoptListener(int fd, Family family, bool transparent);
+
 // Whether accept4(2) failed because of a single connection, which is off the queue then (accept(2):
 // network errors are handed on). After any other error the connection is still there: descriptors
 // or memory are short, or a security module forbids it; the listener stays readable, and to try

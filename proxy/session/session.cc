@@ -21,8 +21,9 @@
 // as strace -f shows them (inbound binds its source: two more; without access log: getsockname
 // less):
 //   accept4 getsockopt(SO_ORIGINAL_DST) socket setsockopt(SO_OOBINLINE)      - set up
-//   connect epoll_ctl epoll_ctl
+//   connect
 //   getsockname                                                              - for the log
+//   epoll_ctl epoll_ctl
 //   recvfrom sendto, recvfrom sendto                                         - request, response
 //   recvfrom=0 shutdown, recvfrom=0 close close                              - both ends
 // and an epoll_wait per round trip and a write to wake the log's thread, both shared by all
@@ -46,6 +47,10 @@ constexpr std::chrono::seconds kKeepAliveToNetwork{120};
 // retransmissions take on a bad network, and short enough that receivers that do not read hold
 // nothing for long.
 constexpr std::chrono::seconds kDeliveryPatience{5};
+
+// Without an access log nobody needs to know a socket's own address, and asking is a system call.
+// In a loop none of the connections is ever answered: from so many on it is asked for.
+constexpr std::size_t kSuspiciouslyUnanswered = 16;
 
 std::uint64_t Ticks(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>(time / kTick) + 1;
@@ -85,6 +90,20 @@ void LookAtResponse(void* sniffer, std::span<const std::uint8_t> bytes) {
 }
 
 }  // namespace
+
+void PendingSessions::Append(Session& session) {
+  session.pending_before_ = last_;
+  session.pending_after_ = nullptr;
+  (last_ != nullptr ? last_->pending_after_ : first_) = &session;
+  last_ = &session;
+}
+
+void PendingSessions::Remove(Session& session) {
+  Session* const before = session.pending_before_;
+  Session* const after = session.pending_after_;
+  (before != nullptr ? before->pending_after_ : first_) = after;
+  (after != nullptr ? after->pending_before_ : last_) = before;
+}
 
 SocketAddress Session::Upstream(const WorkerContext& worker) const {
   if (direction_ == Direction::kInbound && worker.config.inbound_upstream) {
@@ -133,8 +152,10 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
                        .count();
   client_.fd = client_fd;
   client_.writable = true;  // nothing was sent yet
-  worker.stats.sockets_open.Add(1);
+  worker.stats.of(direction).sockets_open.Add(1);
   worker.stats.of(direction).opened.Add(1);
+  BeginPending(worker);
+  ++worker.unanswered;
 
   const SocketAddress upstream = Upstream(worker);
   const std::optional<Source> source = UpstreamSource(worker, upstream);
@@ -150,6 +171,11 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
     }
     return failure_ == Failure::kNoDescriptor ? error_ : 0;
   }
+  if (!KnowOwnSocket(worker, upstream)) {
+    worker.own_sockets.WarnOnce();
+    Abort(worker, Failure::kLoop);
+    return 0;
+  }
   if (direction == Direction::kInbound && worker.config.inbound_proxy_protocol) {
     const ProxyProtocolHeader header(peer, original);
     if (!request_.Prepend(header.bytes().data(), header.bytes().size(), worker.relay)) {
@@ -164,6 +190,16 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   }
   worker.timers.Set(*this, worker.now_ticks + Ticks(worker.config.connect_timeout));
   return 0;
+}
+
+bool Session::KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream) {
+  if (!worker.config.access_log.empty() || worker.unanswered > kSuspiciouslyUnanswered) {
+    upstream_local_ = LocalAddress(server_.fd);
+    worker.own_sockets.Add(upstream_local_, upstream);
+  }
+  // Asked for the second time: another worker may have accepted the client before the one that made
+  // it came to Add.
+  return !worker.own_sockets.Contains(peer_, original_);
 }
 
 void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
@@ -197,16 +233,26 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   }
 }
 
+void Session::BeginPending(WorkerContext& worker) {
+  worker.stats.of(direction_).pending.Add(1);
+  worker.pending[static_cast<std::size_t>(direction_)].Append(*this);
+}
+
+void Session::EndPending(WorkerContext& worker) {
+  worker.stats.of(direction_).pending.Subtract(1);
+  worker.pending[static_cast<std::size_t>(direction_)].Remove(*this);
+}
+
 void Session::OnConnected(WorkerContext& worker) {
   BeginRelaying(worker);
   Relay(worker);
 }
 
 void Session::BeginRelaying(WorkerContext& worker) {
+  EndPending(worker);
   state_ = State::kRelaying;
   connected_ = true;
   worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
-  if (!worker.config.access_log.empty()) upstream_local_ = LocalAddress(server_.fd);
   active_tick_ = worker.now_ticks;
   worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
 }
@@ -281,6 +327,8 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
     if (request) {
       stats.received_bytes.Add(flow.bytes_read() - read);
     } else {
+      if (!answered_) --worker.unanswered;
+      answered_ = true;
       stats.sent_bytes.Add(flow.bytes_written() - written);
     }
   }
@@ -412,24 +460,29 @@ void Session::Close(WorkerContext& worker) {
   worker.timers.Cancel(*this);
   request_.Drop(worker.relay);
   response_.Drop(worker.relay);
+  if (state_ == State::kConnecting) EndPending(worker);
+  if (!answered_) --worker.unanswered;
+  if (upstream_local_.port != 0) worker.own_sockets.Remove(upstream_local_, Upstream(worker));
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;
   worker.stats.of(direction_).closed.Add(1);
-  worker.stats.sockets_open.Subtract(1);
+  worker.stats.of(direction_).sockets_open.Subtract(1);
   if (!worker.config.access_log.empty()) Log(worker);
   worker.closed.push_back(this);
 }
 
 void Session::Log(WorkerContext& worker) {
+  const bool loop = failure_ == Failure::kLoop;
   AccessRecord record{.direction = direction_,
                       .start_unix_ms = start_unix_ms_,
                       .bytes_received = request_.bytes_read(),
                       .bytes_sent = response_.bytes_written(),
                       .downstream_remote = peer_,
                       .downstream_local = original_,
-                      .upstream_host = Upstream(worker),
-                      .upstream_local = upstream_local_};
+                      .upstream_host = loop ? SocketAddress{} : Upstream(worker),
+                      .upstream_local = connected_ ? upstream_local_ : SocketAddress{},
+                      .refused = loop};
   record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - start_);
   std::string reason;
@@ -451,6 +504,8 @@ void Session::Log(WorkerContext& worker) {
     details = std::string(Name(failure_)) + ": " + std::strerror(error_);
   } else if (failure_ != Failure::kCount) {
     if (failure_ == Failure::kDrainTimeout) record.response_flags = "DT";
+    if (loop) record.response_flags = "NR";
+    if (failure_ == Failure::kPendingLimit) record.response_flags = "UO";
     details = Name(failure_);
     const bool reset = error_ == 0 || error_ == ECONNRESET || error_ == EPIPE;
     if (!reset) details = details + ": " + std::strerror(error_);

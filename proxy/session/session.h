@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/socket_address.h"
+#include "proxy/accept/own_sockets.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/config.h"
 #include "proxy/control/admin.h"
@@ -20,6 +22,20 @@ namespace sluice::proxy {
 
 class Session;
 
+// The sessions of one worker and direction that are connecting, in the order in which they began.
+// Not thread-safe.
+class PendingSessions {
+ public:
+  void Append(Session& session);
+  void Remove(Session& session);
+  // nullptr when there is none.
+  Session* oldest() const { return first_; }
+
+ private:
+  Session* first_ = nullptr;
+  Session* last_ = nullptr;
+};
+
 // One tick of a worker's timers. Coarse: what is timed here takes seconds.
 inline constexpr std::chrono::milliseconds kTick{16};
 
@@ -30,12 +46,16 @@ struct WorkerContext {
   int epoll_fd;
   RelayResources& relay;
   TimerWheel& timers;
+  OwnSockets& own_sockets;
   // The time of this turn of the event loop, in ticks.
   std::uint64_t now_ticks = 0;
   // Sessions that have more to move, first come first served.
   std::vector<Session*> ready;
   // Sessions that are closed; events of this turn may still name them.
   std::vector<Session*> closed;
+  std::array<PendingSessions, 2> pending = {};  // by direction
+  // Open sessions whose client has not been sent anything yet.
+  std::size_t unanswered = 0;
   // Of the access log, from this turn; with no access log always empty.
   std::string log_lines = {};
 };
@@ -73,10 +93,16 @@ class Session : public TimerNode {
   void set_queued(bool queued) { queued_ = queued; }
 
  private:
+  friend class PendingSessions;
   // kBroken: one side is gone, and what had come from it is on its way to the other.
   enum class State : std::uint8_t { kClosed, kConnecting, kRelaying, kBroken };
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
+  // Remembers the socket that goes to `upstream`; false when it turns out that the client's is one
+  // of ours as well.
+  bool KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream);
+  void BeginPending(WorkerContext& worker);
+  void EndPending(WorkerContext& worker);
   void OnConnected(WorkerContext& worker);
   void BeginRelaying(WorkerContext& worker);
   void FailConnect(WorkerContext& worker, int error, bool immediately);
@@ -101,6 +127,8 @@ class Session : public TimerNode {
   Sniffer sniffer_;
   Endpoint client_;
   Endpoint server_;
+  Session* pending_before_ = nullptr;
+  Session* pending_after_ = nullptr;
   SocketAddress peer_;
   SocketAddress original_;
   SocketAddress upstream_local_;
@@ -117,6 +145,7 @@ class Session : public TimerNode {
   bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting
   bool connected_ = false;
+  bool answered_ = false;       // the client has been sent something
   bool sends_at_once_ = false;  // TCP_NODELAY is set towards the server
   bool kept_alive_ = false;     // keep-alive is set towards the server
 };

@@ -3,6 +3,12 @@
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -79,6 +85,74 @@ TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
   EXPECT_TRUE(Eventually([&] { return load.done(); }));
   EXPECT_EQ(load.lost(), 0U) << "of " << load.served();
   EXPECT_EQ(load.refused(), kAtOnce);
+}
+
+// How often a SYN was sent again, which is a second after it was not answered.
+long SynRetransmissions(const netns::Namespace& where) {
+  return CallIn(where, kRoot, [] {
+    std::ifstream file("/proc/thread-self/net/netstat");
+    std::string line;
+    std::getline(file, line);
+    std::istringstream names(line);
+    std::getline(file, line);
+    std::istringstream values(line);
+    std::string name;
+    std::string value;
+    while (names >> name && values >> value) {
+      if (name == "TCPSynRetrans") return std::stol(value);
+    }
+    throw std::runtime_error("the kernel does not count TCPSynRetrans");
+  });
+}
+
+// Each generation takes the listening sockets of the one before, which had another number of
+// workers, and tells it to go, while connections come in: each of them is served, and none waits
+// for a second SYN.
+TEST_P(DrainTest, GenerationsHandOverWithoutHoldingAConnectionUp) {
+  StartServerProxy({"--concurrency=3", "--drain-duration=60s"});
+  const EchoServer echo(server(), GetParam());
+  const long before = SynRetransmissions(cluster_->node());
+  ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
+  for (const char* const workers : {"--concurrency=1", "--concurrency=4", "--concurrency=2"}) {
+    const std::uint64_t served = load.served();
+    EXPECT_TRUE(Eventually([&] { return load.served() > served + 200; }));
+    auto next = std::make_unique<ProxyProcess>(
+        server(),
+        std::vector<std::string>{workers, "--hand-over", "--stop-old", "--drain-duration=60s"});
+    EXPECT_TRUE(next->process().WaitForText("which drains", kPatience)) << next->process().Err();
+    const CommandResult result = server_proxy_->process().Wait(kPatience);
+    EXPECT_FALSE(result.timed_out) << "nobody told it";
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("drained"));
+    server_proxy_ = std::move(next);
+  }
+  const std::uint64_t served = load.served();
+  EXPECT_TRUE(Eventually([&] { return load.served() > served + 200; }));
+  load.Stop();
+  EXPECT_EQ(load.refused() + load.lost(), 0U) << "of " << load.served();
+  EXPECT_EQ(SynRetransmissions(cluster_->node()) - before, 0) << "of " << load.served();
+}
+
+// One that is not told to stop goes on accepting from the same sockets, and leaves them to the
+// other when it is.
+TEST_P(DrainTest, HandOverSaysThatTheOldOneGoesOn) {
+  StartServerProxy({"--drain-duration=60s"});
+  const EchoServer echo(server(), GetParam());
+  const long before = SynRetransmissions(cluster_->node());
+  ProxyProcess next(server(), {"--hand-over"});
+  EXPECT_TRUE(next.process().WaitForText("--stop-old", kPatience)) << next.process().Err();
+  EXPECT_THAT(next.process().Err(),
+              HasSubstr("process " + std::to_string(server_proxy_->process().pid())));
+  ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
+  EXPECT_TRUE(Eventually([&] { return !server_proxy_->Log().empty() && !next.Log().empty(); }))
+      << "both accept";
+  server_proxy_->process().Signal(SIGTERM);
+  EXPECT_EQ(server_proxy_->process().Wait(kPatience).exit_status, 0);
+  const std::uint64_t served = load.served();
+  EXPECT_TRUE(Eventually([&] { return load.served() > served + 200; }));
+  load.Stop();
+  EXPECT_EQ(load.refused() + load.lost(), 0U) << "of " << load.served();
+  EXPECT_EQ(SynRetransmissions(cluster_->node()) - before, 0) << "of " << load.served();
 }
 
 // A second proxy takes the ports over while connections come in: each of them is served.

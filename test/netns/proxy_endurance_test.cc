@@ -153,5 +153,21 @@ TEST_P(EnduranceTest, AMillionShortConnectionsWithoutGrowth) {
             static_cast<double>(WarmUp(count) + count));
 }
 
+class V6EnduranceTest : public EnduranceTest {};
+
+INSTANTIATE_TEST_SUITE_P(, V6EnduranceTest, testing::Values(Family::kIpv6), FamilyName);
+
+// More to one port, within a minute, than the kernel has source ports: those of ::6 are used again
+// although it does not count ::6 as loopback. Nothing is set in the server's pod.
+TEST_P(V6EnduranceTest, FortyThousandToOnePortWithTheKernelsDefaults) {
+  WidenTables(cluster_->node());
+  StartServerProxy({"--access-log=/dev/null"});
+  const EchoServer echo(server(), GetParam());
+  MakeConnections(echo, 40'000);
+  EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
+                                  "reason=\"connect_other\"}"),
+            0);
+}
+
 }  // namespace
 }  // namespace sluice::testing_support

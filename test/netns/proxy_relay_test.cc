@@ -251,6 +251,8 @@ TEST_P(RelayTest, ReachesAnApplicationThatListensOnLoopbackOnly) {
   pair->server.Close();
   EXPECT_EQ(Text(server_proxy_->LogLineTo(ServerAt(acceptor.port())), "upstream_host"),
             (v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(acceptor.port()));
+  EXPECT_TRUE(server_proxy_->process().WaitForText("can be reached from outside", kPatience))
+      << "that it opens what listens on loopback is said";
 }
 
 TEST_P(RelayTest, CopiesOrSplicesAsTold) {

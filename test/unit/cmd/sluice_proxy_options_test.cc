@@ -113,6 +113,8 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
   EXPECT_THAT(UsageError({"--outbound"}), HasSubstr("outbound")) << "no guessing";
   EXPECT_THAT(UsageError({"--inbound-port=15001"}),
               AllOf(HasSubstr("--outbound-port"), HasSubstr("--inbound-port")));
+  EXPECT_THAT(UsageError({"--stop-old"}), HasSubstr("--hand-over"));
+  EXPECT_TRUE(Parse({"--stop-old", "--hand-over"}).stop_old);
   Variables()["SLUICE_PROXY_METRICS_PORT"] = "x";
   EXPECT_THAT(UsageError({}), HasSubstr("SLUICE_PROXY_METRICS_PORT"));
 }

@@ -134,11 +134,13 @@ class SessionTest : public testing::Test {
   UniqueFd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
   std::unique_ptr<RelayResources> relay_ = std::make_unique<RelayResources>();
   TimerWheel timers_{0};
+  OwnSockets own_sockets_;
   WorkerContext worker_{.config = config_,
                         .stats = stats_,
                         .epoll_fd = epoll_.get(),
                         .relay = *relay_,
                         .timers = timers_,
+                        .own_sockets = own_sockets_,
                         .ready = {},
                         .closed = {}};
   LoopbackListener listener_;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// A proxy that runs as somebody whom the rules do not exempt: its own connections are redirected
+// back to it, each of them would make another one, and none would ever arrive.
+
+#include <algorithm>
+#include <string>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/netns/proxy_fixture.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+
+// Neither the application nor the proxy that sluice-init was told of.
+const Credentials kSomebody = {.uid = 2000, .gid = 2000};
+
+// Without the check it is as many as there are descriptors. Some may pass before a worker, or
+// another generation, has seen what it made.
+constexpr double kFew = 100;
+
+class LoopTest : public ProxyTest {
+ protected:
+  void Connect() {
+    auto peer = Peer::Connect(client(), ServerAt(8080));
+    // The reset may be there before connect has returned.
+    if (peer) {
+      EXPECT_EQ(peer->WaitForEnd(), End::kReset);
+    }
+  }
+  static double Opened(ProxyProcess& proxy) {
+    return proxy.Metric("istio_tcp_connections_opened_total{reporter=\"source\"}");
+  }
+  static double Loops(ProxyProcess& proxy) {
+    return proxy.Metric("sluice_tcp_connections_failed_total{reporter=\"source\",reason=\"loop\"}");
+  }
+  static double Active(ProxyProcess& proxy) {
+    return proxy.Metric("sluice_tcp_connections_active{reporter=\"source\"}");
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, LoopTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
+TEST_P(LoopTest, OwnConnectionsAreRefusedAndTheUidIsNamed) {
+  StartClientProxy({"--concurrency=2"}, {.who = kSomebody});
+  constexpr int kTimes = 5;
+  for (int i = 0; i < kTimes; ++i) Connect();
+  EXPECT_TRUE(Eventually([&] { return Active(*client_proxy_) == 0; }));
+  EXPECT_GE(Loops(*client_proxy_), kTimes);
+  EXPECT_GE(Opened(*client_proxy_), kTimes);
+  EXPECT_LE(Opened(*client_proxy_), kTimes + kFew);
+  const auto line = client_proxy_->LogLine([](const boost::json::object& each) {
+    return Text(each, "connection_termination_details") == "loop";
+  });
+  EXPECT_EQ(Text(line, "response_flags"), "NR");
+  EXPECT_EQ(Text(line, "downstream_local_address"), ServerAt(8080).ToString());
+  EXPECT_EQ(Text(line, "upstream_cluster"), "BlackHoleCluster");
+  const std::string said = client_proxy_->process().Err();
+  EXPECT_THAT(said, HasSubstr("sluice-init -u 2000"));
+  EXPECT_EQ(said.find("sluice-init -u 2000"), said.rfind("sluice-init -u 2000")) << "once";
+  Report(fmt::format("{} connections, {} made by the proxy, {} recognised", kTimes,
+                     Opened(*client_proxy_), Loops(*client_proxy_)));
+}
+
+// Nobody asks for the addresses of a socket then, until it looks like a loop.
+TEST_P(LoopTest, WithoutAnAccessLog) {
+  StartClientProxy({"--concurrency=2", "--access-log=off"}, {.who = kSomebody});
+  Connect();
+  EXPECT_TRUE(Eventually([&] { return Active(*client_proxy_) == 0; }));
+  EXPECT_GE(Loops(*client_proxy_), 1);
+  EXPECT_LE(Opened(*client_proxy_), kFew);
+  Report(fmt::format("{} made by the proxy", Opened(*client_proxy_)));
+}
+
+// One generation accepts what another one has made, and makes one that any of them may accept.
+TEST_P(LoopTest, AcrossGenerations) {
+  StartClientProxy({"--concurrency=2"}, {.who = kSomebody});
+  ProxyProcess next(client(), {"--concurrency=2", "--hand-over"}, {.who = kSomebody});
+  ASSERT_TRUE(next.process().WaitForText("inbound on", kPatience)) << next.process().Err();
+  for (int i = 0; i < 5; ++i) Connect();
+  const auto lines = [&](ProxyProcess& proxy) {
+    return static_cast<double>(std::ranges::count(proxy.process().Out(), '\n'));
+  };
+  // Metrics come from whichever of them answers: the access logs are counted.
+  EXPECT_TRUE(Eventually([&] { return lines(*client_proxy_) + lines(next) >= 10; }));
+  EXPECT_LE(lines(*client_proxy_) + lines(next), 5 * kFew);
+  Report(fmt::format("{} and {} lines", lines(*client_proxy_), lines(next)));
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// What one user of a pod takes must not be missing to the others: connections of the other
+// direction, places of those that connect, source ports.
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "netns/sysctl.h"
+#include "test/netns/proxy_fixture.h"
+#include "test/netns/short_connections.h"
+
+namespace sluice::testing_support {
+namespace {
+
+class SharesTest : public ProxyTest {
+ protected:
+  // The client's pod takes connections as it is, without capture.
+  void ReleaseClient() {
+    const CommandResult result =
+        RunCommand(client(), {.argv = {ProgramPath("sluice-init"), "--cleanup-only"}});
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+  }
+  // The server's proxy, with 64 places: 62 of them are for one direction at most.
+  void StartWith64Places() {
+    StartServerProxy({"--max-connections=64", "--concurrency=2", "--connect-timeout=5m"});
+  }
+  // From outside of any capture, through the server's proxy.
+  std::optional<Pair> Inbound(Acceptor& acceptor) {
+    auto near = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
+    if (!near) return std::nullopt;
+    auto far = acceptor.Accept();
+    if (!far) return std::nullopt;
+    return Pair{.client = std::move(*near), .server = std::move(*far)};
+  }
+  // An application of the server's pod calls somebody outside.
+  std::optional<Pair> Outbound(Acceptor& outside) {
+    auto near = Peer::Connect(server(), {Cluster::PodIp(0, GetParam()), outside.port()});
+    if (!near) return std::nullopt;
+    auto far = outside.Accept();
+    if (!far) return std::nullopt;
+    return Pair{.client = std::move(*near), .server = std::move(*far)};
+  }
+  double Metric(const std::string& name, const std::string& reporter,
+                const std::string& more = {}) {
+    return server_proxy_->Metric(name + "{reporter=\"" + reporter + "\"" + more + "}");
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, SharesTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
+
+TEST_P(SharesTest, OneDirectionLeavesPlacesToTheOther) {
+  ReleaseClient();
+  StartWith64Places();
+  Acceptor inside(server(), GetParam());
+  Acceptor outside(client(), GetParam());
+  std::vector<Pair> inbound;
+  for (int i = 0; i < 62; ++i) {
+    auto pair = Inbound(inside);
+    ASSERT_TRUE(pair) << i;
+    inbound.push_back(std::move(*pair));
+  }
+  auto refused = Peer::Connect(cluster_->node(), ServerAt(inside.port()));
+  if (refused) {
+    EXPECT_EQ(refused->WaitForEnd(), End::kReset);
+  }
+  EXPECT_EQ(
+      Metric("sluice_tcp_connections_failed_total", "destination", ",reason=\"connection_limit\""),
+      1);
+  auto outbound = Outbound(outside);
+  ASSERT_TRUE(outbound) << "of the 64, two are outbound's in any case";
+  EXPECT_TRUE(outbound->client.Send("hello"));
+  EXPECT_EQ(outbound->server.Receive(5), "hello");
+}
+
+// A destination whose queue is full answers no SYN.
+TEST_P(SharesTest, ConnectsThatNobodyAnswersMakeRoomForOthers) {
+  ReleaseClient();
+  StartWith64Places();
+  Acceptor silent(client(), GetParam());
+  ASSERT_EQ(::listen(silent.fd(), 0), 0);
+  const SocketAddress there{Cluster::PodIp(0, GetParam()), silent.port()};
+  std::vector<Peer> waiting;
+  for (int i = 0; i < 100; ++i) {
+    if (auto peer = Peer::Connect(server(), there)) waiting.push_back(std::move(*peer));
+  }
+  EXPECT_TRUE(
+      Eventually([&] { return Metric("istio_tcp_connections_opened_total", "source") >= 100; }));
+  // Half of the 64 may wait; the others were given up, the oldest first.
+  EXPECT_GE(Metric("sluice_tcp_connections_failed_total", "source", ",reason=\"pending_limit\""),
+            60);
+  const auto line = server_proxy_->LogLine([](const boost::json::object& each) {
+    return Text(each, "connection_termination_details") == "pending_limit";
+  });
+  EXPECT_EQ(Text(line, "response_flags"), "UO");
+  Acceptor outside(client(), GetParam());
+  auto pair = Outbound(outside);
+  ASSERT_TRUE(pair) << "somebody else's connection is made";
+  EXPECT_TRUE(pair->client.Send("hello"));
+  EXPECT_EQ(pair->server.Receive(5), "hello");
+}
+
+class V6SharesTest : public SharesTest {};
+
+INSTANTIATE_TEST_SUITE_P(, V6SharesTest, testing::Values(Family::kIpv6), FamilyName);
+
+// Source ports of ::6 in TIME_WAIT are used again, which the kernel does by itself for 127.0.0.6
+// only.
+TEST_P(V6SharesTest, MoreConnectionsThanSourcePorts) {
+  RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "40000 40299"); });
+  StartServerProxy({});
+  const EchoServer echo(server(), GetParam());
+  constexpr std::uint64_t kCount = 1500;
+  ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, 8, kCount);
+  EXPECT_TRUE(Eventually([&] { return load.done(); }));
+  EXPECT_EQ(load.served(), kCount);
+  EXPECT_EQ(load.refused() + load.lost(), 0U);
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

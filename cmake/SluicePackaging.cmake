@@ -2,11 +2,11 @@
 # `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
 # `dev`, the static libraries and their headers. Programs and libraries are installed where they are
 # declared.
-install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/istio-iptables.8
+install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/sluice-inject.8 docs/istio-iptables.8
         DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
-        FILES_MATCHING PATTERN *.md)
+        FILES_MATCHING PATTERN *.md PATTERN *.schema.json)
 install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
 # systemd looks here whatever the library directory of the machine is.
@@ -31,7 +31,8 @@ set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_RUNTIME_DESCRIPTION
 "sluice-init redirects the traffic of a pod, or of any network namespace, to a
 proxy; it takes the command line of istio-iptables. sluice-proxy is a small
-transparent TCP proxy that relays what arrives to where it was going.")
+transparent TCP proxy that relays what arrives to where it was going.
+sluice-inject puts both into Kubernetes manifests, and takes them out again.")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME sluice-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/deploy/debian/conffiles)

@@ -25,6 +25,8 @@ struct OptionSpec {
   const char* refused = "";
   // Not empty: accepted by istio-iptables, without a meaning here and safe to ignore, and why.
   const char* ignored = "";
+  // Of a pod, for sluice-inject; the first that a pod has wins. nullptr for none.
+  std::array<const char*, 2> annotations = {};
   // Ours, with a name that others may use for their own: the variable begins with SLUICE_.
   bool ours = false;
   // Without a variable, as in istio-iptables, where the logging flags have none.

@@ -107,6 +107,11 @@ class Builder {
                                      .help = std::move(help)});
   }
 
+  std::string TemplateHelp() const {
+    const bool is_template = text_.find("{{") != std::string_view::npos;
+    return is_template ? "it looks like a template: render it first (helm template)" : "";
+  }
+
   void Next(Event& event) {
     if (yaml_parser_parse(parser_.get(), event.get()) != 0) return;
     const yaml_parser_t& parser = *parser_;
@@ -204,6 +209,10 @@ class Builder {
             return node;
           }
           Node key = Value(next, depth + 1);
+          // {{ a }} is a mapping with a mapping for a key. Kubernetes has no use for one.
+          if (key.IsMapping() || key.IsSequence()) {
+            Fail(key.line, "a key is a collection", TemplateHelp());
+          }
           Event after;
           Next(after);
           node.members.push_back({std::move(key), Value(after, depth + 1)});

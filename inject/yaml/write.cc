@@ -24,9 +24,16 @@ bool IsSafePlain(std::string_view text) {
   }
   if (text == "---" || text == "<<" || text == "=") return false;
   const bool safe = std::ranges::all_of(text, [](char c) {
-    return IsWordCharacter(c) || std::string_view("-_./,+=").find(c) != std::string_view::npos;
+    return IsWordCharacter(c) || std::string_view("-_./,+=:").find(c) != std::string_view::npos;
   });
   if (!safe) return false;
+  // A colon within a word is one of it: sluice:0.1.0, host:80. Behind digits it is base 60 to some.
+  for (auto at = text.find(':'); at != std::string_view::npos; at = text.find(':', at + 1)) {
+    if (at + 1 == text.size() || !IsWordCharacter(text[at + 1]) ||
+        (text[0] >= '0' && text[0] <= '9')) {
+      return false;
+    }
+  }
   Node node;
   node.value = text;
   // 1.2.3 and 10-11 are strings for kubectl, yet dates and base 60 are not for others.

@@ -90,6 +90,7 @@ TEST(YamlParse, NamesTheLineOfWhatItCannotRead) {
 
 TEST(YamlParse, SaysThatATemplateIsNotRendered) {
   EXPECT_THAT(Complaint("a: {{ .Values.a }}\n{{- if .b }}\nb: 1\n"), HasSubstr("helm template"));
+  EXPECT_THAT(Complaint("a: {{b}}\n"), HasSubstr("helm template"));
 }
 
 TEST(YamlParse, BoundsTheDepth) {

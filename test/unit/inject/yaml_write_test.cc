@@ -21,16 +21,19 @@ TEST(YamlWrite, QuotesWhatIsNotBeyondDoubt) {
   EXPECT_EQ(WriteString("1e3"), "\"1e3\"");
   EXPECT_EQ(WriteString("2001-12-14"), "\"2001-12-14\"");
   EXPECT_EQ(WriteString("-p"), "\"-p\"");
-  EXPECT_EQ(WriteString("a:1"), "\"a:1\"");
+  EXPECT_EQ(WriteString("sluice:0.1.0"), "sluice:0.1.0");
+  EXPECT_EQ(WriteString("1:30"), "\"1:30\"");
+  EXPECT_EQ(WriteString("a:"), "\"a:\"");
   EXPECT_EQ(WriteString("{\"a\":1}"), "'{\"a\":1}'");
   EXPECT_EQ(WriteString("it's \"a\""), "\"it's \\\"a\\\"\"");
 }
 
 TEST(YamlWrite, ReadsBackWhatItWrites) {
   for (const std::string text :
-       {"",     " ",        "a b", "#",   "a #b", "a: b", "- a", "~", "null", "\t", "\n",
-        "\x7f", "\xC3\xA4", "'",   "\"",  "\\",   "%a",   "@a",  "`", "!a",   "&a", "0o7",
-        ".5",   "=",        "<<",  "---", "...",  "?",    "? a", "{", "1,2"}) {
+       {"",     " ",    "a b", "#",  "a:b",  "a:", "a: ", "::",   "a:-b",     "1:2:3",
+        "a #b", "a: b", "- a", "~",  "null", "\t", "\n",  "\x7f", "\xC3\xA4", "'",
+        "\"",   "\\",   "%a",  "@a", "`",    "!a", "&a",  "0o7",  ".5",       "=",
+        "<<",   "---",  "...", "?",  "? a",  "{",  "1,2"}) {
     const std::string document = "a: " + WriteString(text) + "\n";
     const Node root = Parse(document, "a.yaml").at(0).root;
     EXPECT_EQ(root.members.at(0).value.value, text) << document;

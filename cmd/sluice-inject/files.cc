@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "cmd/sluice-inject/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace sluice::inject {
+namespace {
+
+void WriteAll(int fd, std::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    const auto count = ::write(fd, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw SystemError(errno, "write the file", path);
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
+// Gone, unless it has become the file itself.
+struct Temporary {
+  std::string path;
+  ~Temporary() {
+    if (!path.empty()) ::unlink(path.c_str());
+  }
+};
+
+}  // namespace
+
+std::string ReadText(const std::string& path) {
+  const bool standard = path == "-";
+  UniqueFd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!standard && !file) throw SystemError(errno, "read the file", path);
+  const int fd = standard ? STDIN_FILENO : file.get();
+  std::string text;
+  std::array<char, 65536> buffer{};
+  for (;;) {
+    const auto count = ::read(fd, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw SystemError(errno, "read the file", path);
+    if (count == 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+}
+
+void ReplaceText(const std::string& path, std::string_view text) {
+  std::error_code code;
+  const std::string real = std::filesystem::canonical(path, code).string();
+  if (code) throw SystemError(code.value(), "write the file", path);
+  struct stat status {};
+  if (::stat(real.c_str(), &status) != 0) throw SystemError(errno, "write the file", path);
+  std::string name = real + ".XXXXXX";
+  UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
+  if (!file) throw SystemError(errno, "write a file beside", path);
+  Temporary temporary{name};
+  WriteAll(file.get(), text, name);
+  // Of another owner's file the mode alone.
+  if (::fchown(file.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
+    throw SystemError(errno, "keep the owner of", path);
+  }
+  if (::fchmod(file.get(), status.st_mode & 07777) != 0) {
+    throw SystemError(errno, "keep the mode of", path);
+  }
+  if (::fsync(file.get()) != 0) throw SystemError(errno, "write the file", path);
+  if (::rename(name.c_str(), real.c_str()) != 0) throw SystemError(errno, "replace the file", path);
+  temporary.path.clear();
+}
+
+std::vector<std::string> ManifestsOf(const std::vector<std::string>& paths) {
+  std::vector<std::string> out;
+  for (const std::string& path : paths) {
+    std::error_code code;
+    if (path == "-" || !std::filesystem::is_directory(path, code)) {
+      out.push_back(path);
+      continue;
+    }
+    std::vector<std::string> found;
+    for (std::filesystem::directory_iterator each(path, code), end; !code && each != end;
+         each.increment(code)) {
+      const std::string ending = each->path().extension().string();
+      std::error_code ignored;
+      if ((ending == ".yaml" || ending == ".yml" || ending == ".json") &&
+          !each->is_directory(ignored)) {
+        found.push_back(each->path().string());
+      }
+    }
+    if (code) throw SystemError(code.value(), "read the directory", path);
+    std::ranges::sort(found);
+    out.insert(out.end(), found.begin(), found.end());
+  }
+  return out;
+}
+
+}  // namespace sluice::inject

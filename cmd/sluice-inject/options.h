@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "inject/settings.h"
+
+namespace sluice::inject {
+
+enum class Verb { kInject, kUninject, kExplain, kPrintConfig };
+enum class Output { kYaml, kJsonPatch };
+
+// The command line of sluice-inject, validated.
+struct Options {
+  Verb verb = Verb::kInject;
+  std::vector<std::string> files;  // paths; "-" is standard input
+  Output output = Output::kYaml;
+  bool in_place = false;
+  bool diff = false;
+  Settings settings;
+  bool help = false;
+  bool version = false;
+};
+
+// `arguments` without the program's name. Reads the file that --config names. Throws Error(kUsage)
+// that names the flag, the value and what would be right.
+Options ParseOptions(const std::vector<std::string>& arguments);
+
+// What --help prints.
+std::string HelpText();
+
+}  // namespace sluice::inject

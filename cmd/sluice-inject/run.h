@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sluice::inject {
+
+// All of sluice-inject but main; what it returns is the exit code.
+int Run(const std::vector<std::string>& arguments);
+
+}  // namespace sluice::inject

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+
+#include "inject/settings.h"
+
+namespace sluice::inject {
+
+inline constexpr const char* kInitName = "sluice-init";
+inline constexpr const char* kVerifyName = "sluice-validation";
+inline constexpr const char* kProxyName = "sluice-proxy";
+
+// What the containers of one pod are made of.
+struct ContainerPlan {
+  Settings settings;                    // with what the annotations say
+  std::vector<std::string> init_flags;  // of sluice-init
+  bool tproxy = false;
+  std::string outbound_port;
+  std::string inbound_port;
+  bool redirect_dns = false;
+  unsigned status_port = 15020;  // 0: none
+  unsigned drain_seconds = 25;
+  std::string concurrency = "2";
+};
+
+// Writes the rules; with --cni it verifies them.
+boost::json::object InitContainer(const ContainerPlan& plan);
+boost::json::object ProxyContainer(const ContainerPlan& plan);
+
+}  // namespace sluice::inject

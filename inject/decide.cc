@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// Whether a workload is injected, and with what.
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <set>
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "inject/capture_flags.h"
+#include "inject/containers.h"
+#include "inject/edit/status.h"
+#include "inject/settings.h"
+
+namespace sluice::inject {
+namespace {
+
+using yaml::Node;
+
+constexpr std::string_view kInject = "sidecar.istio.io/inject";
+constexpr std::string_view kProxyConfig = "proxy.istio.io/config";
+constexpr std::string_view kStatusPort = "status.sidecar.istio.io/port";
+constexpr std::string_view kNativeSidecar = "sidecar.istio.io/nativeSidecar";
+constexpr std::string_view kNftables = "sidecar.istio.io/nativeNftables";
+constexpr std::string_view kInterceptionMode = "sidecar.istio.io/interceptionMode";
+
+// Of meshes that capture traffic, and what makes them of a pod.
+struct Mesh {
+  std::string_view container;
+  std::string_view name;
+};
+constexpr std::array<Mesh, 10> kMeshes = {{{"istio-proxy", "Istio"},
+                                           {"istio-init", "Istio"},
+                                           {"istio-validation", "Istio"},
+                                           {"linkerd-proxy", "Linkerd"},
+                                           {"linkerd-init", "Linkerd"},
+                                           {"kuma-sidecar", "Kuma"},
+                                           {"kuma-init", "Kuma"},
+                                           {"consul-dataplane", "Consul"},
+                                           {"envoy-sidecar", "Consul"},
+                                           {"osm-init", "Open Service Mesh"}}};
+
+constexpr std::int64_t kProxyUid = 1337;
+
+// One decision about one workload.
+class Decider {
+ public:
+  Decider(const Settings& settings, const Workload& workload, const yaml::Reader& reader)
+      : settings_(settings),
+        workload_(workload),
+        reader_(reader),
+        metadata_(Get(workload.pod_node, "metadata")),
+        spec_(Get(workload.pod_node, "spec")),
+        annotations_(Get(metadata_, "annotations")) {}
+
+  Decision Make() {
+    try {
+      if (Skips()) return std::move(decision_);
+      CheckIds();
+      Read();
+      Warn();
+      Build();
+    } catch (const Refusal& refusal) {
+      decision_.kind = Decision::Kind::kRefuse;
+      decision_.reason = refusal.what();
+      decision_.line = refusal.line();
+    } catch (const Error& error) {
+      decision_.kind = Decision::Kind::kRefuse;
+      decision_.reason = error.what();
+      decision_.line = annotations_ == nullptr ? 0 : annotations_->line;
+    }
+    return std::move(decision_);
+  }
+
+ private:
+  const Node* Get(const Node* node, std::string_view key) const { return reader_.Get(node, key); }
+
+  // The items of a list; none when it is not one.
+  std::vector<const Node*> Items(const Node* parent, std::string_view key) const {
+    std::vector<const Node*> out;
+    const Node* list = Get(parent, key);
+    if (list == nullptr || !list->IsSequence()) return out;
+    for (const Node& item : list->items) {
+      if (const Node* node = reader_.Resolve(&item)) out.push_back(node);
+    }
+    return out;
+  }
+
+  static std::string TextOf(const Node* node) {
+    return node != nullptr && node->IsScalar() && !yaml::IsNull(*node) ? node->value
+                                                                       : std::string();
+  }
+  static std::optional<std::int64_t> NumberOf(const Node* node) {
+    if (node == nullptr || !node->IsScalar()) return {};
+    try {
+      return static_cast<std::int64_t>(ParseNumber(node->value, 0, 0xffffffff));
+    } catch (const std::invalid_argument&) {
+      return {};
+    }
+  }
+
+  // The annotation's value. The API server takes strings only.
+  const Node* Annotation(std::string_view name) const {
+    const Node* node = Get(annotations_, name);
+    if (node == nullptr || yaml::IsNull(*node)) return nullptr;
+    if (!yaml::IsString(*node)) {
+      throw Refusal(node->line, "the annotation " + std::string(name) +
+                                    " is not a string: put quotes around its value " + node->value);
+    }
+    return node;
+  }
+
+  bool Skip(const Node* about, std::string reason) {
+    decision_.kind = Decision::Kind::kSkip;
+    decision_.reason = std::move(reason);
+    decision_.line = about == nullptr ? 0 : about->line;
+    return true;
+  }
+
+  // What the label, or the annotation, of that name says; the label counts.
+  std::optional<bool> Asked(const Node*& about) const {
+    about = Get(Get(metadata_, "labels"), kInject);
+    std::string what = "label ";
+    if (about == nullptr) {
+      about = Get(annotations_, kInject);
+      what = "annotation ";
+    }
+    if (about == nullptr || yaml::IsNull(*about)) return {};
+    what += kInject;
+    if (!yaml::IsString(*about)) {
+      throw Refusal(about->line,
+                    "the " + what + " is not a string: put quotes around " + about->value);
+    }
+    if (about->value == "true") return true;
+    if (about->value == "false") return false;
+    throw Refusal(about->line,
+                  "the " + what + " is \"" + about->value + "\": expected \"true\" or \"false\"");
+  }
+
+  bool Skips() {
+    const Node* about = nullptr;
+    if (Asked(about) == false) return Skip(about, std::string(kInject) + " is \"false\"");
+    if (IsSystemNamespace(workload_.name_space)) {
+      return Skip(nullptr, "the namespace " + workload_.name_space + " belongs to the cluster");
+    }
+    const Node* const host = Get(spec_, "hostNetwork");
+    if (host != nullptr && yaml::AsBool(*host) == yaml::Truth::kYes) {
+      return Skip(host, "hostNetwork: the rules would be the node's");
+    }
+    for (const char* const list : {"initContainers", "containers"}) {
+      for (const Node* const container : Items(spec_, list)) {
+        const Node* const node = Get(container, "name");
+        const std::string name = TextOf(node);
+        const auto mesh = std::ranges::find(kMeshes, name, &Mesh::container);
+        if (mesh != kMeshes.end()) {
+          return Skip(node, "it has a sidecar of " + std::string(mesh->name) + " (" + name + ")");
+        }
+        if (name == kInitName || name == kVerifyName || name == kProxyName) {
+          return Skip(node, "it has a container " + name + " that was put there by hand");
+        }
+      }
+    }
+    if (const Node* mode = Annotation(kInterceptionMode);
+        mode != nullptr && mode->value == "NONE") {
+      return Skip(mode, std::string(kInterceptionMode) + " is NONE: nothing is to be captured");
+    }
+    if (Items(spec_, "containers").empty()) return Skip(spec_, "it has no containers");
+    return false;
+  }
+
+  // The rules let the proxy's uid pass, and with it an application of the same.
+  void CheckIds() const {
+    const auto check = [this](const Node* holder, const std::string& whose) {
+      const Node* const node = Get(Get(holder, "securityContext"), "runAsUser");
+      if (NumberOf(node) == kProxyUid) {
+        throw Refusal(node->line, whose +
+                                      " runs as uid 1337, which is the proxy's: its traffic "
+                                      "would not be captured");
+      }
+    };
+    check(spec_, "the pod");
+    for (const char* const list : {"initContainers", "containers"}) {
+      for (const Node* const container : Items(spec_, list)) {
+        check(container, "the container " + TextOf(Get(container, "name")));
+      }
+    }
+  }
+
+  void ReadProxyConfig() {
+    const Node* const node = Annotation(kProxyConfig);
+    if (node == nullptr) return;
+    const std::string name = "the annotation " + std::string(kProxyConfig);
+    try {
+      const auto documents = yaml::Parse(node->value, name);
+      if (documents.empty()) return;
+      const Node& root = documents[0].root;
+      const yaml::Reader reader(root);
+      if (const Node* hold = reader.Get(&root, "holdApplicationUntilProxyStarts")) {
+        hold_ = yaml::AsBool(*hold) == yaml::Truth::kYes;
+      }
+      if (const Node* concurrency = reader.Get(&root, "concurrency")) {
+        if (!NumberOf(concurrency)) {
+          throw Refusal(node->line, name + ": concurrency is \"" + concurrency->value +
+                                        "\": expected a number");
+        }
+        // 0 is all CPUs there, which sluice-proxy takes without being asked.
+        plan_.concurrency = concurrency->value == "0" ? "" : concurrency->value;
+      }
+      config_mode_ = TextOf(reader.Get(&root, "interceptionMode"));
+    } catch (const Error& error) {
+      throw Refusal(node->line, error.what());
+    }
+  }
+
+  void Read() {
+    plan_.settings = settings_;
+    for (const SettingSpec& spec : SettingSpecs()) {
+      if (*spec.annotation == '\0') continue;
+      if (const Node* node = Annotation(spec.annotation)) {
+        Set(plan_.settings, spec, node->value, "the annotation " + std::string(spec.annotation));
+      }
+    }
+    ReadProxyConfig();
+    if (const Node* node = Annotation(kNativeSidecar)) {
+      if (node->value != "true" && node->value != "false") {
+        throw Refusal(node->line, "the annotation " + std::string(kNativeSidecar) + " is \"" +
+                                      node->value + "\": expected true or false");
+      }
+      plan_.settings.native_sidecar = node->value == "true";
+    }
+    if (const Node* node = Annotation(kNftables); node != nullptr && node->value != "false") {
+      throw Refusal(node->line, "the annotation " + std::string(kNftables) + " is \"" +
+                                    node->value +
+                                    "\": expected \"false\", there is no nftables backend yet");
+    }
+    if (const Node* node = Annotation(kStatusPort)) {
+      try {
+        plan_.status_port = static_cast<unsigned>(ParseNumber(node->value, 0, 65535));
+      } catch (const std::invalid_argument& error) {
+        throw Refusal(node->line, "use \"" + node->value + "\" for the annotation " +
+                                      std::string(kStatusPort) + ": expected " + error.what());
+      }
+    }
+    if (!plan_.settings.native_sidecar && workload_.runs_to_completion()) {
+      throw Refusal(0, "a " + workload_.kind +
+                           " would never end beside a proxy that is an ordinary container: it "
+                           "needs a native sidecar (Kubernetes 1.29)");
+    }
+    if (!config_mode_.empty()) {
+      plan_.settings.capture["istio-inbound-interception-mode"] = config_mode_;
+    }
+    flags_ = FlagsOf(
+        plan_.settings,
+        [this](std::string_view name) -> const std::string* {
+          const Node* node = Annotation(name);
+          return node == nullptr ? nullptr : &node->value;
+        },
+        plan_.status_port);
+    plan_.init_flags = flags_.flags;
+    plan_.outbound_port = flags_.outbound_port;
+    plan_.inbound_port = flags_.inbound_port;
+    plan_.tproxy = flags_.config.mode == capture::InterceptionMode::kTproxy;
+    plan_.redirect_dns = flags_.config.redirect_dns;
+    // Kubernetes' default is 30 s. Some are left to end in.
+    const auto grace = NumberOf(Get(spec_, "terminationGracePeriodSeconds")).value_or(30);
+    plan_.drain_seconds = static_cast<unsigned>(std::clamp<std::int64_t>(grace - 5, 0, 45));
+  }
+
+  bool IsCaptured(std::int64_t port) const {
+    const auto within = [port](const std::vector<PortRange>& ranges) {
+      return std::ranges::any_of(ranges, [port](const PortRange& range) {
+        return range.first <= port && port <= range.last;
+      });
+    };
+    const capture::PortSelection& selection = flags_.config.inbound_ports;
+    return selection.all ? !within(flags_.config.inbound_exclude_ports) : within(selection.ports);
+  }
+
+  // A number, or the name of one of the container's ports.
+  std::optional<std::int64_t> PortOf(const Node* container, const Node* port) const {
+    if (const auto number = NumberOf(port)) return number;
+    for (const Node* const each : Items(container, "ports")) {
+      if (port != nullptr && TextOf(Get(each, "name")) == port->value) {
+        return NumberOf(Get(each, "containerPort"));
+      }
+    }
+    return {};
+  }
+
+  void Warn() {
+    for (const Node* const container : Items(spec_, "containers")) {
+      for (const char* const probe : {"livenessProbe", "readinessProbe", "startupProbe"}) {
+        const Node* const port = Get(Get(Get(container, probe), "tcpSocket"), "port");
+        const auto number = PortOf(container, port);
+        if (!number || !IsCaptured(*number)) continue;
+        decision_.warnings.push_back(
+            std::string(probe) + " of the container " + TextOf(Get(container, "name")) +
+            " is a tcpSocket probe of port " + std::to_string(*number) +
+            ", which always succeeds when it is captured: the proxy accepts. Use httpGet or exec, "
+            "or put the port into traffic.sidecar.istio.io/excludeInboundPorts");
+      }
+    }
+    if (annotations_ != nullptr && annotations_->IsMapping()) {
+      for (const yaml::Member& member : annotations_->members) {
+        if (member.key.value.starts_with("traffic.sidecar.istio.io/") &&
+            !IsCaptureAnnotation(member.key.value)) {
+          decision_.warnings.push_back("the annotation " + member.key.value +
+                                       " is none that anything is known of");
+        }
+      }
+    }
+    if (plan_.settings.native_sidecar) return;
+    const std::string policy = TextOf(Get(spec_, "restartPolicy"));
+    if (policy == "Never" || policy == "OnFailure") {
+      decision_.warnings.push_back("the pod (restartPolicy: " + policy +
+                                   ") does not end by itself: the proxy, an ordinary container, "
+                                   "does not");
+    }
+    if (hold_) {
+      decision_.warnings.push_back(
+          "holdApplicationUntilProxyStarts puts the proxy before the application's containers; "
+          "only a native sidecar makes them wait until it is ready");
+    }
+  }
+
+  void Build() {
+    Additions& out = decision_.additions;
+    out.annotations = flags_.annotations;
+    out.labels.emplace_back("sluice.dev/injected", "true");
+    const boost::json::object proxy = ProxyContainer(plan_);
+    if (plan_.settings.native_sidecar) {
+      out.init_first = {InitContainer(plan_), proxy};
+      return;
+    }
+    // Behind the application's, which have the network as it was.
+    out.init_last = {InitContainer(plan_)};
+    (hold_ ? out.containers_first : out.containers_last) = {proxy};
+  }
+
+  const Settings& settings_;
+  const Workload& workload_;
+  const yaml::Reader& reader_;
+  const Node* metadata_;
+  const Node* spec_;
+  const Node* annotations_;
+  bool hold_ = false;
+  std::string config_mode_;
+  ContainerPlan plan_;
+  CaptureFlags flags_;
+  Decision decision_;
+};
+
+}  // namespace
+
+Decide DecideBy(const Settings& settings) {
+  return [settings](const Workload& workload, const yaml::Reader& reader) {
+    return Decider(settings, workload, reader).Make();
+  };
+}
+
+}  // namespace sluice::inject

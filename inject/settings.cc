@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "inject/settings.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "base/error.h"
+#include "base/text/pretty_json.h"
+#include "capture/settings/option_table.h"
+
+namespace sluice::inject {
+namespace {
+
+namespace json = boost::json;
+
+[[noreturn]] void Expect(const std::string& what) { throw std::invalid_argument(what); }
+
+bool Switch(const std::string& value) {
+  if (value == "true") return true;
+  if (value == "false") return false;
+  Expect("true or false");
+}
+
+std::string_view Digits(std::string_view text) {
+  const auto end = text.find_first_not_of("0123456789");
+  return text.substr(0, end == std::string_view::npos ? text.size() : end);
+}
+
+// resource.Quantity of Kubernetes, which is not negative here: 100m, 1.5, 128Mi, 1e3.
+std::string Quantity(const std::string& value) {
+  constexpr const char* kExpected = "a quantity such as 100m, 1.5 or 128Mi";
+  std::string_view rest = value;
+  const std::string_view whole = Digits(rest);
+  rest.remove_prefix(whole.size());
+  std::string_view part;
+  if (rest.starts_with('.')) {
+    rest.remove_prefix(1);
+    part = Digits(rest);
+    rest.remove_prefix(part.size());
+  }
+  if (whole.empty() && part.empty()) Expect(kExpected);
+  constexpr std::string_view kSuffixes[] = {"",  "n", "u",  "m",  "k",  "M",  "G",  "T",
+                                            "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};
+  if (std::ranges::find(kSuffixes, rest) != std::end(kSuffixes)) return value;
+  if (rest.starts_with('e') || rest.starts_with('E')) {
+    rest.remove_prefix(1);
+    if (rest.starts_with('-') || rest.starts_with('+')) rest.remove_prefix(1);
+    if (!rest.empty() && Digits(rest) == rest) return value;
+  }
+  Expect(kExpected);
+}
+
+std::string OptionalQuantity(const std::string& value) {
+  return value.empty() ? value : Quantity(value);
+}
+
+std::string Image(const std::string& value) {
+  const bool good = !value.empty() && std::ranges::all_of(value, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("._-/:@").find(c) != std::string_view::npos;
+  });
+  if (!good) Expect("the name of an image such as registry.example.org/sluice:0.1.0");
+  return value;
+}
+
+std::string PullPolicy(const std::string& value) {
+  if (value.empty() || value == "Always" || value == "IfNotPresent" || value == "Never") {
+    return value;
+  }
+  Expect("Always, IfNotPresent or Never");
+}
+
+bool IsNative(const std::string& value) {
+  if (value == "native") return true;
+  if (value == "container") return false;
+  Expect("native or container");
+}
+
+// What sluice-init is told by sluice-inject itself, or what has no place in a pod.
+constexpr std::string_view kNotForPods[] = {"proxy-uid",      "proxy-gid",         "envoy-user",
+                                            "dry-run",        "restore-format",    "cleanup-only",
+                                            "run-validation", "skip-rule-apply",   "config",
+                                            "print-config",   "network-namespace", "output"};
+
+void SetCapture(Settings& settings, const std::string& name, const std::string& value) {
+  const capture::OptionSpec* const option = capture::FindOption(name);
+  if (option == nullptr) Expect("a flag of sluice-init without its dashes, = and a value");
+  if (std::ranges::find(kNotForPods, name) != std::end(kNotForPods)) {
+    Expect("another flag of sluice-init: " + name + " is not one for pods");
+  }
+  if (*option->refused != '\0')
+    Expect("another flag of sluice-init: " + std::string(option->refused));
+  settings.capture[name] = value;
+}
+
+std::string Printable(const std::string& value) {
+  if (std::ranges::any_of(value, [](char c) { return c < ' ' || c == '\x7f'; })) {
+    Expect("text without control characters");
+  }
+  return value;
+}
+
+Error Usage(std::string doing, std::string target, std::string why) {
+  return Error(
+      ErrorKind::kUsage,
+      {.doing = std::move(doing), .target = std::move(target), .why = std::move(why), .help = {}});
+}
+
+}  // namespace
+
+const std::vector<SettingSpec>& SettingSpecs() {
+  static const std::vector<SettingSpec> specs = {
+      {"image", "IMAGE", "with both programs (sluice:0.1.0)", "sidecar.istio.io/proxyImage", false,
+       [](Settings& s, const std::string& v) { s.image = Image(v); }},
+      {"image-pull-policy", "POLICY", "Always, IfNotPresent or Never", "", false,
+       [](Settings& s, const std::string& v) { s.image_pull_policy = PullPolicy(v); }},
+      {"sidecar", "FORM",
+       "native: an init container that stays, from Kubernetes 1.29 on; container: beside the "
+       "application's (native)",
+       "", false, [](Settings& s, const std::string& v) { s.native_sidecar = IsNative(v); }},
+      {"cni", nullptr, "a CNI plugin writes the rules: no privilege, and a container that verifies",
+       "", false, [](Settings& s, const std::string& v) { s.cni = Switch(v); }},
+      {"mode", "MODE", "REDIRECT or TPROXY, for inbound connections (REDIRECT)", "", false,
+       [](Settings& s, const std::string& v) {
+         if (v != "REDIRECT" && v != "TPROXY") Expect("REDIRECT or TPROXY");
+         s.capture["istio-inbound-interception-mode"] = v;
+       }},
+      {"proxy-cpu", "QUANTITY", "that the proxy requests (50m)", "sidecar.istio.io/proxyCPU", false,
+       [](Settings& s, const std::string& v) { s.proxy_cpu = Quantity(v); }},
+      {"proxy-cpu-limit", "QUANTITY", "of the proxy (none)", "sidecar.istio.io/proxyCPULimit",
+       false, [](Settings& s, const std::string& v) { s.proxy_cpu_limit = OptionalQuantity(v); }},
+      {"proxy-memory", "QUANTITY", "that the proxy requests (32Mi)", "sidecar.istio.io/proxyMemory",
+       false, [](Settings& s, const std::string& v) { s.proxy_memory = Quantity(v); }},
+      {"proxy-memory-limit", "QUANTITY", "of the proxy (none)", "sidecar.istio.io/proxyMemoryLimit",
+       false,
+       [](Settings& s, const std::string& v) { s.proxy_memory_limit = OptionalQuantity(v); }},
+      {"capture", "FLAG=VALUE",
+       "what sluice-init captures, by its flags: istio-outbound-ports=5432; may be repeated", "",
+       true,
+       [](Settings& s, const std::string& v) {
+         const auto equals = v.find('=');
+         SetCapture(s, v.substr(0, equals),
+                    equals == std::string::npos ? "true" : v.substr(equals + 1));
+       }},
+      {"proxy-arg", "ARGUMENT", "for sluice-proxy, such as --access-log=off; may be repeated", "",
+       true, [](Settings& s, const std::string& v) { s.proxy_args.push_back(Printable(v)); }},
+      {"native-nftables", nullptr, "refused: there is no nftables backend yet", "", false,
+       [](Settings&, const std::string& v) {
+         if (Switch(v)) Expect("false: there is no nftables backend yet");
+       }},
+  };
+  return specs;
+}
+
+void Set(Settings& settings, const SettingSpec& spec, const std::string& value,
+         const std::string& origin) {
+  try {
+    spec.set(settings, value);
+  } catch (const std::invalid_argument& error) {
+    throw Usage("use \"" + value + "\" for " + origin, {}, "expected " + std::string(error.what()));
+  }
+}
+
+void ReadSettings(Settings& settings, std::string_view text, const std::string& name) {
+  boost::system::error_code code;
+  const json::value value = json::parse(text, code);
+  if (code.failed()) throw Usage("read the configuration", name, code.message());
+  if (!value.is_object()) throw Usage("read the configuration", name, "it is not a JSON object");
+  const auto text_of = [&](const json::value& from, const std::string& key) -> std::string {
+    if (from.is_string()) return std::string(from.get_string());
+    if (from.is_bool()) return from.get_bool() ? "true" : "false";
+    if (from.is_int64() || from.is_uint64()) return json::serialize(from);
+    throw Usage("read the configuration", name, key + " is neither a string nor a boolean");
+  };
+  for (const auto& [key, member] : value.get_object()) {
+    if (key == "$schema") continue;  // for editors
+    const auto spec = std::ranges::find(SettingSpecs(), std::string_view(key), &SettingSpec::name);
+    if (spec == SettingSpecs().end()) {
+      throw Usage("read the configuration", name, "there is no setting " + std::string(key));
+    }
+    const std::string origin = std::string(key) + " in " + name;
+    if (spec->repeated && member.is_array()) {
+      for (const json::value& item : member.get_array()) {
+        Set(settings, *spec, text_of(item, key), origin);
+      }
+    } else if (spec->repeated && member.is_object()) {
+      for (const auto& [flag, item] : member.get_object()) {
+        Set(settings, *spec, std::string(flag) + "=" + text_of(item, flag), origin);
+      }
+    } else {
+      Set(settings, *spec, text_of(member, key), origin);
+    }
+  }
+}
+
+std::string DescribeSettings(const Settings& settings) {
+  json::object capture;
+  for (const auto& [name, value] : settings.capture) capture[name] = value;
+  json::array proxy_args;
+  for (const std::string& each : settings.proxy_args) proxy_args.emplace_back(each);
+  return PrettyJson(json::object{
+      {"image", settings.image},
+      {"image-pull-policy", settings.image_pull_policy},
+      {"sidecar", settings.native_sidecar ? "native" : "container"},
+      {"cni", settings.cni},
+      {"proxy-cpu", settings.proxy_cpu},
+      {"proxy-cpu-limit", settings.proxy_cpu_limit},
+      {"proxy-memory", settings.proxy_memory},
+      {"proxy-memory-limit", settings.proxy_memory_limit},
+      {"capture", std::move(capture)},
+      {"proxy-arg", std::move(proxy_args)},
+  });
+}
+
+}  // namespace sluice::inject

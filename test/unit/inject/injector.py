@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+"""What the tests of sluice-inject share: running it, JSON Patch, and strict schemas."""
+import copy
+import json
+import re
+import subprocess
+
+import yaml
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+KINDS = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job",
+         "CronJob", "Pod"}
+
+
+class Injector:
+    def __init__(self, program):
+        self.program = program
+
+    def run(self, *arguments, text=None, check=False):
+        """The finished process; input and output are bytes."""
+        data = text.encode() if isinstance(text, str) else text
+        done = subprocess.run([self.program, *map(str, arguments)], input=data, check=False,
+                              capture_output=True)
+        if check and done.returncode != 0:
+            raise AssertionError(f"exit code {done.returncode}: {done.stderr.decode()}")
+        return done
+
+    def inject(self, text, *flags):
+        return self.run("-f", "-", *flags, text=text, check=True).stdout
+
+    def uninject(self, text):
+        return self.run("uninject", "-f", "-", text=text, check=True)
+
+    def patches(self, text, *flags):
+        done = self.run("-f", "-", "-o", "json-patch", *flags, text=text, check=True)
+        return json.loads(done.stdout)
+
+
+def load(text):
+    """The documents of a stream."""
+    return list(yaml.load_all(text, Loader=LOADER))
+
+
+def apply_patch(document, patch):
+    """RFC 6902, the operations that are in use."""
+    document = copy.deepcopy(document)
+    for step in patch:
+        keys = [key.replace("~1", "/").replace("~0", "~") for key in step["path"].split("/")[1:]]
+        target = document
+        for key in keys[:-1]:
+            target = target[int(key)] if isinstance(target, list) else target[key]
+        last = keys[-1]
+        if isinstance(target, list):
+            index = int(last)
+            assert 0 <= index <= len(target), step["path"]
+            if step["op"] == "add":
+                target.insert(index, step["value"])
+            elif step["op"] == "remove":
+                del target[index]
+            else:
+                target[index] = step["value"]
+        elif step["op"] == "remove":
+            del target[last]
+        else:
+            assert step["op"] == "add" or last in target, step["path"]
+            target[last] = step["value"]
+    return document
+
+
+def objects(document):
+    """A document's objects: those of its items when it is a List."""
+    if isinstance(document, dict) and document.get("kind") == "List":
+        for item in document.get("items") or []:
+            yield from objects(item)
+    elif isinstance(document, dict):
+        yield document
+
+
+def pod_of(thing):
+    """What has the metadata and the spec of the pods."""
+    keys = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
+    for key in keys.get(thing.get("kind"), ("spec", "template")):
+        thing = thing[key]
+    return thing
+
+
+def is_subsequence(small, big):
+    rest = iter(big)
+    return all(each in rest for each in small)
+
+
+class Schemas:
+    """The objects of a swagger.json, strictly: no property that it does not know."""
+
+    def __init__(self, path):
+        import jsonschema  # pylint: disable=import-outside-toplevel
+        self.jsonschema = jsonschema
+        text = path.read_text().replace("#/definitions/", "#/$defs/")
+        self.definitions = json.loads(text)["definitions"]
+        self.by_kind = {}
+        for name, schema in self.definitions.items():
+            if "properties" in schema:
+                schema["additionalProperties"] = False
+            if schema.get("format") == "int-or-string":
+                schema.pop("type")
+            # Quantities may be written as numbers.
+            if name.endswith(".Quantity"):
+                schema.pop("type", None)
+            # null is "not there"; the API server takes it everywhere.
+            for kind in schema.get("x-kubernetes-group-version-kind", []):
+                version = f"{kind['group']}/{kind['version']}".lstrip("/")
+                self.by_kind[version, kind["kind"]] = name
+        self.validators = {}
+
+    def mistake(self, thing):
+        """What is wrong with an object; None when nothing is, or its kind is not known."""
+        name = self.by_kind.get((thing.get("apiVersion"), thing.get("kind")))
+        if name is None:
+            return None
+        if name not in self.validators:
+            self.validators[name] = self.jsonschema.Draft7Validator(
+                {"$ref": f"#/$defs/{name}", "$defs": self.definitions})
+        thing = json.loads(json.dumps(without_nulls(thing), default=str))
+        for container in pod_of(thing)["spec"].get("initContainers", []):
+            # Native sidecars are younger than the schema.
+            if container.get("name") == "sluice-proxy":
+                assert container.pop("restartPolicy", "Always") == "Always"
+        error = next(self.validators[name].iter_errors(thing), None)
+        return None if error is None else re.sub(r"\s+", " ", error.message)[:200]
+
+
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [without_nulls(each) for each in value]
+    return value

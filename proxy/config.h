@@ -82,6 +82,11 @@ struct ProxyConfig {
   std::uint16_t metrics_port = pod::kMetricsPort;
   // On loopback only; what a client may ask there is in admin.h.
   std::uint16_t admin_port = pod::kAdminPort;
+  // What clients of the admin port have to show as a bearer token; empty: nothing.
+  std::string admin_token;
+  // What /stats says of the program: "0.1.0", and the commit it was built from, when known.
+  std::string version;
+  std::string commit;
   // Answers captured DNS queries when it is not 0.
   std::uint16_t dns_port = 0;
 };

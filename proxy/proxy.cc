@@ -2,6 +2,7 @@
 #include "proxy/proxy.h"
 
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -173,6 +174,8 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
   std::signal(SIGPIPE, SIG_IGN);
   // All signals go to the thread that calls Proxy's functions; new threads inherit the mask.
   const SignalsBlocked blocked;
+  drain_asked_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!drain_asked_) throw SystemError(errno, "make an eventfd");
   if (!config_.access_log.empty()) {
     log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
   }
@@ -297,16 +300,29 @@ AdminBackend Proxy::Backend() {
           .dns_resolvers = dns_resolvers_,
           .metrics = [this] { return Metrics(); },
           .connections = [this] { return Connections(); },
-          // As if the signal had come from outside; once, for the second one would end at once.
+          // Not a signal to ourselves: it would count as a second one beside that of whoever ends
+          // the process, and end it at once.
           .drain =
               [this] {
-                if (phase_ == Phase::kServing) ::kill(::getpid(), SIGTERM);
-              }};
+                is_drain_asked_ = true;
+                const std::uint64_t one = 1;
+                [[maybe_unused]] const auto written =
+                    ::write(drain_asked_.get(), &one, sizeof(one));
+              },
+          .token = config_.admin_token};
 }
 
 std::string Proxy::Metrics() const {
-  return PrometheusText(stats_, log_ ? log_->dropped() : 0,
-                        dns_ ? std::optional(dns_->stats()) : std::nullopt);
+  const Phase phase = phase_;
+  return PrometheusText(
+      stats_,
+      {.version = config_.version,
+       .commit = config_.commit,
+       .access_log_dropped = log_ ? log_->dropped() : 0,
+       .max_connections = max_connections(),
+       .draining = phase == Phase::kDraining || phase == Phase::kClosingOutbound,
+       .start_unix_seconds = std::chrono::duration<double>(start_.time_since_epoch()).count(),
+       .dns = dns_ ? std::optional(dns_->stats()) : std::nullopt});
 }
 
 HttpResponse Proxy::ServeMetrics(const HttpRequest& request) const {

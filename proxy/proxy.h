@@ -56,6 +56,11 @@ class Proxy {
   // thread only.
   bool Drained();
 
+  // Whether a client of the admin port has asked to drain. From then on the descriptor is readable,
+  // for poll(2). Thread-safe.
+  bool drain_asked() const { return is_drain_asked_; }
+  int drain_asked_fd() const { return drain_asked_.get(); }
+
   // Opens the access log again, after it was rotated. Thread-safe.
   void ReopenLog();
 
@@ -84,8 +89,11 @@ class Proxy {
   std::unique_ptr<HttpServers> http_;
   std::vector<dns::DnsResolver> dns_resolvers_;
   std::unique_ptr<dns::DnsForwarder> dns_;
+  UniqueFd drain_asked_;
+  std::atomic<bool> is_drain_asked_{false};
   std::atomic<Phase> phase_{Phase::kStarting};
   bool has_ipv6_ = true;
+  const std::chrono::system_clock::time_point start_ = std::chrono::system_clock::now();
 };
 
 }  // namespace sluice::proxy

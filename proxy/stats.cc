@@ -41,11 +41,27 @@ std::string_view Name(Failure failure) {
   return "unknown";
 }
 
+namespace {
+
+template <std::size_t kBounds>
+void Observe(const std::array<std::uint64_t, kBounds>& bounds,
+             std::array<Counter, kBounds + 1>& buckets, Counter& sum,
+             std::chrono::nanoseconds observed) {
+  const auto micros = static_cast<std::uint64_t>(observed.count()) / 1000;
+  const auto bound = std::ranges::lower_bound(bounds, micros);
+  buckets[static_cast<std::size_t>(bound - bounds.begin())].Add(1);
+  sum.Add(micros);
+}
+
+}  // namespace
+
 void DirectionStats::CountConnect(std::chrono::nanoseconds took) {
-  const auto micros = static_cast<std::uint64_t>(took.count()) / 1000;
-  const auto bound = std::ranges::lower_bound(kConnectTimeBoundsMicros, micros);
-  connect_times[static_cast<std::size_t>(bound - kConnectTimeBoundsMicros.begin())].Add(1);
-  connect_micros_sum.Add(micros);
+  Observe(kConnectTimeBoundsMicros, connect_times, connect_micros_sum, took);
+}
+
+void DirectionStats::CountClosed(std::chrono::nanoseconds lasted) {
+  closed.Add(1);
+  Observe(kDurationBoundsMicros, durations, duration_micros_sum, lasted);
 }
 
 Stats::Stats(int workers)

@@ -54,6 +54,12 @@ inline constexpr std::array<std::uint64_t, 14> kConnectTimeBoundsMicros = {
     100,    250,    500,     1'000,   2'500,     5'000,     10'000,
     25'000, 50'000, 100'000, 250'000, 1'000'000, 3'000'000, 10'000'000};
 
+// Upper bounds of the histogram of how long connections last, in microseconds: from a short request
+// to the time after which most idle ones are closed.
+inline constexpr std::array<std::uint64_t, 12> kDurationBoundsMicros = {
+    1'000,     5'000,      25'000,      100'000,     500'000,       1'000'000,
+    5'000'000, 30'000'000, 120'000'000, 600'000'000, 3'600'000'000, 14'400'000'000};
+
 struct DirectionStats {
   Counter opened;  // accepted and allowed to connect
   Counter closed;
@@ -64,9 +70,13 @@ struct DirectionStats {
   std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
   std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
   Counter connect_micros_sum;
+  std::array<Counter, kDurationBoundsMicros.size() + 1> durations;
+  Counter duration_micros_sum;
 
   void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
   void CountConnect(std::chrono::nanoseconds took);
+  // Counts a connection that is over, and how long it lasted.
+  void CountClosed(std::chrono::nanoseconds lasted);
   std::uint64_t active() const { return opened.Get() - closed.Get(); }
 };
 

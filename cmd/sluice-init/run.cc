@@ -146,7 +146,7 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     const capture::Settings settings = capture::ParseCommandLine(arguments, environment);
     if (settings.command == capture::Command::kHelp) return WriteOutput(capture::HelpText()), 0;
     if (settings.command == capture::Command::kVersion)
-      return WriteOutput("sluice-init " SLUICE_VERSION "\n"), 0;
+      return WriteOutput("sluice-init " SLUICE_VERSION_TEXT "\n"), 0;
     // Known before anything else can fail, so that a machine can read of that, too.
     if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
       format = capture::LogFormat::kJson;

@@ -10,12 +10,13 @@
 
 #include "base/error.h"
 #include "base/standard_output.h"
+#include "cmd/version.h"
 #include "commands.h"
 
 namespace {
 
 void PrintUsage(std::ostream& out) {
-  out << "usage: sluice-netns COMMAND [ARGUMENT]...\n"
+  out << "usage: sluice-netns COMMAND [ARGUMENT]... | --help | --version\n"
          "NAME is a namespace of `ip netns`, an absolute path, or pid:N.\n\n";
   for (const auto& command : sluice::netns::Subcommands()) {
     out << "  " << command.name << ' ' << command.usage << "\n      " << command.meaning << '\n';
@@ -26,6 +27,10 @@ int Run(const std::vector<std::string>& words) {
   const auto commands = sluice::netns::Subcommands();
   if (!words.empty() && words[0] == "--help") {
     PrintUsage(std::cout);
+    return EXIT_SUCCESS;
+  }
+  if (!words.empty() && words[0] == "--version") {
+    std::cout << "sluice-netns " SLUICE_VERSION_TEXT "\n";
     return EXIT_SUCCESS;
   }
   const auto found = std::ranges::find_if(

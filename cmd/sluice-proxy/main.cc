@@ -11,6 +11,7 @@
 #include "base/standard_output.h"
 #include "cmd/sluice-proxy/options.h"
 #include "cmd/sluice-proxy/run.h"
+#include "cmd/version.h"
 
 namespace {
 
@@ -24,16 +25,18 @@ int main(int argc, char** argv) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   try {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
-    const sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);
+    sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);
     if (options.help) {
       sluice::WriteOutput(sluice::proxy::HelpText());
       return 0;
     }
     if (options.version) {
-      sluice::WriteOutput("sluice-proxy " SLUICE_VERSION "\n");
+      sluice::WriteOutput("sluice-proxy " SLUICE_VERSION_TEXT "\n");
       return 0;
     }
     spdlog::set_level(spdlog::level::from_str(options.log_level));
+    options.config.version = SLUICE_VERSION;
+    options.config.commit = SLUICE_COMMIT;
     sluice::proxy::Run(options);
     return 0;
   } catch (const sluice::Error& error) {

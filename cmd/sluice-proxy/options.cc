@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-proxy/options.h"
 
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
+#include <cstring>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -18,6 +24,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/pod_contract.h"
+#include "base/unique_fd.h"
 #include "proxy/cgroup_limits.h"
 
 namespace sluice::proxy {
@@ -108,6 +115,29 @@ std::string AccessLog(std::string_view text) {
   return std::string(text);
 }
 
+// The content of a file, without the white space around it.
+std::string Token(std::string_view path) {
+  // Nothing that waits for a writer, and no device.
+  const UniqueFd fd(::open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info {};
+  if (!fd || ::fstat(fd.get(), &info) != 0) {
+    throw std::invalid_argument("a file that can be read: " + std::string(std::strerror(errno)));
+  }
+  if (!S_ISREG(info.st_mode)) throw std::invalid_argument("a regular file");
+  // Longer than any token, shorter than the header of a request may be.
+  std::array<char, 4096> buffer{};
+  const ssize_t size = ::read(fd.get(), buffer.data(), buffer.size());
+  std::string_view token(buffer.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+  constexpr std::string_view kBlank = " \t\r\n";
+  token.remove_prefix(std::min(token.find_first_not_of(kBlank), token.size()));
+  token = token.substr(0, token.find_last_not_of(kBlank) + 1);
+  const bool is_visible = std::ranges::all_of(token, [](char c) { return c > ' ' && c < 0x7f; });
+  if (token.empty() || !is_visible || size == std::ssize(buffer)) {
+    throw std::invalid_argument("a file with one line of visible ASCII characters, the token");
+  }
+  return std::string(token);
+}
+
 std::string LogLevel(std::string_view text) {
   constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info",
                                                        "warn",  "error", "off"};
@@ -189,6 +219,9 @@ const std::vector<Flag>& Flags() {
        "serves /config_dump, /connections, /drain, /logging and /stats on loopback (15000); 0 "
        "switches it off",
        [](Options& o, std::string_view v) { o.config.admin_port = PortOrOff(v); }},
+      {"admin-token-file", "PATH",
+       "serve on the admin port only who shows the token in this file: Authorization: Bearer TOKEN",
+       [](Options& o, std::string_view v) { o.config.admin_token = Token(v); }},
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},

@@ -48,9 +48,9 @@ class Signals {
 
   // Waits for at most `timeout`, negative is for ever, or until one of `others` is ready.
   std::optional<int> Next(std::chrono::milliseconds timeout,
-                          const std::array<pollfd, 2>& others = {kNobody, kNobody}) const {
-    std::array<pollfd, 3> wait = {pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
-                                  others[0], others[1]};
+                          const std::array<pollfd, 3>& others = {kNobody, kNobody, kNobody}) const {
+    std::array<pollfd, 4> wait = {pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
+                                  others[0], others[1], others[2]};
     if (::poll(wait.data(), wait.size(), static_cast<int>(timeout.count())) <= 0) {
       return std::nullopt;
     }
@@ -126,24 +126,41 @@ bool HandsOver(Proxy& proxy, HandOver& hand_over) {
   return stop;
 }
 
-void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration) {
+std::string ToText(std::chrono::milliseconds duration) {
+  const auto ms = duration.count();
+  return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
+}
+
+// `signalled`: a signal began it, so that the next one is the second.
+void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration,
+                    bool signalled) {
   const Clock::time_point deadline = Clock::now() + duration;
   proxy.Drain();
-  spdlog::info("draining: {} connections have {} ms", proxy.active(), duration.count());
+  spdlog::info("draining {} connections, up to {}", proxy.active(), ToText(duration));
   while (!proxy.Drained()) {
     if (Clock::now() >= deadline) {
       spdlog::warn("drain time is over: {} connections are reset", proxy.active());
       return;
     }
     const std::optional<int> signal = signals.Next(kDrainPoll);
-    if (signal == SIGHUP) {
+    if (!signal) continue;
+    if (*signal == SIGHUP) {
       proxy.ReopenLog();
-    } else if (signal) {
-      spdlog::warn("told to end at once: {} connections are reset", proxy.active());
+    } else if (!signalled) {
+      // The drain began on the admin port, such as by a preStop hook, and this is the first signal.
+      signalled = true;
+    } else {
+      spdlog::warn("second signal: {} connections are reset", proxy.active());
       return;
     }
   }
   spdlog::info("drained");
+}
+
+// What ends the wait for a signal: somebody who wants the listening sockets, or POST /drain.
+std::array<pollfd, 3> Others(const HandOver& hand_over, const Proxy& proxy) {
+  const std::array<pollfd, 2> next = hand_over.Awaited();
+  return {next[0], next[1], pollfd{.fd = proxy.drain_asked_fd(), .events = POLLIN, .revents = 0}};
 }
 
 }  // namespace
@@ -185,8 +202,9 @@ void Run(const Options& options) {
   if (options.hand_over) TakeOver(before, options.stop_old);
   while (true) {
     const std::optional<int> signal =
-        signals.Next(std::chrono::milliseconds(-1), hand_over->Awaited());
-    if (!signal && !HandsOver(proxy, *hand_over)) continue;
+        signals.Next(std::chrono::milliseconds(-1), Others(*hand_over, proxy));
+    const bool drain = !signal && (proxy.drain_asked() || HandsOver(proxy, *hand_over));
+    if (!signal && !drain) continue;
     if (signal == SIGHUP) {
       proxy.ReopenLog();
       continue;
@@ -194,7 +212,7 @@ void Run(const Options& options) {
     // Who asks now gets no answer that is out of date at once.
     hand_over.reset();
     Notify("STOPPING=1");
-    DrainUntilDone(proxy, signals, options.drain_duration);
+    DrainUntilDone(proxy, signals, options.drain_duration, signal.has_value());
     return;
   }
 }

@@ -2,6 +2,8 @@
 #include "proxy/control/admin.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <spdlog/spdlog.h>
@@ -48,19 +50,66 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
   return Json(out);
 }
 
-HttpResponse Connections(const std::vector<ConnectionInfo>& connections) {
-  json::array out;
-  for (const ConnectionInfo& info : connections) {
-    out.push_back(json::object{{"direction", Name(info.direction)},
-                               {"state", info.state},
-                               {"downstream_remote_address", info.downstream_remote.ToString()},
-                               {"downstream_local_address", info.downstream_local.ToString()},
-                               {"upstream_host", info.upstream_host.ToString()},
-                               {"start_time_unix_ms", info.start_unix_ms},
-                               {"bytes_received", info.bytes_received},
-                               {"bytes_sent", info.bytes_sent}});
+// At a time: with 20,000 connections each list takes 3 MB.
+constexpr int kMaxListings = 2;
+// Of an answer that is made piece by piece.
+constexpr std::size_t kPieceBytes = 16 * 1024;
+
+// The place of an answer of /connections among those that are under way.
+class Listing {
+ public:
+  explicit Listing(std::shared_ptr<std::atomic<int>> count) : count_(std::move(count)) {
+    has_place_ = count_->fetch_add(1) < kMaxListings;
   }
-  return Json(json::object{{"connections", std::move(out)}});
+  ~Listing() { count_->fetch_sub(1); }
+  Listing(const Listing&) = delete;
+  Listing& operator=(const Listing&) = delete;
+
+  bool has_place() const { return has_place_; }
+  std::vector<ConnectionInfo> connections;
+  std::size_t next = 0;  // of `connections`
+  bool is_closed = false;
+
+ private:
+  std::shared_ptr<std::atomic<int>> count_;
+  bool has_place_ = false;
+};
+
+std::string ToJson(const ConnectionInfo& info) {
+  return json::serialize(
+      json::object{{"direction", Name(info.direction)},
+                   {"state", info.state},
+                   {"downstream_remote_address", info.downstream_remote.ToString()},
+                   {"downstream_local_address", info.downstream_local.ToString()},
+                   {"upstream_host", info.upstream_host.ToString()},
+                   {"start_time_unix_ms", info.start_unix_ms},
+                   {"bytes_received", info.bytes_received},
+                   {"bytes_sent", info.bytes_sent}});
+}
+
+std::string NextPiece(Listing& listing) {
+  std::string out;
+  while (listing.next < listing.connections.size() && out.size() < kPieceBytes) {
+    if (listing.next > 0) out += ',';
+    out += ToJson(listing.connections[listing.next++]);
+  }
+  if (listing.next == listing.connections.size() && !listing.is_closed) {
+    out += "]}\n";
+    listing.is_closed = true;
+  }
+  return out;
+}
+
+HttpResponse Connections(const AdminBackend& backend) {
+  const auto listing = std::make_shared<Listing>(backend.listings);
+  if (!listing->has_place()) {
+    return {.status = 503, .body = "other clients are reading /connections: try again\n"};
+  }
+  listing->connections = backend.connections();
+  return {.status = 200,
+          .content_type = "application/json",
+          .body = "{\"connections\":[",
+          .next_piece = [listing] { return NextPiece(*listing); }};
 }
 
 HttpResponse Logging(const HttpRequest& request) {
@@ -77,9 +126,51 @@ HttpResponse Logging(const HttpRequest& request) {
   return {.status = 200, .body = std::string(name.data(), name.size()) + "\n"};
 }
 
+// Whether `host`, with or without a port, means loopback by its name alone. A page from elsewhere
+// whose name was made to resolve to 127.0.0.1 has its own name there.
+bool NamesLoopback(std::string_view host) {
+  const std::size_t colon = host.rfind(':');
+  if (colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos) {
+    host = host.substr(0, colon);
+  }
+  return host == "localhost" || host == "127.0.0.1" || host == "[::1]";
+}
+
+// Takes as long for a token that is nearly right as for any other of its length.
+bool IsEqual(std::string_view given, std::string_view expected) {
+  if (given.size() != expected.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    difference |= static_cast<unsigned>(given[i] ^ expected[i]);
+  }
+  return difference == 0;
+}
+
+std::optional<HttpResponse> Refusal(const HttpRequest& request, const AdminBackend& backend) {
+  // Clients of HTTP/1.0 need not send a host; browsers always do.
+  if (!request.host.empty() && !NamesLoopback(request.host)) {
+    return HttpResponse{.status = 403, .body = "Host must be localhost, 127.0.0.1 or [::1]\n"};
+  }
+  // "none" is what the user typed.
+  const bool is_cross_site = !request.fetch_site.empty() && request.fetch_site != "none" &&
+                             request.fetch_site != "same-origin";
+  if (!request.origin.empty() || is_cross_site) {
+    return HttpResponse{.status = 403, .body = "refused: sent by a web page\n"};
+  }
+  if (backend.token.empty()) return std::nullopt;
+  constexpr std::string_view kScheme = "Bearer ";
+  const std::string_view shown = request.authorization;
+  if (!shown.starts_with(kScheme) || !IsEqual(shown.substr(kScheme.size()), backend.token)) {
+    return HttpResponse{.status = 401,
+                        .body = "Authorization: Bearer, with the token of --admin-token-file\n"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend) {
+  if (auto refusal = Refusal(request, backend)) return *std::move(refusal);
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
   if (request.path == "/drain") {
@@ -100,7 +191,7 @@ HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend)
   }
   if (!get) return {.status = 405, .body = "GET only\n"};
   if (request.path == "/config_dump") return ConfigDump(backend);
-  if (request.path == "/connections") return Connections(backend.connections());
+  if (request.path == "/connections") return Connections(backend);
   return {.status = 200,
           .content_type = "text/plain; version=0.0.4; charset=utf-8",
           .body = backend.metrics()};

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,10 +35,16 @@ struct AdminBackend {
   std::function<std::string()> metrics;
   std::function<std::vector<ConnectionInfo>()> connections;
   std::function<void()> drain;
+  // What a client has to show as its bearer token; empty: nothing.
+  std::string token = {};
+  // Answers of /connections that are under way. Each holds a list of all connections.
+  std::shared_ptr<std::atomic<int>> listings = std::make_shared<std::atomic<int>>(0);
 };
 
 // GET /config_dump, /stats, /stats/prometheus, /connections and /logging; POST /drain and
-// /logging?level=LEVEL. Thread-safe as far as the backend is.
+// /logging?level=LEVEL. Refused is what a web page sends from a browser on this host: a request
+// for another name than that of loopback (DNS rebinding), or from another origin. Thread-safe as
+// far as the backend is.
 HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend);
 
 }  // namespace sluice::proxy

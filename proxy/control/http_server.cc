@@ -2,7 +2,11 @@
 #include "proxy/control/http_server.h"
 
 #include <chrono>
+#include <functional>
+#include <list>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -11,6 +15,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
@@ -29,21 +34,32 @@ using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>
 // A kubelet or a scraper sends a few hundred bytes.
 constexpr std::uint32_t kMaxHeaderBytes = 8 * 1024;
 constexpr std::uint64_t kMaxBodyBytes = 1024;
-// Per request; also how long an unused connection is kept.
+// Per request and per response; also how long an unused connection is kept.
 constexpr std::chrono::seconds kTimeout{30};
-// Scrapers and probes of one pod; beyond that the control path would eat the relay's descriptors.
-constexpr int kMaxConnections = 64;
+// Of each port, so that none takes another one's: probes and scrapers of one pod are a handful.
+// Three ports together stay below what proxy.cc reserves for the control path.
+constexpr std::size_t kMaxConnections = 20;
 // After accept failed for want of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{200};
+
+class Connection;
+
+// What the listeners of one port have in common.
+struct Port {
+  HttpHandler handler;
+  // The one that has been without a new request for the longest comes first.
+  std::list<Connection*> open = {};
+};
 
 // One connection: reads a request, answers, again. Kept alive by what is under way.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(tcp::socket socket, const HttpHandler& handler, int& open)
-      : stream_(std::move(socket)), handler_(handler), open_(open) {
-    ++open_;
+  Connection(tcp::socket socket, std::shared_ptr<Port> port)
+      : stream_(std::move(socket)), port_(std::move(port)) {
+    if (port_->open.size() >= kMaxConnections) port_->open.front()->Close();
+    place_ = port_->open.insert(port_->open.end(), this);
   }
-  ~Connection() { --open_; }
+  ~Connection() { Leave(); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -59,45 +75,107 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
  private:
+  using Request = http::request<http::string_body>;
+
+  void Close() {
+    Leave();
+    stream_.close();
+  }
+
+  void Leave() {
+    if (place_) port_->open.erase(*place_);
+    place_.reset();
+  }
+
+  static std::string Field(const Request& request, std::string_view name) {
+    return std::string(request[name]);
+  }
+
+  // What follows a successful operation.
+  template <typename Function>
+  auto Then(Function function) {
+    return [self = shared_from_this(), function](beast::error_code error, std::size_t) {
+      if (!error) function();
+    };
+  }
+
   void Answer() {
-    const auto& request = parser_->get();
+    if (!place_) return;  // closed for another one
+    port_->open.splice(port_->open.end(), port_->open, *place_);
+    stream_.expires_after(kTimeout);
+    const Request& request = parser_->get();
     const std::string target(request.target());
     const auto query = target.find('?');
-    const HttpResponse answer =
-        handler_({.method = std::string(request.method_string()),
-                  .path = target.substr(0, query),
-                  .query = query == std::string::npos ? std::string() : target.substr(query + 1)});
+    HttpResponse answer = port_->handler(
+        {.method = std::string(request.method_string()),
+         .path = target.substr(0, query),
+         .query = query == std::string::npos ? std::string() : target.substr(query + 1),
+         .host = Field(request, "Host"),
+         .origin = Field(request, "Origin"),
+         .fetch_site = Field(request, "Sec-Fetch-Site"),
+         .authorization = Field(request, "Authorization")});
+    const bool head_only = request.method() == http::verb::head;
+    is_chunked_ = answer.next_piece && request.version() >= 11;
+    next_piece_ = head_only ? nullptr : std::move(answer.next_piece);
     response_ = {};
     response_.version(request.version());
-    response_.keep_alive(request.keep_alive());
+    response_.keep_alive(request.keep_alive() && (!next_piece_ || is_chunked_));
     response_.result(static_cast<unsigned>(answer.status));
     response_.set(http::field::content_type, answer.content_type);
     response_.set(http::field::server, "sluice");
-    response_.body() = request.method() == http::verb::head ? std::string() : answer.body;
-    response_.content_length(answer.body.size());
-    http::async_write(stream_, response_,
-                      [self = shared_from_this()](beast::error_code error, std::size_t) {
-                        if (error) return;
-                        if (self->response_.keep_alive()) {
-                          self->Read();
-                        } else {
-                          self->stream_.socket().shutdown(tcp::socket::shutdown_send, error);
-                        }
-                      });
+    if (is_chunked_) {
+      response_.chunked(true);
+    } else if (!next_piece_) {
+      response_.content_length(answer.body.size());
+    }
+    body_ = head_only ? std::string() : std::move(answer.body);
+    serializer_.emplace(response_);
+    http::async_write_header(stream_, *serializer_, Then([this] { WriteBody(); }));
+  }
+
+  void WriteBody() {
+    if (!next_piece_) return body_.empty() ? End() : WritePiece();
+    if (body_.empty()) body_ = next_piece_();
+    if (!body_.empty()) return WritePiece();
+    next_piece_ = nullptr;
+    if (!is_chunked_) return End();
+    asio::async_write(stream_, http::make_chunk_last(), Then([this] { End(); }));
+  }
+
+  void WritePiece() {
+    const auto taken = Then([this] {
+      body_ = {};
+      WriteBody();
+    });
+    if (is_chunked_) {
+      asio::async_write(stream_, http::make_chunk(asio::buffer(body_)), taken);
+    } else {
+      asio::async_write(stream_, asio::buffer(body_), taken);
+    }
+  }
+
+  void End() {
+    if (response_.keep_alive()) return Read();
+    beast::error_code ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
   }
 
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
-  http::response<http::string_body> response_;
-  const HttpHandler& handler_;
-  int& open_;
+  http::response<http::empty_body> response_;
+  std::optional<http::response_serializer<http::empty_body>> serializer_;
+  std::string body_;
+  std::function<std::string()> next_piece_;
+  bool is_chunked_ = false;
+  std::shared_ptr<Port> port_;
+  std::optional<std::list<Connection*>::iterator> place_;  // in port_->open
 };
 
 class Acceptor {
  public:
-  Acceptor(asio::io_context& io, HttpHandler handler, int& open)
-      : acceptor_(io), pause_(io), handler_(std::move(handler)), open_(open) {}
+  Acceptor(asio::io_context& io, std::shared_ptr<Port> port)
+      : acceptor_(io), pause_(io), port_(std::move(port)) {}
 
   // False when the kernel does not have this family.
   bool Listen(const tcp::endpoint& endpoint) {
@@ -135,9 +213,7 @@ class Acceptor {
         });
         return;
       }
-      if (open_ < kMaxConnections) {
-        std::make_shared<Connection>(std::move(socket), handler_, open_)->Read();
-      }
+      std::make_shared<Connection>(std::move(socket), port_)->Read();
       Accept();
     });
   }
@@ -145,16 +221,13 @@ class Acceptor {
  private:
   tcp::acceptor acceptor_;
   asio::steady_timer pause_;
-  const HttpHandler handler_;
-  int& open_;
+  std::shared_ptr<Port> port_;
 };
 
 }  // namespace
 
 class HttpServers::Impl {
  public:
-  // Connections are counted here, and are destroyed with io_.
-  int open = 0;
   asio::io_context io{1};
   std::vector<std::unique_ptr<Acceptor>> acceptors;
   std::thread thread;
@@ -168,13 +241,14 @@ HttpServers::~HttpServers() {
 }
 
 void HttpServers::Listen(std::uint16_t port, bool loopback_only, HttpHandler handler) {
+  const auto shared = std::make_shared<Port>(Port{.handler = std::move(handler)});
   for (const bool v6 : {false, true}) {
     const asio::ip::address address =
         v6 ? asio::ip::address(loopback_only ? asio::ip::address_v6::loopback()
                                              : asio::ip::address_v6::any())
            : asio::ip::address(loopback_only ? asio::ip::address_v4::loopback()
                                              : asio::ip::address_v4::any());
-    auto acceptor = std::make_unique<Acceptor>(impl_->io, handler, impl_->open);
+    auto acceptor = std::make_unique<Acceptor>(impl_->io, shared);
     if (acceptor->Listen({address, port})) impl_->acceptors.push_back(std::move(acceptor));
   }
 }

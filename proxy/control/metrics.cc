@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/control/metrics.h"
 
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <limits>
+#include <sstream>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -77,6 +87,7 @@ MetricFamily Failures(const Stats& stats) {
                                MetricType::Counter);
   for (const Direction direction : kDirections) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(Failure::kCount); ++i) {
+      if (static_cast<Failure>(i) == Failure::kClientReset) continue;
       const auto count =
           Sum(stats, direction, [i](const DirectionStats& s) { return s.failures[i].Get(); });
       family.metric.push_back(
@@ -87,27 +98,28 @@ MetricFamily Failures(const Stats& stats) {
   return family;
 }
 
-MetricFamily ConnectTimes(const Stats& stats) {
-  MetricFamily family =
-      Family("sluice_tcp_connect_duration_seconds",
-             "Time from accepting a connection to the destination's answer to the connect.",
-             MetricType::Histogram);
+// A histogram with one sample per direction: `bounds` in microseconds.
+template <std::size_t kBounds>
+MetricFamily Histogram(const Stats& stats, std::string name, std::string help,
+                       const std::array<std::uint64_t, kBounds>& bounds,
+                       std::array<Counter, kBounds + 1> DirectionStats::*buckets,
+                       Counter DirectionStats::*sum) {
+  MetricFamily family = Family(std::move(name), std::move(help), MetricType::Histogram);
   for (const Direction direction : kDirections) {
     ClientMetric metric;
     metric.label = {{"reporter", Reporter(direction)}};
     std::uint64_t cumulative = 0;
-    for (std::size_t i = 0; i <= kConnectTimeBoundsMicros.size(); ++i) {
+    for (std::size_t i = 0; i <= kBounds; ++i) {
       cumulative +=
-          Sum(stats, direction, [i](const DirectionStats& s) { return s.connect_times[i].Get(); });
-      const double bound = i < kConnectTimeBoundsMicros.size()
-                               ? static_cast<double>(kConnectTimeBoundsMicros[i]) / 1e6
-                               : std::numeric_limits<double>::infinity();
+          Sum(stats, direction, [&](const DirectionStats& s) { return (s.*buckets)[i].Get(); });
+      const double bound = i < kBounds ? static_cast<double>(bounds[i]) / 1e6
+                                       : std::numeric_limits<double>::infinity();
       metric.histogram.bucket.push_back({.cumulative_count = cumulative, .upper_bound = bound});
     }
     metric.histogram.sample_count = cumulative;
     metric.histogram.sample_sum =
-        static_cast<double>(Sum(
-            stats, direction, [](const DirectionStats& s) { return s.connect_micros_sum.Get(); })) /
+        static_cast<double>(
+            Sum(stats, direction, [&](const DirectionStats& s) { return (s.*sum).Get(); })) /
         1e6;
     family.metric.push_back(std::move(metric));
   }
@@ -118,6 +130,57 @@ MetricFamily Single(std::string name, std::string help, std::uint64_t value) {
   MetricFamily family = Family(std::move(name), std::move(help), MetricType::Counter);
   family.metric.push_back(Counted(value, {}));
   return family;
+}
+
+MetricFamily Gauge(std::string name, std::string help, double value,
+                   std::vector<ClientMetric::Label> labels = {}) {
+  MetricFamily family = Family(std::move(name), std::move(help), MetricType::Gauge);
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  metric.gauge.value = value;
+  family.metric.push_back(std::move(metric));
+  return family;
+}
+
+// What /proc says of this process; nothing of what cannot be read. In the names that the clients'
+// libraries of Prometheus use.
+void AppendProcess(double start_unix_seconds, std::vector<MetricFamily>& out) {
+  timespec cpu{};
+  if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
+    MetricFamily family =
+        Family("process_cpu_seconds_total", "User and system time.", MetricType::Counter);
+    ClientMetric metric;
+    metric.counter.value = static_cast<double>(cpu.tv_sec) + static_cast<double>(cpu.tv_nsec) / 1e9;
+    family.metric.push_back(std::move(metric));
+    out.push_back(std::move(family));
+  }
+  std::uint64_t pages = 0;
+  std::uint64_t resident_pages = 0;
+  if (std::ifstream("/proc/self/statm") >> pages >> resident_pages) {
+    const auto page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
+    out.push_back(Gauge("process_virtual_memory_bytes", "Address space.",
+                        static_cast<double>(pages) * page_bytes));
+    out.push_back(Gauge("process_resident_memory_bytes", "Memory in use.",
+                        static_cast<double>(resident_pages) * page_bytes));
+  }
+  std::error_code error;
+  const std::filesystem::directory_iterator descriptors("/proc/self/fd", error);
+  if (!error) {
+    out.push_back(Gauge("process_open_fds", "Open descriptors.",
+                        static_cast<double>(std::distance(begin(descriptors), end(descriptors)))));
+  }
+  std::ifstream limits("/proc/self/limits");
+  constexpr std::string_view kDescriptors = "Max open files";
+  for (std::string line; std::getline(limits, line);) {
+    if (!line.starts_with(kDescriptors)) continue;
+    // "unlimited" is no number, and gives no sample.
+    double limit = 0;
+    if (std::istringstream(line.substr(kDescriptors.size())) >> limit) {
+      out.push_back(Gauge("process_max_fds", "Limit of open descriptors.", limit));
+    }
+  }
+  out.push_back(
+      Gauge("process_start_time_seconds", "When it was started, since 1970.", start_unix_seconds));
 }
 
 MetricFamily DnsFailures(const dns::DnsStats& dns) {
@@ -157,11 +220,12 @@ void AppendDns(const dns::DnsStats& dns, std::vector<MetricFamily>& out) {
 
 }  // namespace
 
-std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped,
-                           const std::optional<dns::DnsStats>& dns) {
+std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
   std::uint64_t pauses = 0;
   for (const WorkerStats& worker : stats.workers()) pauses += worker.accept_pauses.Get();
   std::vector<MetricFamily> families = {
+      Gauge("sluice_build_info", "The program; always 1.", 1,
+            {{"version", facts.version}, {"commit", facts.commit}}),
       PerDirection(stats, "istio_tcp_connections_opened_total",
                    "Connections accepted for relaying.",
                    [](const DirectionStats& s) { return s.opened.Get(); }),
@@ -173,13 +237,28 @@ std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped,
                    [](const DirectionStats& s) { return s.sent_bytes.Get(); }),
       Active(stats),
       Failures(stats),
-      ConnectTimes(stats),
+      PerDirection(stats, "sluice_tcp_downstream_resets_total",
+                   "Connections that the client ended with a reset, which many do in good order.",
+                   [](const DirectionStats& s) {
+                     return s.failures[static_cast<std::size_t>(Failure::kClientReset)].Get();
+                   }),
+      Histogram(stats, "sluice_tcp_connect_duration_seconds",
+                "Time from accepting a connection to the destination's answer to the connect.",
+                kConnectTimeBoundsMicros, &DirectionStats::connect_times,
+                &DirectionStats::connect_micros_sum),
+      Histogram(stats, "sluice_tcp_connection_duration_seconds",
+                "How long connections that are over have lasted.", kDurationBoundsMicros,
+                &DirectionStats::durations, &DirectionStats::duration_micros_sum),
+      Gauge("sluice_tcp_connections_limit", "Connections that may be open at once.",
+            static_cast<double>(facts.max_connections)),
+      Gauge("sluice_draining", "1 while draining, 0 otherwise.", facts.draining ? 1 : 0),
       Single("sluice_accept_pauses_total",
              "How often accepting was paused, mostly for want of descriptors or memory.", pauses),
       Single("sluice_access_log_dropped_total",
-             "Access-log lines dropped because the reader was too slow.", access_log_dropped),
+             "Access-log lines dropped because the reader was too slow.", facts.access_log_dropped),
   };
-  if (dns) AppendDns(*dns, families);
+  if (facts.dns) AppendDns(*facts.dns, families);
+  AppendProcess(facts.start_unix_seconds, families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -10,10 +10,20 @@
 
 namespace sluice::proxy {
 
+// What is not counted by workers.
+struct ProxyFacts {
+  std::string version = {};
+  std::string commit = {};  // empty: unknown
+  std::uint64_t access_log_dropped = 0;
+  std::uint64_t max_connections = 0;
+  bool draining = false;
+  double start_unix_seconds = 0;
+  std::optional<dns::DnsStats> dns = {};  // none without a forwarder
+};
+
 // All counters in the Prometheus text format, in Istio's names where Istio has one
-// (reporter="source" is the outbound side, "destination" the inbound one), otherwise `sluice_*`.
-// Without a forwarder there is nothing of DNS. Thread-safe.
-std::string PrometheusText(const Stats& stats, std::uint64_t access_log_dropped,
-                           const std::optional<dns::DnsStats>& dns);
+// (reporter="source" is the outbound side, "destination" the inbound one), otherwise `sluice_*`,
+// and `process_*` as other programs have them. Thread-safe.
+std::string PrometheusText(const Stats& stats, const ProxyFacts& facts);
 
 }  // namespace sluice::proxy

@@ -466,7 +466,7 @@ void Session::Close(WorkerContext& worker) {
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;
-  worker.stats.of(direction_).closed.Add(1);
+  worker.stats.of(direction_).CountClosed(std::chrono::steady_clock::now() - start_);
   worker.stats.of(direction_).sockets_open.Subtract(1);
   if (!worker.config.access_log.empty()) Log(worker);
   worker.closed.push_back(this);

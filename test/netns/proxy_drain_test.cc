@@ -2,12 +2,14 @@
 // The end of the process in the middle of work: connections finish, and nothing of them is lost.
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -22,6 +24,7 @@ namespace sluice::testing_support {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 // Connections that are always on their way while listeners change hands.
 constexpr std::size_t kAtOnce = 8;
@@ -221,6 +224,40 @@ TEST_P(DrainTest, ASecondSignalEndsAtOnce) {
   client_proxy_->process().Signal(SIGTERM);
   EXPECT_EQ(client_proxy_->process().Wait(kPatience).exit_status, 0);
   EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
+}
+
+// As a preStop hook does it, which may be run twice; then the kubelet sends SIGTERM.
+TEST_P(DrainTest, HoweverOftenItIsAskedForOneDrainIsOneDrain) {
+  StartClientProxy({"--drain-duration=1h"});
+  StartServerProxy({});
+  Acceptor acceptor(server(), GetParam());
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  std::vector<std::thread> hooks;
+  std::atomic<int> agreed = 0;
+  for (int i = 0; i < 8; ++i) {
+    hooks.emplace_back([&] {
+      if (client_proxy_->Get(15000, "/drain", "POST").first == 200) ++agreed;
+    });
+  }
+  for (std::thread& hook : hooks) hook.join();
+  EXPECT_EQ(agreed, 8);
+  EXPECT_TRUE(
+      client_proxy_->process().WaitForText("draining 1 connections, up to 3600 s", kPatience))
+      << client_proxy_->process().Err();
+  client_proxy_->process().Signal(SIGTERM);
+  // What ends at once would end within its next few looks at the signals.
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(pair->client.Send("x"));
+    EXPECT_EQ(pair->server.Receive(1), "x");
+    EXPECT_EQ(client_proxy_->Get(15020, "/healthz/ready").first, 503);
+  }
+  pair->client.Close();
+  pair->server.Close();
+  const CommandResult result = client_proxy_->process().Wait(kPatience);
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_THAT(result.err, HasSubstr("drained"));
+  EXPECT_THAT(result.err, Not(HasSubstr("reset")));
 }
 
 }  // namespace

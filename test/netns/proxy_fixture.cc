@@ -228,7 +228,7 @@ std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_vi
   auto peer = Peer::Connect(where_, {IpAddress::V4(127, 0, 0, 1), port}, kRoot);
   if (!peer) return {0, ""};
   peer->Send(std::string(method) + " " + std::string(path) +
-             " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+             " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   End end{};
   const std::string answer = peer->ReceiveAll(end);
   const std::size_t body = answer.find("\r\n\r\n");

@@ -161,7 +161,7 @@ TEST_P(ModesTest, AdminShowsTheConnectionsAndDrains) {
   EXPECT_EQ(client_proxy_->Get(15000, "/drain").first, 405);
   EXPECT_EQ(client_proxy_->Get(15000, "/drain", "POST").first, 200);
   EXPECT_TRUE(Eventually([&] { return client_proxy_->Get(15020, "/healthz/ready").first == 503; }));
-  EXPECT_EQ(client_proxy_->Get(15000, "/drain", "POST").first, 200) << "no second signal";
+  EXPECT_EQ(client_proxy_->Get(15000, "/drain", "POST").first, 200) << "it drains already";
   EXPECT_TRUE(pair->server.Send("still"));
   EXPECT_EQ(pair->client.Receive(5), "still");
   pair->client.Close();

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <string>
 
@@ -137,6 +141,22 @@ TEST_F(OptionsTest, TproxyMarkIsAnyButTheOutboundOne) {
   for (const char* bad : {"0", "1338", "-1", "4294967296", ""}) {
     EXPECT_THROW(Parse({"--tproxy-mark", bad}), Error) << bad;
   }
+}
+
+TEST_F(OptionsTest, ReadsTheAdminToken) {
+  const std::string path = testing::TempDir() + "sluice-admin-token";
+  const auto write = [&](std::string_view text) { std::ofstream(path) << text; };
+  write("s3cret\n");
+  EXPECT_EQ(Parse({"--admin-token-file=" + path}).config.admin_token, "s3cret");
+  for (const char* const text : {"", "\n", "two words", "two\nlines", "\x01"}) {
+    write(text);
+    EXPECT_THAT(UsageError({"--admin-token-file=" + path}), HasSubstr("the token")) << text;
+  }
+  std::filesystem::remove(path);
+  EXPECT_THAT(UsageError({"--admin-token-file=" + path}), HasSubstr("No such file"));
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(UsageError({"--admin-token-file=" + path}), HasSubstr("regular file"));
+  std::filesystem::remove(path);
 }
 
 }  // namespace

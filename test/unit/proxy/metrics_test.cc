@@ -21,7 +21,7 @@ TEST(Metrics, SumsTheWorkers) {
   stats.worker(0).of(Direction::kInbound).received_bytes.Add(1000);
   stats.worker(0).of(Direction::kInbound).Count(Failure::kLoop);
   stats.worker(0).accept_pauses.Add(2);
-  const std::string text = PrometheusText(stats, 9, std::nullopt);
+  const std::string text = PrometheusText(stats, {.access_log_dropped = 9});
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_opened_total{reporter=\"source\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total{reporter=\"source\"} 5\n"));
   EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_active{reporter=\"source\"} 2\n"));
@@ -34,17 +34,17 @@ TEST(Metrics, SumsTheWorkers) {
 }
 
 TEST(Metrics, ShowsTheForwarder) {
-  const std::string text = PrometheusText(Stats(1), 0,
-                                          dns::DnsStats{.queries = 1,
-                                                        .cache_hits = 2,
-                                                        .coalesced = 3,
-                                                        .refused_queries = 4,
-                                                        .over_limit = 5,
-                                                        .upstream_queries = 6,
-                                                        .upstream_timeouts = 7,
-                                                        .upstream_mismatches = 8,
-                                                        .tcp_retries = 9,
-                                                        .upstream_failures = 10});
+  const std::string text =
+      PrometheusText(Stats(1), {.dns = dns::DnsStats{.queries = 1,
+                                                     .cache_hits = 2,
+                                                     .coalesced = 3,
+                                                     .refused_queries = 4,
+                                                     .over_limit = 5,
+                                                     .upstream_queries = 6,
+                                                     .upstream_timeouts = 7,
+                                                     .upstream_mismatches = 8,
+                                                     .tcp_retries = 9,
+                                                     .upstream_failures = 10}});
   for (const char* const sample :
        {"sluice_dns_queries_total 1\n", "sluice_dns_cache_hits_total 2\n",
         "sluice_dns_coalesced_total 3\n", "sluice_dns_failed_total{reason=\"refused\"} 4\n",
@@ -62,12 +62,55 @@ TEST(Metrics, PutsConnectTimesIntoBuckets) {
   outbound.CountConnect(microseconds(100));         // at the bound: inside
   outbound.CountConnect(microseconds(101));         // just behind it
   outbound.CountConnect(microseconds(11'000'000));  // beyond the last
-  const std::string text = PrometheusText(stats, 0, std::nullopt);
+  const std::string text = PrometheusText(stats, {});
   const std::string bucket = "sluice_tcp_connect_duration_seconds_bucket{reporter=\"source\",le=";
   EXPECT_THAT(text, HasSubstr(bucket + "\"0.0001\"} 1\n"));
   EXPECT_THAT(text, HasSubstr(bucket + "\"0.00025\"} 2\n"));
   EXPECT_THAT(text, HasSubstr(bucket + "\"10\"} 2\n"));
   EXPECT_THAT(text, HasSubstr(bucket + "\"+Inf\"} 3\n"));
+}
+
+TEST(Metrics, DoesNotCallAResetByTheClientAFailure) {
+  Stats stats(1);
+  stats.worker(0).of(Direction::kOutbound).Count(Failure::kClientReset);
+  const std::string text = PrometheusText(stats, {});
+  EXPECT_THAT(text, Not(HasSubstr("downstream_reset\"")));
+  EXPECT_THAT(text, HasSubstr("sluice_tcp_downstream_resets_total{reporter=\"source\"} 1\n"));
+}
+
+TEST(Metrics, PutsDurationsIntoBuckets) {
+  Stats stats(1);
+  auto& inbound = stats.worker(0).of(Direction::kInbound);
+  inbound.opened.Add(2);
+  inbound.CountClosed(std::chrono::milliseconds(5));
+  inbound.CountClosed(std::chrono::hours(5));
+  const std::string text = PrometheusText(stats, {});
+  const std::string name = "sluice_tcp_connection_duration_seconds";
+  const std::string bucket = name + "_bucket{reporter=\"destination\",le=";
+  EXPECT_THAT(text, HasSubstr(bucket + "\"0.001\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"0.005\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"14400\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"+Inf\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_sum{reporter=\"destination\"} 18000.00"));
+  EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_active{reporter=\"destination\"} 0\n"));
+}
+
+TEST(Metrics, SaysWhatADashboardNeeds) {
+  const std::string text = PrometheusText(Stats(1), {.version = "1.2.3",
+                                                     .commit = "abc",
+                                                     .max_connections = 5000,
+                                                     .draining = true,
+                                                     .start_unix_seconds = 1.5});
+  EXPECT_THAT(text, HasSubstr("sluice_build_info{version=\"1.2.3\",commit=\"abc\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_limit 5000\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_draining 1\n"));
+  EXPECT_THAT(text, HasSubstr("process_start_time_seconds 1.5\n"));
+  for (const char* const name : {"process_cpu_seconds_total", "process_resident_memory_bytes",
+                                 "process_virtual_memory_bytes", "process_open_fds"}) {
+    const auto at = text.find(std::string("\n") + name + " ");
+    ASSERT_NE(at, std::string::npos) << name;
+    EXPECT_GT(std::stod(text.substr(at + 2 + std::string_view(name).size())), 0) << name;
+  }
 }
 
 }  // namespace

@@ -1,0 +1,22 @@
+# cmake -DSOURCE=dir -DOUTPUT=file -DPROJECT_VERSION=0.1.0 [-DCOMMIT=id] -P WriteVersion.cmake
+# Fills in cmd/version.h.in. Without COMMIT git is asked; where it does not know, nothing is said.
+if(NOT COMMIT)
+  find_program(GIT git)
+  if(GIT)
+    # A directory within another repository, such as an unpacked archive, is not that repository.
+    execute_process(COMMAND ${GIT} rev-parse --show-toplevel WORKING_DIRECTORY ${SOURCE}
+                    OUTPUT_VARIABLE top OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    file(REAL_PATH "${SOURCE}" real_source)
+    if(top STREQUAL real_source)
+      execute_process(COMMAND ${GIT} describe --always --dirty --abbrev=12 --exclude=*
+                      WORKING_DIRECTORY ${SOURCE}
+                      OUTPUT_VARIABLE COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    endif()
+  endif()
+endif()
+set(VERSION_TEXT "${PROJECT_VERSION}")
+if(COMMIT)
+  set(VERSION_TEXT "${PROJECT_VERSION} (${COMMIT})")
+endif()
+# Leaves the file alone when nothing has changed.
+configure_file(${CMAKE_CURRENT_LIST_DIR}/../cmd/version.h.in ${OUTPUT} @ONLY)

@@ -1,0 +1,116 @@
+#include "proxy/control/admin.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice::proxy {
+namespace {
+
+class AdminTest : public testing::Test {
+ protected:
+  AdminTest() {
+    backend_.config = &config_;
+    backend_.metrics = [] { return std::string("metrics\n"); };
+    backend_.connections = [this] { return std::vector<ConnectionInfo>(connections_); };
+    backend_.drain = [this] { ++drains_; };
+  }
+
+  HttpResponse Serve(HttpRequest request) const { return ServeAdmin(request, backend_); }
+  int Status(HttpRequest request) const { return Serve(std::move(request)).status; }
+
+  static HttpRequest Drain() {
+    return {.method = "POST", .path = "/drain", .query = "", .host = "localhost:15000"};
+  }
+  static HttpRequest List() {
+    return {.method = "GET", .path = "/connections", .query = "", .host = "localhost:15000"};
+  }
+
+  ProxyConfig config_;
+  AdminBackend backend_;
+  std::size_t connections_ = 0;
+  int drains_ = 0;
+};
+
+TEST_F(AdminTest, ServesLoopbackByItsNamesOnly) {
+  HttpRequest request = Drain();
+  for (const char* const host : {"", "localhost", "127.0.0.1", "127.0.0.1:15000", "[::1]",
+                                 "[::1]:15000", "localhost:8080"}) {
+    request.host = host;
+    EXPECT_EQ(Status(request), 200) << host;
+  }
+  const int drains = drains_;
+  for (const char* const host :
+       {"evil.example", "evil.example:15000", "localhost.evil.example", "127.0.0.1.evil.example",
+        "10.0.0.7:15000", "[::1].evil.example", "[::2]:15000", ":15000"}) {
+    request.host = host;
+    EXPECT_EQ(Status(request), 403) << host;
+  }
+  EXPECT_EQ(drains_, drains);
+}
+
+TEST_F(AdminTest, RefusesWhatAWebPageSends) {
+  HttpRequest request = Drain();
+  for (const char* const origin : {"http://evil.example", "null", "http://localhost:15000"}) {
+    request.origin = origin;
+    EXPECT_EQ(Status(request), 403) << origin;
+  }
+  request.origin = "";
+  for (const char* const site : {"cross-site", "same-site"}) {
+    request.fetch_site = site;
+    EXPECT_EQ(Status(request), 403) << site;
+  }
+  EXPECT_EQ(drains_, 0);
+  request.fetch_site = "none";
+  EXPECT_EQ(Status(request), 200) << "typed into a browser";
+}
+
+TEST_F(AdminTest, AsksForTheToken) {
+  backend_.token = "s3cret";
+  for (HttpRequest request : {Drain(), List()}) {
+    for (const char* const shown : {"", "s3cret", "Bearer ", "Bearer s3creT", "Bearer s3crets",
+                                    "Basic s3cret", "Bearer  s3cret"}) {
+      request.authorization = shown;
+      EXPECT_EQ(Status(request), 401) << request.path << shown;
+    }
+    EXPECT_EQ(drains_, 0);
+    request.authorization = "Bearer s3cret";
+    EXPECT_EQ(Status(request), 200) << request.path;
+    drains_ = 0;
+  }
+  for (const char* const path : {"/logging", "/config_dump", "/stats", "/nothing"}) {
+    EXPECT_EQ(Status({.method = "GET", .path = path, .query = ""}), 401) << path;
+  }
+}
+
+TEST_F(AdminTest, ListsConnectionsInBoundedPieces) {
+  for (const std::size_t count : {0, 1, 5000}) {
+    connections_ = count;
+    const HttpResponse answer = Serve(List());
+    std::string text = answer.body;
+    int pieces = 0;
+    for (std::string piece; !(piece = answer.next_piece()).empty(); ++pieces) {
+      EXPECT_LT(piece.size(), 20'000U);
+      text += piece;
+    }
+    EXPECT_EQ(boost::json::parse(text).as_object().at("connections").as_array().size(), count);
+    EXPECT_GE(pieces, count > 1 ? 10 : 1);
+  }
+}
+
+TEST_F(AdminTest, KeepsOnlyAFewListsOfConnections) {
+  connections_ = 1;
+  std::vector<HttpResponse> answers;
+  for (int i = 0; i < 2; ++i) answers.push_back(Serve(List()));
+  EXPECT_EQ(answers.back().status, 200);
+  EXPECT_EQ(Status(List()), 503);
+  answers.pop_back();  // read to its end, or given up
+  EXPECT_EQ(Status(List()), 200);
+}
+
+}  // namespace
+}  // namespace sluice::proxy

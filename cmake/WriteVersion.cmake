@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # cmake -DSOURCE=dir -DOUTPUT=file -DPROJECT_VERSION=0.1.0 [-DCOMMIT=id] -P WriteVersion.cmake
 # Fills in cmd/version.h.in. Without COMMIT git is asked; where it does not know, nothing is said.
 if(NOT COMMIT)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/control/http_server.h"
 
 #include <netinet/in.h>

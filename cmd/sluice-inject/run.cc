@@ -220,7 +220,7 @@ int Run(const std::vector<std::string>& arguments) {
   try {
     const Options options = ParseOptions(arguments);
     if (options.help) return Write(HelpText()), 0;
-    if (options.version) return Write("sluice-inject " SLUICE_VERSION "\n"), 0;
+    if (options.version) return Write("sluice-inject " SLUICE_VERSION_TEXT "\n"), 0;
     if (options.verb == Verb::kPrintConfig) return Write(DescribeSettings(options.settings)), 0;
     return Execute(options);
   } catch (const Error& error) {

@@ -143,8 +143,9 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
   AddTables("v6", Saved(where, Family::kIpv6, counters), out.tables);
   netns::RouteSocket socket(where);
   for (const Family family : capture::kFamilies) {
-    // 133 and 200: the ones that the cases name.
-    std::set<std::uint32_t> tables = {netns::kMainTable, netns::kLocalTable, 133, 200};
+    // 133 and 200: the ones that the cases name. Not the local table: the kernel adds a route there
+    // for each address, which is compared below, and does so in its own time.
+    std::set<std::uint32_t> tables = {netns::kMainTable, 133, 200};
     for (const netns::PolicyRule& rule : socket.Rules(family)) {
       out.policy_rules.push_back(rule);
       tables.insert(rule.table);

@@ -126,6 +126,15 @@ class Editor {
     }
     return sequence_indent_;
   }
+  // Of the first dash of a sequence in block style. One with an anchor or a tag begins with that.
+  std::size_t DashColumn(const Node& sequence) const {
+    if (text_[sequence.begin] == '-') return sequence.column;
+    const std::size_t line = text_.rfind('\n', sequence.items.front().begin) + 1;
+    const std::size_t dash = text_.find_first_not_of(' ', line);
+    // A dash with its value on the next line: the items would not tell. At the key's column it is
+    // right as well.
+    return text_[dash] == '-' ? dash - line : 0;
+  }
   bool FindSequence(const Node& node) {
     for (const Node& item : node.items) {
       if (FindSequence(item)) return true;
@@ -133,7 +142,8 @@ class Editor {
     for (const Member& member : node.members) {
       const Node& value = member.value;
       if (member.key.value == "containers" && value.IsSequence() && !value.flow) {
-        sequence_indent_ = value.column >= member.key.column ? value.column - member.key.column : 0;
+        const std::size_t dash = DashColumn(value);
+        sequence_indent_ = dash >= member.key.column ? dash - member.key.column : 0;
         return true;
       }
       if (FindSequence(value)) return true;

@@ -303,8 +303,10 @@ class Remover {
 
   void RemoveItems(const std::string& name, const Path& path,
                    const std::vector<std::string>& names) {
+    // Where nothing is taken out an anchor that is used elsewhere does no harm.
+    if (names.empty()) return;
     const Spot spot = Locate(root_, reader_, path);
-    if (names.empty() || spot.node == nullptr || !spot.node->IsSequence()) return;
+    if (spot.node == nullptr || !spot.node->IsSequence()) return;
     Operation operation{.kind = Kind::kRemoveItems, .parent = path};
     const auto& items = spot.node->items;
     for (std::size_t i = 0; i < items.size(); ++i) {

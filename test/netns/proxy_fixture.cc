@@ -221,6 +221,23 @@ boost::json::object ProxyProcess::LogLineTo(const SocketAddress& original_destin
   });
 }
 
+namespace {
+
+// The body of a message whose head says "Transfer-Encoding: chunked".
+std::string Unchunked(std::string_view chunks) {
+  std::string out;
+  while (true) {
+    const std::size_t line = chunks.find("\r\n");
+    if (line == std::string_view::npos) return out;
+    const std::size_t size = std::stoul(std::string(chunks.substr(0, line)), nullptr, 16);
+    if (size == 0) return out;
+    out += chunks.substr(line + 2, size);
+    chunks.remove_prefix(std::min(chunks.size(), line + 2 + size + 2));
+  }
+}
+
+}  // namespace
+
 std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_view path,
                                               std::string_view method) {
   // As root: the proxy's own uid would do as well, an application's connection to loopback is not
@@ -233,7 +250,10 @@ std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_vi
   const std::string answer = peer->ReceiveAll(end);
   const std::size_t body = answer.find("\r\n\r\n");
   if (!answer.starts_with("HTTP/1.1 ") || body == std::string::npos) return {0, answer};
-  return {std::stoi(answer.substr(9, 3)), answer.substr(body + 4)};
+  const bool chunked = std::string_view(answer).substr(0, body).find(
+                           "Transfer-Encoding: chunked") != std::string::npos;
+  return {std::stoi(answer.substr(9, 3)),
+          chunked ? Unchunked(std::string_view(answer).substr(body + 4)) : answer.substr(body + 4)};
 }
 
 double ProxyProcess::Metric(std::string_view sample) {

@@ -237,7 +237,7 @@ const std::vector<Tampering>& Tamperings() {
        {},
        {"nat -D ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT"},
        "inbound",
-       "nat ISTIO_INBOUND rule 2: -p tcp -j ISTIO_IN_REDIRECT, is missing"},
+       "-p tcp -j ISTIO_IN_REDIRECT, is missing"},
       {"jump to inbound deleted",
        {},
        {"nat -F PREROUTING"},

@@ -14,15 +14,20 @@ namespace sluice::proxy {
 // accepted again, because the rules do not exempt the proxy, has the same two: it comes from
 // `local` and was going to `remote`. Anybody else's cannot have them while ours is open.
 //
+// A reset by the peer gives our addresses free before we know of it, and an application may be
+// given them next. So what the table knows is asked of the socket itself before it counts; only a
+// connection that looks like one of ours costs that.
+//
 // What is looked for was added microseconds ago, so that it may forget: a fixed table in which a
 // newer connection takes the place of an older one. Thread-safe, and without a lock.
 class OwnSockets {
  public:
   OwnSockets();
 
-  void Add(const SocketAddress& local, const SocketAddress& remote);
-  // Before the socket is closed, after which somebody else may be given its addresses.
-  void Remove(const SocketAddress& local, const SocketAddress& remote);
+  // `fd` is connected, or on its way to be.
+  void Add(int fd, const SocketAddress& local, const SocketAddress& remote);
+  // Before the socket is closed, after which the descriptor may be another one's.
+  void Remove(int fd, const SocketAddress& local, const SocketAddress& remote);
   bool Contains(const SocketAddress& local, const SocketAddress& remote) const;
 
   // Says which uid the rules should exempt, the first time that it is called.

@@ -195,7 +195,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
 bool Session::KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream) {
   if (!worker.config.access_log.empty() || worker.unanswered > kSuspiciouslyUnanswered) {
     upstream_local_ = LocalAddress(server_.fd);
-    worker.own_sockets.Add(upstream_local_, upstream);
+    worker.own_sockets.Add(server_.fd, upstream_local_, upstream);
   }
   // Asked for the second time: another worker may have accepted the client before the one that made
   // it came to Add.
@@ -462,7 +462,9 @@ void Session::Close(WorkerContext& worker) {
   response_.Drop(worker.relay);
   if (state_ == State::kConnecting) EndPending(worker);
   if (!answered_) --worker.unanswered;
-  if (upstream_local_.port != 0) worker.own_sockets.Remove(upstream_local_, Upstream(worker));
+  if (upstream_local_.port != 0) {
+    worker.own_sockets.Remove(server_.fd, upstream_local_, Upstream(worker));
+  }
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;

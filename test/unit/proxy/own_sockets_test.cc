@@ -1,54 +1,105 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/accept/own_sockets.h"
 
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <memory>
-#include <string_view>
+#include <vector>
 
 #include <gtest/gtest.h>
+
+#include "base/os/reset_on_close.h"
+#include "base/unique_fd.h"
+#include "proxy/accept/sockets.h"
 
 namespace sluice::proxy {
 namespace {
 
-SocketAddress At(std::string_view ip, std::uint16_t port) { return {IpAddress::Parse(ip), port}; }
-
-TEST(OwnSockets, KnowsBothAddressesOfWhatWasAdded) {
-  const auto sockets = std::make_unique<OwnSockets>();
-  for (const char* const ip : {"10.0.0.1", "fd00::1", "::6"}) {
-    const SocketAddress local = At(ip, 40000);
-    const SocketAddress remote = At("10.96.0.10", 80);
-    EXPECT_FALSE(sockets->Contains(local, remote));
-    sockets->Add(local, remote);
-    EXPECT_TRUE(sockets->Contains(local, remote));
-    // An application's connections may share one of the two.
-    EXPECT_FALSE(sockets->Contains(local, At("10.96.0.10", 81)));
-    EXPECT_FALSE(sockets->Contains(local, At("10.96.0.11", 80)));
-    EXPECT_FALSE(sockets->Contains(At(ip, 40001), remote));
-    EXPECT_FALSE(sockets->Contains(remote, local));
-    sockets->Remove(local, remote);
-    EXPECT_FALSE(sockets->Contains(local, remote));
+// A listener on loopback, and connections to it.
+class OwnSocketsTest : public testing::Test {
+ protected:
+  OwnSocketsTest() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
+    EXPECT_EQ(::listen(listener_.get(), 128), 0);
+    remote_ = LocalAddress(listener_.get());
   }
+
+  struct Connection {
+    UniqueFd near;
+    UniqueFd far;
+    SocketAddress local;
+  };
+  Connection Connect() {
+    Connection out;
+    out.near.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(remote_.port);
+    EXPECT_EQ(::connect(out.near.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    out.far.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    EXPECT_TRUE(out.far);
+    out.local = LocalAddress(out.near.get());
+    return out;
+  }
+
+  UniqueFd listener_;
+  SocketAddress remote_;
+  std::unique_ptr<OwnSockets> sockets_ = std::make_unique<OwnSockets>();
+};
+
+TEST_F(OwnSocketsTest, KnowsBothAddressesOfWhatWasAdded) {
+  const Connection ours = Connect();
+  const Connection other = Connect();
+  const int fd = ours.near.get();
+  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
+  sockets_->Add(fd, ours.local, remote_);
+  EXPECT_TRUE(sockets_->Contains(ours.local, remote_));
+  // An application's connections may share one of the two.
+  EXPECT_FALSE(sockets_->Contains(ours.local, {remote_.ip, 1}));
+  EXPECT_FALSE(sockets_->Contains(other.local, remote_));
+  EXPECT_FALSE(sockets_->Contains(remote_, ours.local));
+  sockets_->Remove(other.near.get(), ours.local, remote_);
+  EXPECT_TRUE(sockets_->Contains(ours.local, remote_)) << "another one's";
+  sockets_->Remove(fd, ours.local, remote_);
+  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
 }
 
-TEST(OwnSockets, AFreePlaceIsNobody) {
-  const auto sockets = std::make_unique<OwnSockets>();
-  EXPECT_FALSE(sockets->Contains({}, {}));
+// The kernel gives the addresses of a connection that was reset to whoever asks next.
+TEST_F(OwnSocketsTest, OneThatWasResetIsNobody) {
+  Connection ours = Connect();
+  sockets_->Add(ours.near.get(), ours.local, remote_);
+  ASSERT_TRUE(sockets_->Contains(ours.local, remote_));
+  ResetOnClose(ours.far.get());
+  ours.far.reset();
+  pollfd wait{.fd = ours.near.get(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&wait, 1, 60'000), 1);
+  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
 }
 
-// More than there are places: whatever was forgotten, what was added last is known, and nobody
-// else is taken for one of ours.
-TEST(OwnSockets, ForgetsAndNeverConfuses) {
-  const auto sockets = std::make_unique<OwnSockets>();
-  const SocketAddress remote = At("10.96.0.10", 80);
+TEST_F(OwnSocketsTest, OneThatWasClosedIsNobody) {
+  Connection ours = Connect();
+  sockets_->Add(ours.near.get(), ours.local, remote_);
+  ours.near.reset();
+  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
+}
+
+TEST_F(OwnSocketsTest, AFreePlaceIsNobody) { EXPECT_FALSE(sockets_->Contains({}, {})); }
+
+// More than there are places: what was added last is known, whatever was forgotten.
+TEST_F(OwnSocketsTest, ForgetsAndNeverConfuses) {
+  const Connection ours = Connect();
   for (std::uint16_t port = 1; port < 60'000; ++port) {
-    sockets->Add(At("10.0.0.1", port), remote);
-    EXPECT_TRUE(sockets->Contains(At("10.0.0.1", port), remote));
-    EXPECT_FALSE(sockets->Contains(At("10.0.0.2", port), remote));
+    sockets_->Add(ours.near.get(), {ours.local.ip, port}, {remote_.ip, 1});
+    EXPECT_FALSE(sockets_->Contains({ours.local.ip, port}, {remote_.ip, 1})) << "not its socket";
   }
-  // Of somebody who took its place nothing is removed.
-  for (std::uint16_t port = 1; port < 59'999; ++port) {
-    sockets->Remove(At("10.0.0.1", port), remote);
-  }
-  EXPECT_TRUE(sockets->Contains(At("10.0.0.1", 59'999), remote));
+  sockets_->Add(ours.near.get(), ours.local, remote_);
+  EXPECT_TRUE(sockets_->Contains(ours.local, remote_));
 }
 
 }  // namespace

@@ -11,12 +11,12 @@ namespace sluice::iptables {
 //
 // Throws std::invalid_argument for a long list in a rule that has other conditions, or that names
 // no chain for the rules behind it and has some.
-// The rule without the conditions that every packet meets: an address in 0.0.0.0/0, a port from 0
-// to 65535. The kernel keeps such a condition as none, so that rules are compared in this form.
-capture::Rule Canonical(capture::Rule rule);
-
 capture::TableRules Compile(const capture::TableRules& rules);
 capture::FamilyRules Compile(const capture::FamilyRules& rules);
 capture::RuleSet Compile(const capture::RuleSet& rules);
+
+// The rule without the conditions that every packet meets: an address in 0.0.0.0/0, a port from 0
+// to 65535. The kernel keeps such a condition as none, so that rules are compared in this form.
+capture::Rule Canonical(capture::Rule rule);
 
 }  // namespace sluice::iptables

@@ -47,8 +47,8 @@ Words Split(std::string_view text) {
 // Whatever was accepted, netfilter can say.
 void Build(capture::CaptureConfig& config) {
   config.ipv6 = true;
-  const capture::RuleSet rules = capture::BuildRules(config);
-  fuzz::Require(!iptables::RestoreText(iptables::Compile(rules)).empty(), "there are rules");
+  const capture::RuleSet rules = iptables::Compile(capture::BuildRules(config));
+  fuzz::Require(!iptables::RestoreText(rules).empty(), "there are rules");
   for (const Family family : capture::kFamilies) {
     for (const capture::TableRules& table : rules.family(family).tables) {
       for (const capture::Chain& chain : table.chains) {

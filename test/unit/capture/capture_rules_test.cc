@@ -17,6 +17,8 @@
 #include "capture/evaluate.h"
 #include "iptables/compile.h"
 #include "iptables/restore_text.h"
+#include "nftables/compile.h"
+#include "nftables/text.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture {
@@ -27,9 +29,21 @@ using testing_support::CaptureCases;
 using testing_support::ConfigOf;
 using testing_support::FindCase;
 
-std::filesystem::path GoldenPath(const CaptureCase& chosen, Family family) {
-  const char* const suffix = family == Family::kIpv4 ? ".v4.txt" : ".v6.txt";
-  return std::filesystem::path(SLUICE_GOLDEN_DIR) / (chosen.name + suffix);
+// What each backend makes of a configuration, as the text of its own restore program.
+struct Form {
+  const char* suffix;
+  std::string (*text)(const RuleSet& rules);
+};
+constexpr Form kForms[] = {
+    {".v4.txt",
+     [](const RuleSet& rules) { return iptables::RestoreText(iptables::Compile(rules.v4)); }},
+    {".v6.txt",
+     [](const RuleSet& rules) { return iptables::RestoreText(iptables::Compile(rules.v6)); }},
+    {".nft.txt", [](const RuleSet& rules) { return nftables::NftText(nftables::Compile(rules)); }},
+};
+
+std::filesystem::path GoldenPath(const CaptureCase& chosen, const Form& form) {
+  return std::filesystem::path(SLUICE_GOLDEN_DIR) / (chosen.name + form.suffix);
 }
 
 bool Updating() {
@@ -41,9 +55,9 @@ class Golden : public testing::TestWithParam<CaptureCase> {};
 
 TEST_P(Golden, RulesAreThoseOfTheGoldenText) {
   const RuleSet rules = BuildRules(ConfigOf(GetParam()));
-  for (const Family family : kFamilies) {
-    const auto path = GoldenPath(GetParam(), family);
-    const std::string text = iptables::RestoreText(iptables::Compile(rules.family(family)));
+  for (const Form& form : kForms) {
+    const auto path = GoldenPath(GetParam(), form);
+    const std::string text = form.text(rules);
     if (Updating()) {
       std::ofstream(path) << text;
       continue;
@@ -61,8 +75,8 @@ INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(CaptureCases()), [](const a
 TEST(GoldenDirectory, HoldsNothingButTheCases) {
   std::set<std::string> expected;
   for (const CaptureCase& chosen : CaptureCases()) {
-    for (const Family family : kFamilies) {
-      EXPECT_TRUE(expected.insert(GoldenPath(chosen, family).filename()).second)
+    for (const Form& form : kForms) {
+      EXPECT_TRUE(expected.insert(GoldenPath(chosen, form).filename()).second)
           << chosen.name << " is there twice";
     }
   }

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "nftables/kernel.h"
+
+#include <linux/capability.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "base/os/capabilities.h"
+#include "nftables/codec.h"
+
+namespace sluice::nftables {
+namespace {
+
+// A dump comes in parts of up to 32 KiB (NETLINK_DUMP: the larger the reader's buffer, the fewer).
+constexpr std::size_t kReceiveBytes = 65536;
+// A list of elements is one attribute, whose length has 16 bits; an element has up to 44 bytes.
+constexpr std::size_t kMostElementBytes = 60000;
+// How often a reader starts over while others write.
+constexpr int kReadAttempts = 10;
+
+std::uint8_t KernelFamily(Family family) {
+  return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+std::uint16_t Type(int message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
+
+Error NoPrivilege(std::string doing) {
+  const bool have = ReadCapabilities().Has(CAP_NET_ADMIN);
+  return Error(ErrorKind::kPrivilege,
+               {.doing = std::move(doing),
+                .target = {},
+                .why = have ? std::strerror(EPERM) : "missing CAP_NET_ADMIN",
+                .help = have ? "the network namespace belongs to another user namespace; run in "
+                               "the one that owns it"
+                             : "grant it: securityContext.capabilities.add: [NET_ADMIN]"});
+}
+
+Error NoNftables(int saved_errno) {
+  return Error(
+      ErrorKind::kKernelFeature,
+      {.doing = "talk to nf_tables",
+       .target = {},
+       .why = std::string("the kernel has no nf_tables (") + std::strerror(saved_errno) + ")",
+       .help = "load the module nf_tables, or use --backend iptables"});
+}
+
+// One message of what was received, taken off its front.
+struct Received {
+  nlmsghdr header{};
+  nfgenmsg more{};
+  Bytes attributes;
+  int error = 0;
+};
+
+std::optional<Received> TakeMessage(Bytes& bytes) {
+  Received out;
+  if (bytes.size() < sizeof(out.header)) return {};
+  std::memcpy(&out.header, bytes.data(), sizeof(out.header));
+  if (out.header.nlmsg_len < sizeof(out.header) || out.header.nlmsg_len > bytes.size()) return {};
+  const Bytes body = bytes.first(out.header.nlmsg_len).subspan(sizeof(out.header));
+  if (out.header.nlmsg_type == NLMSG_ERROR || out.header.nlmsg_type == NLMSG_DONE) {
+    if (body.size() >= sizeof(int)) std::memcpy(&out.error, body.data(), sizeof(int));
+  } else if (body.size() >= sizeof(out.more)) {
+    std::memcpy(&out.more, body.data(), sizeof(out.more));
+    out.attributes = body.subspan(sizeof(out.more));
+  }
+  const std::size_t step = NLMSG_ALIGN(out.header.nlmsg_len);
+  bytes = bytes.subspan(std::min(step, bytes.size()));
+  return out;
+}
+
+std::string TextOf(Bytes attributes, std::uint16_t type) {
+  const auto found = FindAttribute(attributes, type);
+  return found ? std::string(found->Text()) : std::string();
+}
+
+std::optional<Base> DecodeBase(Bytes chain) {
+  const auto hook = FindAttribute(chain, NFTA_CHAIN_HOOK);
+  if (!hook) return {};
+  Base out{.type = TextOf(chain, NFTA_CHAIN_TYPE)};
+  const auto number = [](Bytes in, std::uint16_t type) {
+    const auto found = FindAttribute(in, type);
+    return found ? found->Big32().value_or(0) : 0;
+  };
+  out.hook = number(hook->value, NFTA_HOOK_HOOKNUM);
+  out.priority = static_cast<std::int32_t>(number(hook->value, NFTA_HOOK_PRIORITY));
+  out.policy = number(chain, NFTA_CHAIN_POLICY);
+  return out;
+}
+
+// The modules that a rule's expressions come from, for who builds a kernel without.
+std::string ModulesOf(const Program& program, Family family) {
+  std::set<std::string> names;
+  for (const Expression& expression : program) {
+    if (std::holds_alternative<RedirectToPort>(expression)) {
+      names.insert(family == Family::kIpv4 ? "nft_redir" : "nft_redir (with IPv6)");
+    }
+    if (std::holds_alternative<TproxyToPort>(expression)) names.insert("nft_tproxy");
+    if (std::holds_alternative<LoadCt>(expression) || std::holds_alternative<StoreCt>(expression)) {
+      names.insert("nft_ct");
+    }
+  }
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+bool IsMissingFeature(int error) {
+  return error == ENOENT || error == EOPNOTSUPP || error == EAFNOSUPPORT ||
+         error == EPROTONOSUPPORT;
+}
+
+}  // namespace
+
+Kernel::Kernel() : buffer_(kReceiveBytes) {
+  socket_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
+  if (!socket_) {
+    if (errno == EPERM || errno == EACCES) throw NoPrivilege("open a netlink socket");
+    if (errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT) throw NoNftables(errno);
+    throw SystemError(errno, "open a netlink socket");
+  }
+}
+
+void Kernel::Send(const std::string& bytes) {
+  const sockaddr_nl kernel{.nl_family = AF_NETLINK, .nl_pad = 0, .nl_pid = 0, .nl_groups = 0};
+  for (;;) {
+    const ssize_t sent = ::sendto(socket_.get(), bytes.data(), bytes.size(), 0,
+                                  reinterpret_cast<const sockaddr*>(&kernel), sizeof(kernel));
+    if (sent >= 0) return;
+    if (errno != EINTR) throw SystemError(errno, "send to nf_tables");
+  }
+}
+
+// How many bytes of buffer_ were filled; 0 when nothing is there.
+std::size_t Kernel::Receive() {
+  for (;;) {
+    const ssize_t size = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (size >= 0) return static_cast<std::size_t>(size);
+    // The kernel answers before it returns from sendto; a full socket has lost some.
+    if (errno == EAGAIN) return 0;
+    if (errno != EINTR && errno != ENOBUFS) throw SystemError(errno, "hear from nf_tables");
+  }
+}
+
+std::uint32_t Kernel::Generation() {
+  MessageWriter request;
+  request.Begin(Type(NFT_MSG_GETGEN), 0, ++sequence_, NFPROTO_UNSPEC);
+  request.End();
+  Send(request.bytes());
+  std::optional<std::uint32_t> generation;
+  while (!generation) {
+    const std::size_t size = Receive();
+    if (size == 0) break;
+    Bytes bytes(buffer_.data(), size);
+    while (const auto message = TakeMessage(bytes)) {
+      if (message->header.nlmsg_seq != sequence_) continue;
+      if (message->header.nlmsg_type == NLMSG_ERROR) {
+        if (message->error == -EPERM || message->error == -EACCES) {
+          throw NoPrivilege("read the rules of nf_tables");
+        }
+        throw NoNftables(-message->error);
+      }
+      if (const auto id = FindAttribute(message->attributes, NFTA_GEN_ID)) generation = id->Big32();
+    }
+  }
+  if (!generation) throw NoNftables(EPROTO);
+  return *generation;
+}
+
+// Calls `visit` with each message of the answer. False when the dump was interrupted by a change.
+template <typename Visit>
+bool Kernel::Dump(MessageWriter& request, Visit visit) {
+  Send(request.bytes());
+  bool consistent = true;
+  for (;;) {
+    const std::size_t size = Receive();
+    if (size == 0) return false;
+    Bytes bytes(buffer_.data(), size);
+    while (const auto message = TakeMessage(bytes)) {
+      if (message->header.nlmsg_seq != sequence_) continue;
+      if ((message->header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
+      if (message->header.nlmsg_type == NLMSG_ERROR || message->header.nlmsg_type == NLMSG_DONE) {
+        if (message->error == 0) return consistent;
+        // What was there a moment ago has gone.
+        if (message->error == -ENOENT || message->error == -EINTR || message->error == -EAGAIN) {
+          return false;
+        }
+        if (message->error == -EPERM) throw NoPrivilege("read the rules of nf_tables");
+        throw SystemError(-message->error, "read the rules of nf_tables");
+      }
+      visit(*message);
+    }
+  }
+}
+
+bool Kernel::ReadSet(Family family, InSet& set) {
+  MessageWriter request;
+  request.Begin(Type(NFT_MSG_GETSETELEM), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  request.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
+  request.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
+  request.End();
+  std::vector<Element> elements;
+  bool all = true;
+  const bool consistent = Dump(request, [&](const Received& message) {
+    const auto nest = FindAttribute(message.attributes, NFTA_SET_ELEM_LIST_ELEMENTS);
+    if (nest) all = DecodeElements(nest->value, family, elements) && all;
+  });
+  if (!consistent) return false;
+  // A set of another kind keeps its name, which no set of ours has.
+  if (!all) return true;
+  set.ranges = ToRanges(std::move(elements), family);
+  set.name.clear();
+  return true;
+}
+
+bool Kernel::ReadFamily(Family family, FamilyState& out) {
+  out.exists = true;
+  MessageWriter chains;
+  chains.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  chains.End();
+  bool consistent = Dump(chains, [&](const Received& message) {
+    if (TextOf(message.attributes, NFTA_CHAIN_TABLE) != kTableName) return;
+    out.chains.push_back({.name = TextOf(message.attributes, NFTA_CHAIN_NAME),
+                          .base = DecodeBase(message.attributes)});
+  });
+  if (!consistent) return false;
+  MessageWriter rules;
+  rules.Begin(Type(NFT_MSG_GETRULE), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  rules.PutText(NFTA_RULE_TABLE, kTableName);
+  rules.End();
+  consistent = Dump(rules, [&](const Received& message) {
+    if (TextOf(message.attributes, NFTA_RULE_TABLE) != kTableName) return;
+    const auto chain = std::ranges::find(out.chains, TextOf(message.attributes, NFTA_RULE_CHAIN),
+                                         &ChainState::name);
+    if (chain == out.chains.end()) return;
+    const auto expressions = FindAttribute(message.attributes, NFTA_RULE_EXPRESSIONS);
+    const Bytes bytes = expressions ? expressions->value : Bytes();
+    DecodedRule decoded = DecodeProgram(bytes, family);
+    RuleState rule{.program = std::move(decoded.program), .counters = decoded.counters};
+    if (std::ranges::any_of(rule.program, [](const Expression& expression) {
+          return std::holds_alternative<Unknown>(expression);
+        })) {
+      rule.expressions.assign(bytes.begin(), bytes.end());
+    }
+    chain->rules.push_back(std::move(rule));
+  });
+  if (!consistent) return false;
+  for (ChainState& chain : out.chains) {
+    for (RuleState& rule : chain.rules) {
+      for (Expression& expression : rule.program) {
+        auto* const set = std::get_if<InSet>(&expression);
+        if (set != nullptr && !ReadSet(family, *set)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+State Kernel::Read() {
+  for (int attempt = 0; attempt < kReadAttempts; ++attempt) {
+    State out;
+    out.generation = Generation();
+    MessageWriter request;
+    request.Begin(Type(NFT_MSG_GETTABLE), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
+    request.End();
+    bool v4 = false;
+    bool v6 = false;
+    bool consistent = Dump(request, [&](const Received& message) {
+      const std::uint8_t family = message.more.nfgen_family;
+      const std::string name = TextOf(message.attributes, NFTA_TABLE_NAME);
+      if (name == kTableName && family == NFPROTO_IPV4) {
+        v4 = true;
+      } else if (name == kTableName && family == NFPROTO_IPV6) {
+        v6 = true;
+      } else {
+        out.others.push_back({family, name});
+      }
+    });
+    if (consistent && v4) consistent = ReadFamily(Family::kIpv4, out.v4);
+    if (consistent && v6) consistent = ReadFamily(Family::kIpv6, out.v6);
+    if (consistent && (!out.any() || Generation() == out.generation)) return out;
+  }
+  throw Error(ErrorKind::kFailed, {.doing = "read the rules of nf_tables",
+                                   .target = {},
+                                   .why = "somebody else changes them all the time",
+                                   .help = "find out who does, and run again"});
+}
+
+std::vector<std::string> Kernel::ChainsLikeOurs() {
+  std::vector<std::string> out;
+  MessageWriter request;
+  request.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
+  request.End();
+  Dump(request, [&out](const Received& message) {
+    const std::string table = TextOf(message.attributes, NFTA_CHAIN_TABLE);
+    const std::string chain = TextOf(message.attributes, NFTA_CHAIN_NAME);
+    const std::uint8_t family = message.more.nfgen_family;
+    if (!capture::IsOwnedChain(chain) || table == kTableName) return;
+    if (family != NFPROTO_IPV4 && family != NFPROTO_IPV6 && family != NFPROTO_INET) return;
+    const char* const name = family == NFPROTO_IPV4   ? "ip "
+                             : family == NFPROTO_IPV6 ? "ip6 "
+                                                      : "inet ";
+    out.push_back(name + table + ", chain " + chain);
+  });
+  return out;
+}
+
+// The messages of one transaction.
+class Kernel::Batch {
+ public:
+  explicit Batch(std::uint32_t generation) {
+    out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    out_.PutBig32(NFNL_BATCH_GENID, generation);
+    out_.End();
+  }
+
+  // What of `family` differs.
+  void Add(Family family, const FamilyState& have, const FamilyState& want, bool anew) {
+    family_ = family;
+    if (!want.exists) {
+      if (!have.exists) return;
+      Begin(NFT_MSG_DELTABLE, 0, "remove the table");
+      out_.PutText(NFTA_TABLE_NAME, kTableName);
+      out_.End();
+      return;
+    }
+    if (!have.exists) {
+      Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
+      out_.PutText(NFTA_TABLE_NAME, kTableName);
+      out_.End();
+    }
+    const auto kept = [&](const ChainState& chain) {
+      const ChainState* const other = FindChain(want, chain.name);
+      return other != nullptr && other->base == chain.base;
+    };
+    const auto unchanged = [&](const ChainState& chain) {
+      const ChainState* const other = FindChain(have, chain.name);
+      return !anew && other != nullptr && Same(chain, *other);
+    };
+    // Emptied before one is removed: a chain that is jumped to cannot be.
+    for (const ChainState& chain : have.chains) {
+      const ChainState* const other = FindChain(want, chain.name);
+      if (other != nullptr && unchanged(*other)) continue;
+      Begin(NFT_MSG_DELRULE, 0, "empty the chain " + chain.name);
+      out_.PutText(NFTA_RULE_TABLE, kTableName);
+      out_.PutText(NFTA_RULE_CHAIN, chain.name);
+      out_.End();
+    }
+    for (const ChainState& chain : have.chains) {
+      if (kept(chain)) continue;
+      Begin(NFT_MSG_DELCHAIN, 0, "remove the chain " + chain.name);
+      out_.PutText(NFTA_CHAIN_TABLE, kTableName);
+      out_.PutText(NFTA_CHAIN_NAME, chain.name);
+      out_.End();
+    }
+    for (const ChainState& chain : want.chains) {
+      const ChainState* const other = FindChain(have, chain.name);
+      if (other == nullptr || !kept(*other)) MakeChain(chain);
+    }
+    for (const ChainState& chain : want.chains) {
+      if (unchanged(chain)) continue;
+      for (const RuleState& rule : chain.rules) AddRule(chain, rule);
+    }
+  }
+
+  bool empty() const { return doing_.empty(); }
+  const Doing& doing(std::uint32_t sequence) const {
+    static const Doing kWhole{"write the rules", {}};
+    return sequence == 0 || sequence > doing_.size() ? kWhole : doing_[sequence - 1];
+  }
+  // The number of the message whose acknowledgement says that all is done.
+  std::uint32_t last() const { return static_cast<std::uint32_t>(doing_.size()); }
+  const std::string& Finish() {
+    out_.Acknowledge();
+    out_.Begin(NFNL_MSG_BATCH_END, 0, last() + 1, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    out_.End();
+    return out_.bytes();
+  }
+
+ private:
+  void Begin(int message, int flags, std::string what, std::string needs = {}) {
+    doing_.push_back(
+        {std::move(what) + " of nf_tables (" + std::string(Name(family_)) + ")", std::move(needs)});
+    out_.Begin(Type(message), static_cast<std::uint16_t>(flags), last(), KernelFamily(family_));
+  }
+
+  void MakeChain(const ChainState& chain) {
+    std::string needs;
+    if (chain.base && chain.base->type == "nat") needs = "nft_chain_nat";
+    Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "make the chain " + chain.name, std::move(needs));
+    out_.PutText(NFTA_CHAIN_TABLE, kTableName);
+    out_.PutText(NFTA_CHAIN_NAME, chain.name);
+    if (chain.base) {
+      const std::size_t hook = out_.Open(NFTA_CHAIN_HOOK);
+      out_.PutBig32(NFTA_HOOK_HOOKNUM, chain.base->hook);
+      out_.PutBig32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.base->priority));
+      out_.Close(hook);
+      out_.PutBig32(NFTA_CHAIN_POLICY, chain.base->policy);
+      out_.PutText(NFTA_CHAIN_TYPE, chain.base->type);
+    }
+    out_.End();
+  }
+
+  // Sets come before the rule that looks into them.
+  void AddRule(const ChainState& chain, const RuleState& rule) {
+    std::uint32_t next = sets_;
+    if (rule.known()) {
+      for (const Expression& expression : rule.program) {
+        if (const auto* set = std::get_if<InSet>(&expression)) MakeSet(*set);
+      }
+    }
+    Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add a rule to the chain " + chain.name,
+          ModulesOf(rule.program, family_));
+    out_.PutText(NFTA_RULE_TABLE, kTableName);
+    out_.PutText(NFTA_RULE_CHAIN, chain.name);
+    if (rule.known()) {
+      EncodeProgram(
+          rule.program, family_, rule.counters, [&next](const InSet&) { return ++next; }, out_);
+    } else {
+      const std::size_t nest = out_.Open(NFTA_RULE_EXPRESSIONS);
+      Bytes bytes(rule.expressions);
+      while (const auto attribute = TakeAttribute(bytes))
+        out_.Put(attribute->type, attribute->value);
+      out_.Close(nest);
+    }
+    out_.End();
+  }
+
+  void MakeSet(const InSet& set) {
+    // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
+    constexpr std::uint32_t kAddressType[] = {7, 8};
+    const bool v4 = family_ == Family::kIpv4;
+    const std::vector<Element> elements = ToElements(set.ranges);
+    const std::uint32_t id = ++sets_;
+    Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
+    out_.PutText(NFTA_SET_TABLE, kTableName);
+    out_.PutText(NFTA_SET_NAME, kAnonymousSet);
+    out_.PutBig32(NFTA_SET_FLAGS, NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
+    out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
+    out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
+    out_.PutBig32(NFTA_SET_ID, id);
+    const std::size_t description = out_.Open(NFTA_SET_DESC);
+    out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(elements.size()));
+    out_.Close(description);
+    out_.End();
+    for (std::size_t i = 0; i < elements.size();) {
+      Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
+      out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
+      out_.PutText(NFTA_SET_ELEM_LIST_SET, kAnonymousSet);
+      out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, id);
+      const std::size_t nest = out_.Open(NFTA_SET_ELEM_LIST_ELEMENTS);
+      while (i < elements.size() && out_.SizeOf(nest) < kMostElementBytes) {
+        EncodeElement(elements[i++], out_);
+      }
+      out_.Close(nest);
+      out_.End();
+    }
+  }
+
+  MessageWriter out_;
+  Family family_ = Family::kIpv4;
+  std::uint32_t sets_ = 0;
+  std::vector<Doing> doing_;
+};
+
+bool Kernel::Write(const State& before, const State& wanted, bool anew) {
+  Batch batch(before.generation);
+  for (const Family family : capture::kFamilies) {
+    batch.Add(family, before.family(family), wanted.family(family), anew);
+  }
+  if (batch.empty()) return true;
+  const std::string& bytes = batch.Finish();
+  // One batch is one message, which has to fit. The socket's own buffer holds 212,992 bytes.
+  const int size = static_cast<int>(2 * bytes.size());
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
+    (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+  }
+  Send(bytes);
+  bool done = false;
+  std::optional<std::pair<int, std::uint32_t>> failure;
+  while (const std::size_t received = Receive()) {
+    Bytes rest(buffer_.data(), received);
+    while (const auto message = TakeMessage(rest)) {
+      if (message->header.nlmsg_type != NLMSG_ERROR) continue;
+      if (message->error == 0) {
+        done = done || message->header.nlmsg_seq == batch.last();
+      } else if (!failure) {
+        failure = {-message->error, message->header.nlmsg_seq};
+      }
+    }
+  }
+  if (!failure && done) return true;
+  if (!failure) failure = {EPROTO, 0};
+  if (failure->first == ERESTART || failure->first == EAGAIN) return false;
+  const Doing& doing = batch.doing(failure->second);
+  if (failure->first == EPERM || failure->first == EACCES) throw NoPrivilege(doing.what);
+  if (IsMissingFeature(failure->first)) {
+    throw Error(
+        ErrorKind::kKernelFeature,
+        {.doing = doing.what,
+         .target = {},
+         .why = std::string("the kernel cannot do that (") + std::strerror(failure->first) + ")",
+         .help = doing.needs.empty() ? "use --backend iptables"
+                                     : "load " + doing.needs + ", or use --backend iptables"});
+  }
+  throw SystemError(failure->first, doing.what);
+}
+
+}  // namespace sluice::nftables

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "nftables/message.h"
+#include "nftables/state.h"
+
+namespace sluice::nftables {
+
+// The kernel's side: a netlink socket to nf_tables of the network namespace of the calling thread.
+// Functions throw sluice::Error: kPrivilege names the capability, kKernelFeature the module.
+class Kernel {
+ public:
+  Kernel();
+
+  // All that is in our tables, and the names of others'. Makes nothing.
+  State Read();
+
+  // Makes what `before` (as read) is for our tables into `wanted`, in one batch for both families:
+  // all of it, or nothing. Chains that are the same are not written, unless `anew`. False when
+  // somebody has changed the rule set since `before` was read; nothing is written then.
+  bool Write(const State& before, const State& wanted, bool anew);
+
+  // "ip nat, chain ISTIO_OUTPUT": chains named as ours are, in tables of others.
+  std::vector<std::string> ChainsLikeOurs();
+
+ private:
+  // What was being done by the message of a number, for errors.
+  struct Doing {
+    std::string what;
+    std::string needs;  // the kernel's modules; may be empty
+  };
+  class Batch;
+
+  std::uint32_t Generation();
+  template <typename Visit>
+  bool Dump(MessageWriter& request, Visit visit);
+  bool ReadFamily(Family family, FamilyState& out);
+  bool ReadSet(Family family, InSet& set);
+  void Send(const std::string& bytes);
+  std::size_t Receive();
+
+  UniqueFd socket_;
+  std::uint32_t sequence_ = 0;
+  std::vector<std::uint8_t> buffer_;
+};
+
+}  // namespace sluice::nftables

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "nftables/message.h"
+
+#include <endian.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace sluice::nftables {
+namespace {
+
+std::size_t Aligned(std::size_t size) { return (size + 3) & ~std::size_t{3}; }
+
+template <typename T>
+std::optional<T> Read(Bytes value) {
+  if (value.size() != sizeof(T)) return {};
+  T out;
+  std::memcpy(&out, value.data(), sizeof(out));
+  return out;
+}
+
+}  // namespace
+
+template <typename T>
+void MessageWriter::Set(std::size_t position, T value) {
+  std::memcpy(buffer_.data() + position, &value, sizeof(value));
+}
+
+void MessageWriter::Begin(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence,
+                          std::uint8_t family, std::uint16_t resource) {
+  message_ = buffer_.size();
+  const nlmsghdr header{.nlmsg_len = 0,
+                        .nlmsg_type = type,
+                        .nlmsg_flags = static_cast<__u16>(flags | NLM_F_REQUEST),
+                        .nlmsg_seq = sequence,
+                        .nlmsg_pid = 0};
+  const nfgenmsg more{.nfgen_family = family, .version = NFNETLINK_V0, .res_id = htobe16(resource)};
+  buffer_.append(reinterpret_cast<const char*>(&header), sizeof(header));
+  buffer_.append(reinterpret_cast<const char*>(&more), sizeof(more));
+}
+
+void MessageWriter::End() {
+  Set(message_ + offsetof(nlmsghdr, nlmsg_len), static_cast<__u32>(buffer_.size() - message_));
+}
+
+void MessageWriter::Acknowledge() {
+  nlmsghdr header;
+  std::memcpy(&header, buffer_.data() + message_, sizeof(header));
+  Set(message_ + offsetof(nlmsghdr, nlmsg_flags),
+      static_cast<__u16>(header.nlmsg_flags | NLM_F_ACK));
+}
+
+void MessageWriter::Put(std::uint16_t attribute, Bytes value) {
+  const std::size_t nest = Open(attribute);
+  Set(nest + offsetof(nlattr, nla_type), attribute);
+  buffer_.append(reinterpret_cast<const char*>(value.data()), value.size());
+  Close(nest);
+}
+
+void MessageWriter::PutText(std::uint16_t attribute, std::string_view value) {
+  const std::size_t nest = Open(attribute);
+  Set(nest + offsetof(nlattr, nla_type), attribute);
+  buffer_ += value;
+  buffer_ += '\0';
+  Close(nest);
+}
+
+void MessageWriter::PutBig32(std::uint16_t attribute, std::uint32_t value) {
+  const std::uint32_t big = htobe32(value);
+  Put(attribute, {reinterpret_cast<const std::uint8_t*>(&big), sizeof(big)});
+}
+
+void MessageWriter::PutBig64(std::uint16_t attribute, std::uint64_t value) {
+  const std::uint64_t big = htobe64(value);
+  Put(attribute, {reinterpret_cast<const std::uint8_t*>(&big), sizeof(big)});
+}
+
+std::size_t MessageWriter::Open(std::uint16_t attribute) {
+  const std::size_t nest = buffer_.size();
+  const nlattr header{.nla_len = 0, .nla_type = static_cast<__u16>(attribute | NLA_F_NESTED)};
+  buffer_.append(reinterpret_cast<const char*>(&header), sizeof(header));
+  return nest;
+}
+
+void MessageWriter::Close(std::size_t nest) {
+  Set(nest + offsetof(nlattr, nla_len), static_cast<__u16>(buffer_.size() - nest));
+  buffer_.resize(nest + Aligned(buffer_.size() - nest));
+}
+
+std::optional<std::uint32_t> Attribute::Big32() const {
+  const auto big = Read<std::uint32_t>(value);
+  return big ? std::optional(be32toh(*big)) : std::nullopt;
+}
+
+std::optional<std::uint64_t> Attribute::Big64() const {
+  const auto big = Read<std::uint64_t>(value);
+  return big ? std::optional(be64toh(*big)) : std::nullopt;
+}
+
+std::string_view Attribute::Text() const {
+  const std::string_view text(reinterpret_cast<const char*>(value.data()), value.size());
+  return text.substr(0, text.find('\0'));
+}
+
+std::optional<Attribute> TakeAttribute(Bytes& bytes) {
+  nlattr header;
+  if (bytes.size() < sizeof(header)) return {};
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.nla_len < sizeof(header) || header.nla_len > bytes.size()) return {};
+  const Attribute out{.type = static_cast<std::uint16_t>(header.nla_type & NLA_TYPE_MASK),
+                      .value = bytes.subspan(sizeof(header), header.nla_len - sizeof(header))};
+  bytes = bytes.subspan(std::min(Aligned(header.nla_len), bytes.size()));
+  return out;
+}
+
+std::optional<Attribute> FindAttribute(Bytes bytes, std::uint16_t type) {
+  while (const auto attribute = TakeAttribute(bytes)) {
+    if (attribute->type == type) return attribute;
+  }
+  return {};
+}
+
+}  // namespace sluice::nftables

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+// Netlink messages and attributes as bytes (linux/netlink.h). Pure.
+namespace sluice::nftables {
+
+using Bytes = std::span<const std::uint8_t>;
+
+// Writes messages one behind the other. A message or nest is closed before what holds it.
+class MessageWriter {
+ public:
+  // `type` is that of nlmsghdr; `family` and `resource` those of nfgenmsg.
+  void Begin(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, std::uint8_t family,
+             std::uint16_t resource = 0);
+  void End();
+
+  void Put(std::uint16_t attribute, Bytes value);
+  void PutText(std::uint16_t attribute, std::string_view value);  // with its NUL
+  void PutBig32(std::uint16_t attribute, std::uint32_t value);
+  void PutBig64(std::uint16_t attribute, std::uint64_t value);
+
+  [[nodiscard]] std::size_t Open(std::uint16_t attribute);
+  void Close(std::size_t nest);
+  // How many bytes the nest has so far: an attribute has at most 65,535.
+  std::size_t SizeOf(std::size_t nest) const { return buffer_.size() - nest; }
+
+  const std::string& bytes() const { return buffer_; }
+  void Clear() { buffer_.clear(); }
+  // The message begun last asks for an acknowledgement.
+  void Acknowledge();
+
+ private:
+  template <typename T>
+  void Set(std::size_t position, T value);
+
+  std::string buffer_;
+  std::size_t message_ = 0;
+};
+
+struct Attribute {
+  std::uint16_t type = 0;  // without the flag for nests
+  Bytes value = {};
+
+  // Nothing when it is of another size.
+  std::optional<std::uint32_t> Big32() const;
+  std::optional<std::uint64_t> Big64() const;
+  // Up to its NUL.
+  std::string_view Text() const;
+};
+
+// Calls `visit` with each attribute of `bytes`, in order. What is cut off is left out.
+template <typename Visit>
+void ForEachAttribute(Bytes bytes, Visit visit);
+
+// The first attribute of that type; nothing when there is none.
+std::optional<Attribute> FindAttribute(Bytes bytes, std::uint16_t type);
+
+// Takes the attribute at the front of `bytes` off; nothing when none is whole.
+std::optional<Attribute> TakeAttribute(Bytes& bytes);
+
+template <typename Visit>
+void ForEachAttribute(Bytes bytes, Visit visit) {
+  while (const auto attribute = TakeAttribute(bytes)) visit(*attribute);
+}
+
+}  // namespace sluice::nftables

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/cidr.h"
+#include "capture/rule.h"
+
+// What nf_tables holds for a rule: a program of expressions, as values. All that is loaded goes
+// into one register (NFT_REG_1), as nft(8) does it for rules like ours. Pure.
+namespace sluice::nftables {
+
+// The content of a register: up to 16 bytes, in the order in which the kernel compares them.
+struct Data {
+  std::array<std::uint8_t, 16> bytes{};
+  std::uint8_t size = 0;
+
+  Data() = default;
+  explicit Data(std::span<const std::uint8_t> from) : size(static_cast<std::uint8_t>(from.size())) {
+    std::ranges::copy(from, bytes.begin());
+  }
+  static Data U8(std::uint8_t value);
+  static Data BigEndian16(std::uint16_t value);  // ports
+  static Data Host16(std::uint16_t value);       // a zone
+  static Data Host32(std::uint32_t value);       // marks, owners, states
+  std::span<const std::uint8_t> span() const { return std::span(bytes).first(size); }
+  std::uint32_t AsHost32() const;
+  std::uint16_t AsHost16() const;
+  std::uint16_t AsBigEndian16() const;
+
+  friend auto operator<=>(const Data&, const Data&) = default;
+};
+
+// The values are those of enum nft_meta_keys, nft_ct_keys, nft_payload_bases, nft_cmp_ops, and the
+// verdicts of netfilter and nf_tables (linux/netfilter/nf_tables.h).
+enum class MetaKey : std::uint8_t {
+  kMark = 3,
+  kInterfaceIn = 6,
+  kInterfaceOut = 7,
+  kUid = 10,
+  kGid = 11,
+  kProtocol = 16
+};
+enum class CtKey : std::uint8_t { kState = 0, kMark = 3, kZone = 17 };
+enum class Header : std::uint8_t { kNetwork = 1, kTransport = 2 };
+enum class Comparison : std::uint8_t {
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessOrEqual,
+  kGreater,
+  kGreaterOrEqual
+};
+enum class VerdictCode : std::int32_t {
+  kDrop = 0,
+  kAccept = 1,
+  kJump = -3,
+  kGoto = -4,
+  kReturn = -5
+};
+
+struct LoadMeta {
+  MetaKey key;
+  friend auto operator<=>(const LoadMeta&, const LoadMeta&) = default;
+};
+struct LoadCt {
+  CtKey key;
+  friend auto operator<=>(const LoadCt&, const LoadCt&) = default;
+};
+struct LoadPayload {
+  Header header;
+  std::uint8_t offset = 0;
+  std::uint8_t length = 0;
+  friend auto operator<=>(const LoadPayload&, const LoadPayload&) = default;
+};
+struct LoadConstant {
+  Data value;
+  friend auto operator<=>(const LoadConstant&, const LoadConstant&) = default;
+};
+// register = (register & mask) ^ bits
+struct Bitwise {
+  Data mask;
+  Data bits;
+  friend auto operator<=>(const Bitwise&, const Bitwise&) = default;
+};
+// The rule ends here unless ...
+struct Compare {
+  Comparison comparison;
+  Data value;
+  friend auto operator<=>(const Compare&, const Compare&) = default;
+};
+// ... the register is outside of both ends and all between them.
+struct NotInRange {
+  Data first;
+  Data last;
+  friend auto operator<=>(const NotInRange&, const NotInRange&) = default;
+};
+// ... the register is in an interval set. Sorted, disjoint, as few as can be.
+struct InSet {
+  std::vector<Cidr> ranges;
+  std::string name = {};  // as the kernel calls the set, until its elements are read
+  friend auto operator<=>(const InSet&, const InSet&) = default;
+};
+// Counts the packets that come here; the numbers are the rule's (RuleState).
+struct Count {
+  friend auto operator<=>(const Count&, const Count&) = default;
+};
+struct StoreMeta {
+  MetaKey key;
+  friend auto operator<=>(const StoreMeta&, const StoreMeta&) = default;
+};
+struct StoreCt {
+  CtKey key;
+  friend auto operator<=>(const StoreCt&, const StoreCt&) = default;
+};
+// To the port in the register, and the end.
+struct RedirectToPort {
+  friend auto operator<=>(const RedirectToPort&, const RedirectToPort&) = default;
+};
+// To the transparent socket on the port in the register; without one the rule ends here.
+struct TproxyToPort {
+  friend auto operator<=>(const TproxyToPort&, const TproxyToPort&) = default;
+};
+struct Verdict {
+  VerdictCode code;
+  std::string chain = {};
+  friend auto operator<=>(const Verdict&, const Verdict&) = default;
+};
+// Anything else that the kernel may hold.
+struct Unknown {
+  std::string name;
+  friend auto operator<=>(const Unknown&, const Unknown&) = default;
+};
+
+using Expression =
+    std::variant<LoadMeta, LoadCt, LoadPayload, LoadConstant, Bitwise, Compare, NotInRange, InSet,
+                 Count, StoreMeta, StoreCt, RedirectToPort, TproxyToPort, Verdict, Unknown>;
+using Program = std::vector<Expression>;
+
+// The table that holds all that is ours, in each family.
+inline constexpr std::string_view kTableName = "sluice";
+
+// "nat/ISTIO_OUTPUT": chains of three tables of x_tables share one table here.
+std::string ChainName(capture::Table table, std::string_view chain);
+// The other way; nothing for a name of another form.
+std::optional<std::pair<capture::Table, std::string>> ParseChainName(std::string_view name);
+
+// The program of a rule of `table`, which is in the form that Compile (compile.h) gives.
+// Throws std::invalid_argument for one that is not.
+Program ToProgram(const capture::Rule& rule, Family family, capture::Table table);
+
+// The rule of which ToProgram makes `program`; nothing where there is none.
+std::optional<capture::Rule> ToRule(const Program& program, Family family, capture::Table table);
+
+}  // namespace sluice::nftables

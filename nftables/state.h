@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "capture/installed.h"
+#include "capture/rule.h"
+#include "nftables/program.h"
+
+// The tables "sluice" of both families as values, whether wanted or in the kernel. Pure.
+namespace sluice::nftables {
+
+struct RuleState {
+  Program program;
+  capture::Counters counters = {};
+  // The kernel's own attributes, where the program has an expression that is unknown.
+  std::vector<std::uint8_t> expressions = {};
+
+  bool known() const { return expressions.empty(); }
+};
+
+// Where a base chain stands in the way of packets.
+struct Base {
+  std::string type;        // "filter", "nat", "route"
+  std::uint32_t hook = 0;  // NF_INET_PRE_ROUTING, ...
+  std::int32_t priority = 0;
+  std::uint32_t policy = 1;  // NF_ACCEPT
+  friend bool operator==(const Base&, const Base&) = default;
+};
+
+// Raw before conntrack, mangle after it, nat one behind the place of x_tables' and Docker's nat:
+// of two chains in one place the later one is asked first, whoever made it, and a foreign DNAT is
+// to decide before us as it does with x_tables. In OUTPUT a mark reroutes in chains of the type
+// "route" only.
+Base BaseOf(capture::Table table, capture::Hook hook);
+
+struct ChainState {
+  std::string name;  // "nat/ISTIO_OUTPUT", "nat/OUTPUT"
+  std::optional<Base> base = {};
+  std::vector<RuleState> rules = {};
+};
+
+// Whether they are the same but for counters.
+bool Same(const ChainState& a, const ChainState& b);
+
+// What is in the table of one family.
+struct FamilyState {
+  bool exists = false;
+  std::vector<ChainState> chains = {};
+};
+bool Same(const FamilyState& a, const FamilyState& b);
+
+const ChainState* FindChain(const FamilyState& state, std::string_view name);
+
+// A table of somebody else.
+struct OtherTable {
+  std::uint8_t family = 0;  // NFPROTO_IPV4, ...
+  std::string name;
+};
+
+struct State {
+  // Of the rule set of the namespace: the kernel counts each change by anybody.
+  std::uint32_t generation = 0;
+  FamilyState v4;
+  FamilyState v6;
+  std::vector<OtherTable> others = {};
+
+  const FamilyState& family(Family family) const { return family == Family::kIpv4 ? v4 : v6; }
+  FamilyState& family(Family family) { return family == Family::kIpv4 ? v4 : v6; }
+  bool any() const { return v4.exists || v6.exists; }
+};
+
+// What `rules`, compiled, are in the kernel; no table where they are empty.
+FamilyState ToState(const capture::FamilyRules& rules);
+
+// What of `state` is of `table`, as rules. What Sluice cannot have written is there as such.
+capture::InstalledTable ToInstalled(const FamilyState& state, Family family, capture::Table table);
+
+}  // namespace sluice::nftables

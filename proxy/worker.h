@@ -125,7 +125,7 @@ class Worker {
               const SocketAddress& original, Failure failure, std::string_view flags);
   Verdict JudgeArrival(const Arrival& arrival);
   // Whether the peer is a socket of this proxy: its own traffic has been captured.
-  bool IsOwnSocket(const SocketAddress& peer, const SocketAddress& original) const;
+  bool IsLoop(const SocketAddress& peer, const SocketAddress& original) const;
   void PauseAccepting(int error);
   void OnListenerTimer();
   void FinishClosing();

@@ -143,7 +143,7 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
       return;
     }
   }
-  if (IsOwnSocket(peer, *original)) {
+  if (IsLoop(peer, *original)) {
     Refuse(listener, std::move(owner), peer, *original, Failure::kLoop, "NR");
     return;
   }
@@ -177,10 +177,10 @@ void Worker::MakeRoomToConnect(Direction direction) {
   if (oldest != nullptr) oldest->Abort(context_, Failure::kPendingLimit);
 }
 
-bool Worker::IsOwnSocket(const SocketAddress& peer, const SocketAddress& original) const {
+bool Worker::IsLoop(const SocketAddress& peer, const SocketAddress& original) const {
   // From there each connection to an application is made, by this proxy or by another one.
   if (peer.ip == pod::PassthroughSource(peer.ip.family())) return true;
-  if (!shared_.own_sockets.Contains(peer, original)) return false;
+  if (shared_.own_sockets.Passes(peer, original) < OwnSockets::kLoop) return false;
   shared_.own_sockets.WarnOnce();
   return true;
 }

@@ -29,21 +29,31 @@ std::uint64_t Add(std::uint64_t hash, const SocketAddress& address) {
   return Mix(hash ^ address.port);
 }
 
-// An entry: a hash of both addresses, and below it the descriptor, plus one so that no entry is 0,
-// which is a free place. Two connections with one hash are told apart by their sockets.
+// An entry: a hash of both addresses, below it the number of passes, which is never 0, so that no
+// entry is 0, which is a free place; and below that the descriptor. Two connections with one hash
+// are told apart by their sockets.
 constexpr int kDescriptorBits = 24;
+constexpr int kHashShift = kDescriptorBits + 3;
 constexpr std::uint64_t kDescriptorMask = (std::uint64_t{1} << kDescriptorBits) - 1;
+constexpr std::uint64_t kHashMask = ~((std::uint64_t{1} << kHashShift) - 1);
+static_assert(OwnSockets::kLoop + 1 < 8, "as many passes as there are bits for");
 
 std::uint64_t Hash(const SocketAddress& local, const SocketAddress& remote) {
-  return Add(Add(1, local), remote) & ~kDescriptorMask;
+  return Add(Add(1, local), remote) & kHashMask;
 }
 
-std::uint64_t Entry(std::uint64_t hash, int fd) {
-  return hash | static_cast<std::uint64_t>(fd + 1);
+std::uint64_t Entry(std::uint64_t hash, int fd, unsigned passes) {
+  return hash | (std::uint64_t{passes} << kDescriptorBits) | static_cast<std::uint64_t>(fd);
+}
+
+int DescriptorOf(std::uint64_t entry) { return static_cast<int>(entry & kDescriptorMask); }
+
+unsigned PassesOf(std::uint64_t entry) {
+  return static_cast<unsigned>((entry & ~kHashMask) >> kDescriptorBits);
 }
 
 std::size_t PlaceOf(std::uint64_t hash, std::size_t places) {
-  return (hash >> kDescriptorBits) % places;
+  return (hash >> kHashShift) % places;
 }
 
 // Whether the socket has these addresses still: one that was reset has no peer any more, and a
@@ -59,25 +69,29 @@ bool IsOpen(int fd, const SocketAddress& local, const SocketAddress& remote) {
 
 OwnSockets::OwnSockets() : uid_(::geteuid()) {}
 
-void OwnSockets::Add(int fd, const SocketAddress& local, const SocketAddress& remote) {
+void OwnSockets::Add(int fd, const SocketAddress& local, const SocketAddress& remote,
+                     unsigned passes) {
   // More descriptors than the kernel allows a process by default (fs.nr_open) by far.
-  if (static_cast<std::uint64_t>(fd) >= kDescriptorMask) return;
+  if (static_cast<std::uint64_t>(fd) > kDescriptorMask) return;
   const std::uint64_t hash = Hash(local, remote);
-  places_[PlaceOf(hash, kPlaces)].store(Entry(hash, fd), std::memory_order_relaxed);
+  places_[PlaceOf(hash, kPlaces)].store(Entry(hash, fd, passes), std::memory_order_relaxed);
 }
 
 void OwnSockets::Remove(int fd, const SocketAddress& local, const SocketAddress& remote) {
   const std::uint64_t hash = Hash(local, remote);
-  std::uint64_t entry = Entry(hash, fd);
+  std::atomic<std::uint64_t>& place = places_[PlaceOf(hash, kPlaces)];
+  std::uint64_t entry = place.load(std::memory_order_relaxed);
   // Only when nobody else has taken the place meanwhile.
-  places_[PlaceOf(hash, kPlaces)].compare_exchange_strong(entry, 0, std::memory_order_relaxed);
+  if (entry == Entry(hash, fd, PassesOf(entry))) {
+    place.compare_exchange_strong(entry, 0, std::memory_order_relaxed);
+  }
 }
 
-bool OwnSockets::Contains(const SocketAddress& local, const SocketAddress& remote) const {
+unsigned OwnSockets::Passes(const SocketAddress& local, const SocketAddress& remote) const {
   const std::uint64_t hash = Hash(local, remote);
   const std::uint64_t entry = places_[PlaceOf(hash, kPlaces)].load(std::memory_order_relaxed);
-  if (entry == 0 || (entry & ~kDescriptorMask) != hash) return false;
-  return IsOpen(static_cast<int>(entry & kDescriptorMask) - 1, local, remote);
+  if (entry == 0 || (entry & kHashMask) != hash) return 0;
+  return IsOpen(DescriptorOf(entry), local, remote) ? PassesOf(entry) : 0;
 }
 
 void OwnSockets::WarnOnce() {

@@ -193,13 +193,14 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
 }
 
 bool Session::KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream) {
-  if (!worker.config.access_log.empty() || worker.unanswered > kSuspiciouslyUnanswered) {
-    upstream_local_ = LocalAddress(server_.fd);
-    worker.own_sockets.Add(server_.fd, upstream_local_, upstream);
-  }
   // Asked for the second time: another worker may have accepted the client before the one that made
   // it came to Add.
-  return !worker.own_sockets.Contains(peer_, original_);
+  const unsigned passes = worker.own_sockets.Passes(peer_, original_);
+  if (!worker.config.access_log.empty() || worker.unanswered > kSuspiciouslyUnanswered) {
+    upstream_local_ = LocalAddress(server_.fd);
+    worker.own_sockets.Add(server_.fd, upstream_local_, upstream, passes + 1);
+  }
+  return passes < OwnSockets::kLoop;
 }
 
 void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {

@@ -98,8 +98,8 @@ class Session : public TimerNode {
   enum class State : std::uint8_t { kClosed, kConnecting, kRelaying, kBroken };
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
-  // Remembers the socket that goes to `upstream`; false when it turns out that the client's is one
-  // of ours as well.
+  // Remembers the socket that goes to `upstream`; false when it turns out that the connection is in
+  // a loop.
   bool KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream);
   void BeginPending(WorkerContext& worker);
   void EndPending(WorkerContext& worker);

@@ -61,10 +61,16 @@ std::ostream& operator<<(std::ostream& out, End end) {
 }
 
 std::optional<Peer> Peer::Connect(const netns::Namespace& where, const SocketAddress& to,
-                                  const Credentials& who) {
+                                  const Credentials& who, std::uint16_t from_port) {
   UniqueFd fd = NewSocket(where, who, to.ip.family());
   sockaddr_storage address;
-  const socklen_t length = ToSockaddr(to, address);
+  socklen_t length = 0;
+  if (from_port != 0) {
+    length = ToSockaddr(
+        {IpAddress::Parse(to.ip.family() == Family::kIpv4 ? "0.0.0.0" : "::"), from_port}, address);
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return std::nullopt;
+  }
+  length = ToSockaddr(to, address);
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return std::nullopt;
   return Peer(std::move(fd));
 }

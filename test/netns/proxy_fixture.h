@@ -34,9 +34,11 @@ class Peer {
  public:
   explicit Peer(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  // From `where`, as an application; none when it was refused, reset or not answered, with errno.
+  // From `where`, as an application, and from any port unless one is given; none when it was
+  // refused, reset or not answered, with errno.
   static std::optional<Peer> Connect(const netns::Namespace& where, const SocketAddress& to,
-                                     const Credentials& who = kApplication);
+                                     const Credentials& who = kApplication,
+                                     std::uint16_t from_port = 0);
 
   // False when the connection was reset meanwhile.
   bool Send(std::string_view bytes);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // A proxy that runs as somebody whom the rules do not exempt: its own connections are redirected
-// back to it, each of them would make another one, and none would ever arrive.
+// back to it, each of them would make another one, and none would ever arrive. And one whom they
+// do, whose connection comes back once because conntrack remembers another one.
 
 #include <algorithm>
 #include <string>
@@ -9,7 +10,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "netns/sysctl.h"
 #include "test/netns/proxy_fixture.h"
+#include "test/support/in_namespace.h"
 
 namespace sluice::testing_support {
 namespace {
@@ -89,6 +92,39 @@ TEST_P(LoopTest, AcrossGenerations) {
   EXPECT_TRUE(Eventually([&] { return lines(*client_proxy_) + lines(next) >= 10; }));
   EXPECT_LE(lines(*client_proxy_) + lines(next), 5 * kFew);
   Report(fmt::format("{} and {} lines", lines(*client_proxy_), lines(next)));
+}
+
+// Conntrack keeps an application's connection for ten seconds after a reset by the other side, and
+// sends the next one from that port where it had sent this one: to the proxy, also when the next
+// one is the proxy's own. That is passed on once more, and arrives.
+TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
+  constexpr std::uint16_t kOld = 40000;
+  const auto let_kernel_choose = [&](const std::string& ports) {
+    RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
+  };
+  let_kernel_choose("50000 50999");
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  {
+    auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kOld);
+    ASSERT_TRUE(near);
+    auto far = acceptor.Accept();
+    ASSERT_TRUE(far);
+    far->Reset();
+    EXPECT_EQ(near->WaitForEnd(), End::kReset);
+  }
+  // The kernel takes the lower one for the proxy's connection first.
+  let_kernel_choose(fmt::format("{} {}", kOld, kOld + 1));
+  auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kOld + 1000);
+  ASSERT_TRUE(near);
+  auto far = acceptor.Accept();
+  ASSERT_TRUE(far) << client_proxy_->process().Out();
+  EXPECT_TRUE(near->Send("request"));
+  EXPECT_EQ(far->Receive(7), "request");
+  EXPECT_TRUE(far->Send("response"));
+  EXPECT_EQ(near->Receive(8), "response");
+  EXPECT_EQ(Loops(*client_proxy_), 0);
+  EXPECT_EQ(Opened(*client_proxy_), 3) << "the kernel has chosen another port";
 }
 
 }  // namespace

@@ -57,49 +57,59 @@ TEST_F(OwnSocketsTest, KnowsBothAddressesOfWhatWasAdded) {
   const Connection ours = Connect();
   const Connection other = Connect();
   const int fd = ours.near.get();
-  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
-  sockets_->Add(fd, ours.local, remote_);
-  EXPECT_TRUE(sockets_->Contains(ours.local, remote_));
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
+  sockets_->Add(fd, ours.local, remote_, 1);
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 1U);
   // An application's connections may share one of the two.
-  EXPECT_FALSE(sockets_->Contains(ours.local, {remote_.ip, 1}));
-  EXPECT_FALSE(sockets_->Contains(other.local, remote_));
-  EXPECT_FALSE(sockets_->Contains(remote_, ours.local));
+  EXPECT_EQ(sockets_->Passes(ours.local, {remote_.ip, 1}), 0U);
+  EXPECT_EQ(sockets_->Passes(other.local, remote_), 0U);
+  EXPECT_EQ(sockets_->Passes(remote_, ours.local), 0U);
   sockets_->Remove(other.near.get(), ours.local, remote_);
-  EXPECT_TRUE(sockets_->Contains(ours.local, remote_)) << "another one's";
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 1U) << "another one's";
   sockets_->Remove(fd, ours.local, remote_);
-  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
+}
+
+TEST_F(OwnSocketsTest, CountsPasses) {
+  const Connection ours = Connect();
+  for (unsigned passes = 1; passes <= OwnSockets::kLoop + 1; ++passes) {
+    sockets_->Add(ours.near.get(), ours.local, remote_, passes);
+    EXPECT_EQ(sockets_->Passes(ours.local, remote_), passes);
+  }
+  sockets_->Remove(ours.near.get(), ours.local, remote_);
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
 }
 
 // The kernel gives the addresses of a connection that was reset to whoever asks next.
 TEST_F(OwnSocketsTest, OneThatWasResetIsNobody) {
   Connection ours = Connect();
-  sockets_->Add(ours.near.get(), ours.local, remote_);
-  ASSERT_TRUE(sockets_->Contains(ours.local, remote_));
+  sockets_->Add(ours.near.get(), ours.local, remote_, 1);
+  ASSERT_EQ(sockets_->Passes(ours.local, remote_), 1U);
   ResetOnClose(ours.far.get());
   ours.far.reset();
   pollfd wait{.fd = ours.near.get(), .events = POLLIN, .revents = 0};
   ASSERT_EQ(::poll(&wait, 1, 60'000), 1);
-  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
 }
 
 TEST_F(OwnSocketsTest, OneThatWasClosedIsNobody) {
   Connection ours = Connect();
-  sockets_->Add(ours.near.get(), ours.local, remote_);
+  sockets_->Add(ours.near.get(), ours.local, remote_, 1);
   ours.near.reset();
-  EXPECT_FALSE(sockets_->Contains(ours.local, remote_));
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
 }
 
-TEST_F(OwnSocketsTest, AFreePlaceIsNobody) { EXPECT_FALSE(sockets_->Contains({}, {})); }
+TEST_F(OwnSocketsTest, AFreePlaceIsNobody) { EXPECT_EQ(sockets_->Passes({}, {}), 0U); }
 
 // More than there are places: what was added last is known, whatever was forgotten.
 TEST_F(OwnSocketsTest, ForgetsAndNeverConfuses) {
   const Connection ours = Connect();
   for (std::uint16_t port = 1; port < 60'000; ++port) {
-    sockets_->Add(ours.near.get(), {ours.local.ip, port}, {remote_.ip, 1});
-    EXPECT_FALSE(sockets_->Contains({ours.local.ip, port}, {remote_.ip, 1})) << "not its socket";
+    sockets_->Add(ours.near.get(), {ours.local.ip, port}, {remote_.ip, 1}, 1);
+    EXPECT_EQ(sockets_->Passes({ours.local.ip, port}, {remote_.ip, 1}), 0U) << "not its socket";
   }
-  sockets_->Add(ours.near.get(), ours.local, remote_);
-  EXPECT_TRUE(sockets_->Contains(ours.local, remote_));
+  sockets_->Add(ours.near.get(), ours.local, remote_, 1);
+  EXPECT_EQ(sockets_->Passes(ours.local, remote_), 1U);
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ Cidr Cidr::Parse(std::string_view text) {
   const int bits = AddressBits(address.family());
   if (slash == std::string_view::npos) return Cidr(address, bits);
   try {
-    const auto length = ParseNumber(text.substr(slash + 1), 0, static_cast<std::uint64_t>(bits));
+    const auto length = ParseDecimal(text.substr(slash + 1), 0, static_cast<std::uint64_t>(bits));
     return Cidr(address, static_cast<int>(length));
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(std::string("behind the '/' ") + error.what());

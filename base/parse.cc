@@ -1,21 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "base/parse.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <stdexcept>
 #include <string>
 
 namespace sluice {
 
-std::uint64_t ParseNumber(std::string_view text, std::uint64_t min, std::uint64_t max) {
+namespace {
+
+std::uint64_t Parse(std::string_view text, int base, std::uint64_t min, std::uint64_t max) {
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();
-  const auto [stopped, code] = std::from_chars(text.data(), end, value);
+  const auto [stopped, code] = std::from_chars(text.data(), end, value, base);
   if (text.empty() || code != std::errc{} || stopped != end || value < min || value > max) {
     throw std::invalid_argument("a number from " + std::to_string(min) + " to " +
                                 std::to_string(max));
   }
   return value;
+}
+
+}  // namespace
+
+std::uint64_t ParseNumber(std::string_view text, std::uint64_t min, std::uint64_t max) {
+  if (text.starts_with("0x") || text.starts_with("0X")) return Parse(text.substr(2), 16, min, max);
+  return Parse(text, 10, min, max);
+}
+
+std::uint64_t ParseDecimal(std::string_view text, std::uint64_t min, std::uint64_t max) {
+  return Parse(text, 10, min, max);
+}
+
+bool ParseBool(std::string_view text) {
+  constexpr std::array<std::string_view, 7> kTrue = {"1", "t", "T", "true", "TRUE", "True", "on"};
+  constexpr std::array<std::string_view, 7> kFalse = {"0",     "f",     "F",  "false",
+                                                      "FALSE", "False", "off"};
+  if (std::ranges::find(kTrue, text) != kTrue.end()) return true;
+  if (std::ranges::find(kFalse, text) != kFalse.end()) return false;
+  throw std::invalid_argument("true or false");
 }
 
 std::string_view Trim(std::string_view text) {

@@ -77,7 +77,7 @@ std::uint32_t ScopeId(const DnsResolver& resolver) {
   if (resolver.scope.empty()) return 0;
   if (const unsigned index = if_nametoindex(resolver.scope.c_str()); index != 0) return index;
   try {
-    return static_cast<std::uint32_t>(ParseNumber(resolver.scope, 1, 0xffffffff));
+    return static_cast<std::uint32_t>(ParseDecimal(resolver.scope, 1, 0xffffffff));
   } catch (const std::invalid_argument&) {
     throw Error(ErrorKind::kUsage, {.doing = "use the DNS resolver " +
                                              resolver.address.ip.ToString() + "%" + resolver.scope,

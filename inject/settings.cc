@@ -2,15 +2,19 @@
 #include "inject/settings.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
 
 #include "base/error.h"
+#include "base/parse.h"
+#include "base/text/json_document.h"
 #include "base/text/pretty_json.h"
+#include "base/text/suggest.h"
 #include "capture/settings/option_table.h"
 
 namespace sluice::inject {
@@ -20,11 +24,7 @@ namespace json = boost::json;
 
 [[noreturn]] void Expect(const std::string& what) { throw std::invalid_argument(what); }
 
-bool Switch(const std::string& value) {
-  if (value == "true") return true;
-  if (value == "false") return false;
-  Expect("true or false");
-}
+bool Switch(const std::string& value) { return ParseBool(value); }
 
 std::string_view Digits(std::string_view text) {
   const auto end = text.find_first_not_of("0123456789");
@@ -89,7 +89,12 @@ constexpr std::string_view kNotForPods[] = {"proxy-uid",      "proxy-gid",      
 
 void SetCapture(Settings& settings, const std::string& name, const std::string& value) {
   const capture::OptionSpec* const option = capture::FindOption(name);
-  if (option == nullptr) Expect("a flag of sluice-init without its dashes, = and a value");
+  if (option == nullptr) {
+    std::string expected = "a flag of sluice-init without its dashes, = and a value";
+    const std::string suggestion = SuggestWord(name, capture::OptionNames(), "");
+    if (!suggestion.empty()) expected += "; " + suggestion;
+    Expect(expected);
+  }
   if (std::ranges::find(kNotForPods, name) != std::end(kNotForPods)) {
     Expect("another flag of sluice-init: " + name + " is not one for pods");
   }
@@ -105,10 +110,11 @@ std::string Printable(const std::string& value) {
   return value;
 }
 
-Error Usage(std::string doing, std::string target, std::string why) {
-  return Error(
-      ErrorKind::kUsage,
-      {.doing = std::move(doing), .target = std::move(target), .why = std::move(why), .help = {}});
+Error Usage(std::string doing, std::string target, std::string why, std::string help = {}) {
+  return Error(ErrorKind::kUsage, {.doing = std::move(doing),
+                                   .target = std::move(target),
+                                   .why = std::move(why),
+                                   .help = std::move(help)});
 }
 
 }  // namespace
@@ -167,9 +173,11 @@ void Set(Settings& settings, const SettingSpec& spec, const std::string& value,
 }
 
 void ReadSettings(Settings& settings, std::string_view text, const std::string& name) {
-  boost::system::error_code code;
-  const json::value value = json::parse(text, code);
-  if (code.failed()) throw Usage("read the configuration", name, code.message());
+  std::optional<JsonFault> fault;
+  // A bound on nesting, so that no file can exhaust the stack.
+  const json::value value = ParseJson(text, 8, fault);
+  const auto at = [&](std::size_t offset) { return name + ":" + LineAndColumn(text, offset); };
+  if (fault) throw Usage("read the configuration", at(fault->offset), "not JSON: " + fault->why);
   if (!value.is_object()) throw Usage("read the configuration", name, "it is not a JSON object");
   const auto text_of = [&](const json::value& from, const std::string& key) -> std::string {
     if (from.is_string()) return std::string(from.get_string());
@@ -177,13 +185,24 @@ void ReadSettings(Settings& settings, std::string_view text, const std::string& 
     if (from.is_int64() || from.is_uint64()) return json::serialize(from);
     throw Usage("read the configuration", name, key + " is neither a string nor a boolean");
   };
-  for (const auto& [key, member] : value.get_object()) {
+  const std::vector<JsonMember> keys = OutermostMembers(text);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::string& key = keys[i].key;
+    const auto is_same = [&key](const JsonMember& each) { return each.key == key; };
+    if (std::any_of(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(i), is_same)) {
+      throw Usage("read the configuration", at(keys[i].offset), key + " is there twice");
+    }
+    const json::value& member = value.get_object().at(key);
+    const std::string where = at(keys[i].offset);
     if (key == "$schema") continue;  // for editors
     const auto spec = std::ranges::find(SettingSpecs(), std::string_view(key), &SettingSpec::name);
     if (spec == SettingSpecs().end()) {
-      throw Usage("read the configuration", name, "there is no setting " + std::string(key));
+      std::vector<std::string_view> names;
+      for (const SettingSpec& each : SettingSpecs()) names.push_back(each.name);
+      throw Usage("read the configuration", where, "there is no setting " + key,
+                  SuggestWord(key, names, ""));
     }
-    const std::string origin = std::string(key) + " in " + name;
+    const std::string origin = key + " in " + where;
     if (spec->repeated && member.is_array()) {
       for (const json::value& item : member.get_array()) {
         Set(settings, *spec, text_of(item, key), origin);

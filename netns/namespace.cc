@@ -135,7 +135,7 @@ Namespace Namespace::Open(std::string_view text) {
     path = target;
   } else if (text.starts_with(kPid)) {
     try {
-      ParseNumber(text.substr(kPid.size()), 1, 0x7fffffff);
+      ParseDecimal(text.substr(kPid.size()), 1, 0x7fffffff);
     } catch (const std::invalid_argument& error) {
       throw Error(ErrorKind::kUsage, {.doing = "open the network namespace",
                                       .target = target,

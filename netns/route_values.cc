@@ -63,7 +63,7 @@ InterfaceAddress InterfaceAddress::Parse(std::string_view text) {
   if (slash != std::string_view::npos) {
     const int bits = AddressBits(out.ip.family());
     out.prefix_length =
-        static_cast<int>(ParseNumber(text.substr(slash + 1), 0, static_cast<std::uint64_t>(bits)));
+        static_cast<int>(ParseDecimal(text.substr(slash + 1), 0, static_cast<std::uint64_t>(bits)));
   }
   return out;
 }

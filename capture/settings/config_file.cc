@@ -5,15 +5,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include <boost/json.hpp>
 
 #include "base/error.h"
+#include "base/text/json_document.h"
+#include "base/text/suggest.h"
 #include "base/unique_fd.h"
 #include "capture/settings/option_table.h"
 
@@ -50,57 +54,49 @@ std::string Text(const json::value& value, const std::string& key, const std::st
   return out;
 }
 
-// Boost keeps the last of equal keys and says nothing. `text` is an object that parses. Returns the
-// first key of it that is there twice.
-std::optional<std::string> RepeatedKey(std::string_view text) {
-  std::set<std::string> keys;
-  std::string_view last_string;
-  int depth = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    switch (text[i]) {
-      case '"': {
-        const std::size_t start = i++;
-        for (; text[i] != '"'; ++i) i += text[i] == '\\' ? 1 : 0;
-        last_string = text.substr(start, i + 1 - start);
-        break;
-      }
-      case '{':
-      case '[':
-        ++depth;
-        break;
-      case '}':
-      case ']':
-        --depth;
-        break;
-      case ':': {
-        if (depth != 1) break;
-        std::string key(json::parse(last_string).as_string());
-        if (!keys.insert(key).second) return key;
-        break;
-      }
-      default:
-        break;
-    }
+// Where an outermost key stands, for messages: "pod.json:3:7".
+struct Keys {
+  std::string_view text;
+  std::string path;
+  std::vector<JsonMember> members;
+
+  std::string At(std::size_t offset) const { return path + ":" + LineAndColumn(text, offset); }
+  std::string Of(std::string_view key) const {
+    return At(std::ranges::find(members, key, &JsonMember::key)->offset);
   }
-  return {};
+};
+
+// Which of the two would count nobody can tell by looking.
+void RefuseRepeated(const Keys& keys) {
+  std::set<std::string_view> seen;
+  for (const JsonMember& member : keys.members) {
+    if (seen.insert(member.key).second) continue;
+    Refuse(keys.At(member.offset), "\"" + member.key + "\" is there twice");
+  }
 }
 
 }  // namespace
 
 std::map<std::string, Setting> ParseConfig(std::string_view text, const std::string& path) {
-  json::error_code code;
+  std::optional<JsonFault> fault;
   // A bound on nesting, so that no file can exhaust the stack.
-  const json::value parsed = json::parse(text, code, {}, {.max_depth = 4});
-  if (code) Refuse(path, "not JSON: " + code.message());
+  const json::value parsed = ParseJson(text, 4, fault);
+  if (fault) {
+    Refuse(path + ":" + LineAndColumn(text, fault->offset), "not JSON: " + fault->why);
+  }
   if (!parsed.is_object()) Refuse(path, "expected one JSON object with flag names as keys");
-  if (const auto key = RepeatedKey(text)) Refuse(path, "\"" + *key + "\" is there twice");
+  const Keys keys{text, path, OutermostMembers(text)};
+  RefuseRepeated(keys);
   std::map<std::string, Setting> out;
   for (const auto& [key, value] : parsed.as_object()) {
     const std::string name(key);
     const OptionSpec* option = FindOption(name);
-    if (option == nullptr) Refuse(path, "there is no flag \"" + name + "\"", "see --help");
-    if (name == "config") Refuse(path, "a configuration file cannot name another one");
-    out[name] = {Text(value, name, path), "\"" + name + "\" in " + path};
+    if (option == nullptr) {
+      Refuse(keys.Of(name), "there is no flag \"" + name + "\"",
+             SuggestWord(name, OptionNames(), "see --help"));
+    }
+    if (name == "config") Refuse(keys.Of(name), "a configuration file cannot name another one");
+    out[name] = {Text(value, name, keys.Of(name)), "\"" + name + "\" in " + path};
   }
   return out;
 }

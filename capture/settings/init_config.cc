@@ -20,6 +20,7 @@ namespace {
 
 // A day: whoever waits longer has typed the wrong unit.
 constexpr std::chrono::hours kLongestDuration{24};
+constexpr std::chrono::hours kLongestWait{1};
 
 constexpr std::uint64_t kMaxId = std::numeric_limits<std::uint32_t>::max() - 1;  // -1 is "no id"
 
@@ -80,10 +81,10 @@ class Reader {
   std::vector<Cidr> Ranges(std::string_view name) const {
     return Aggregate(List(name, Cidr::Parse));
   }
-  std::vector<std::uint32_t> Ids(std::string_view name) const {
-    return UniqueList(name, [](std::string_view text) {
-      return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
-    });
+  // `parse` is UserId or GroupId.
+  std::vector<std::uint32_t> Ids(std::string_view name,
+                                 std::uint32_t (*parse)(std::string_view)) const {
+    return UniqueList(name, parse);
   }
   // An interface's name, as the kernel takes it (dev_valid_name), and iptables' trailing '+'.
   std::vector<std::string> Interfaces(std::string_view name) const {
@@ -125,10 +126,18 @@ T OneOf(const Reader& reader, std::string_view name,
   reader.Refuse(name, text, expected);
 }
 
+// A number is a number, also where an account is called so: no name begins with a digit.
+bool IsNumber(std::string_view text) { return text.front() >= '0' && text.front() <= '9'; }
+
+// `text` is not empty.
+std::uint32_t UserId(std::string_view text) {
+  if (IsNumber(text)) return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
+  if (const auto uid = FindUser(std::string(text))) return *uid;
+  throw std::invalid_argument("a number, or the name of a user in /etc/passwd");
+}
+
 std::uint32_t GroupId(std::string_view text) {
-  if (std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; })) {
-    return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
-  }
+  if (IsNumber(text)) return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
   if (const auto gid = FindGroup(std::string(text))) return *gid;
   throw std::invalid_argument("a number, or the name of a group in /etc/group");
 }
@@ -141,11 +150,11 @@ void ReadProxy(const Reader& reader, CaptureConfig& capture) {
     reader.Refuse("inbound-capture-port", reader.Text("inbound-capture-port"),
                   "another port than --envoy-port");
   }
-  capture.proxy_uids = reader.Ids("proxy-uid");
+  capture.proxy_uids = reader.Ids("proxy-uid", UserId);
   if (capture.proxy_uids.empty()) {
     capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(pod::kProxyId)};
   }
-  capture.proxy_gids = reader.Ids("proxy-gid");
+  capture.proxy_gids = reader.Ids("proxy-gid", GroupId);
   if (capture.proxy_gids.empty()) capture.proxy_gids = capture.proxy_uids;
 }
 
@@ -158,7 +167,7 @@ void ReadInbound(const Reader& reader, CaptureConfig& capture) {
                                          "REDIRECT or TPROXY");
   capture.tproxy_mark = reader.Number("istio-inbound-tproxy-mark", 1, 0xffffffff);
   if (capture.tproxy_mark == pod::kOutboundMark) {
-    reader.Refuse("istio-inbound-tproxy-mark", "1338",
+    reader.Refuse("istio-inbound-tproxy-mark", reader.Text("istio-inbound-tproxy-mark"),
                   "another mark than 1338, which marks outbound connections");
   }
   // 253 to 255 are the kernel's own tables (default, main, local), 0 is none.
@@ -200,8 +209,8 @@ void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
 }
 
 void ReadOwners(const Reader& reader, CaptureConfig& capture) {
-  capture.exclude_uids = reader.Ids("exclude-uids");
-  capture.exclude_gids = reader.Ids("exclude-gids");
+  capture.exclude_uids = reader.Ids("exclude-uids", UserId);
+  capture.exclude_gids = reader.Ids("exclude-gids", GroupId);
   const auto refuse_own = [&reader](std::string_view name, const auto& excluded, const auto& own) {
     for (const std::uint32_t id : excluded) {
       if (std::ranges::find(own, id) == own.end()) continue;
@@ -339,7 +348,8 @@ InitConfig ToInitConfig(const Settings& settings) {
 
   config.ipv6 = ReadIpv6(reader);
   // An hour: a pod that waits longer for its rules is better restarted.
-  config.lock_wait = std::chrono::seconds(reader.Number("wait", 0, 3600));
+  config.lock_wait = reader.Value(
+      "wait", [](std::string_view text) { return ParseDuration(Trim(text), kLongestWait); });
   config.log_format =
       OneOf<LogFormat>(reader, "log-format",
                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");

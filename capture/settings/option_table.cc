@@ -45,11 +45,13 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
          "inbound port that the proxy listens on itself (HBONE); not redirected, but by TPROXY"},
     {.name = "proxy-uid",
      .letter = 'u',
-     .help = "users whose traffic is the proxy's own and is not captured (default: the uid of "
-             "ENVOY_USER, else 1337)"},
+     .help =
+         "users whose traffic is the proxy's own and is not captured; names or numbers (default: "
+         "the uid of ENVOY_USER, else 1337)"},
     {.name = "proxy-gid",
      .letter = 'g',
-     .help = "groups whose traffic is the proxy's own (default: what --proxy-uid is)"},
+     .help = "groups whose traffic is the proxy's own; names or numbers (default: what --proxy-uid "
+             "is)"},
     {.name = "envoy-user",
      .fallback = "istio-proxy",
      .help = "name of the user whose uid is the default of --proxy-uid"},
@@ -201,7 +203,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .refused = "traffic cannot be captured by a list of users; use "
                 "--istio-outbound-owner-groups, or --exclude-uids for the others"},
     {.name = "istio-outbound-owner-users-exclude",
-     .refused = "use --exclude-uids, which takes numbers"},
+     .refused = "use --exclude-uids, which takes names and numbers"},
     // --- of its logging ---
     {.name = "log_output_level",
      .fallback = "default:info",
@@ -225,8 +227,10 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "log_caller", .ignored = "messages do not name source files", .flag_only = true},
     {.name = "vklog", .ignored = "no Kubernetes client is used", .flag_only = true},
     // --- beyond it ---
-    {.name = "exclude-uids", .help = "users whose outbound traffic is left alone"},
-    {.name = "exclude-gids", .help = "groups whose outbound traffic is left alone"},
+    {.name = "exclude-uids",
+     .help = "users whose outbound traffic is left alone; names or numbers"},
+    {.name = "exclude-gids",
+     .help = "groups whose outbound traffic is left alone; names or numbers"},
     {.name = "include-interfaces",
      .help = "capture on these interfaces only; a trailing + stands for any ending"},
     {.name = "istio-inbound-exclude-cidr",
@@ -237,7 +241,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .ours = true},
     {.name = "wait",
      .fallback = "30",
-     .help = "seconds to wait for the lock of the network namespace",
+     .help = "how long to wait for the lock of the network namespace: 30, 500ms, 1m",
      .ours = true},
     {.name = "rollback-on-failed-validation",
      .kind = kBool,
@@ -263,6 +267,12 @@ std::span<const OptionSpec> Options() { return kTable; }
 std::size_t IndexOfOption(std::string_view name) {
   const auto found = std::ranges::find(kTable, name, &OptionSpec::name);
   return static_cast<std::size_t>(found - kTable.begin());
+}
+
+std::vector<std::string_view> OptionNames() {
+  std::vector<std::string_view> out;
+  for (const OptionSpec& option : kTable) out.push_back(option.name);
+  return out;
 }
 
 const OptionSpec* FindOption(std::string_view name) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sluice::capture {
 
@@ -39,6 +40,9 @@ std::span<const OptionSpec> Options();
 
 // The position in Options(); their number when there is none of that name.
 std::size_t IndexOfOption(std::string_view name);
+
+// All of their names, in that order.
+std::vector<std::string_view> OptionNames();
 
 // nullptr when there is none of that name.
 const OptionSpec* FindOption(std::string_view name);

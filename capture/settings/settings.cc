@@ -7,12 +7,15 @@
 #include <iterator>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 
 #include <boost/json/object.hpp>
 #include <boost/program_options.hpp>
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/text/pretty_json.h"
+#include "base/text/suggest.h"
 #include "capture/settings/config_file.h"
 #include "capture/settings/option_table.h"
 
@@ -32,6 +35,16 @@ constexpr std::array<std::pair<std::string_view, Command>, 3> kCommands = {{
                                   .target = {},
                                   .why = std::move(why),
                                   .help = std::move(help)});
+}
+
+auto FindCommand(std::string_view word) {
+  return std::ranges::find(kCommands, word, [](const auto& entry) { return entry.first; });
+}
+
+std::vector<std::string_view> CommandNames() {
+  std::vector<std::string_view> out;
+  for (const auto& [name, command] : kCommands) out.push_back(name);
+  return out;
 }
 
 // What is said about an option.
@@ -89,9 +102,9 @@ po::option Found(std::string key, std::string value, std::vector<std::string> to
   return out;
 }
 
-// What manifests contain and Boost does not take: an empty value (--flag=, --flag "", -x ""), -p=1,
-// and boolean letters written together (-nf), the last of which may be any (-np 1). Takes its
-// tokens off the front of `tokens`.
+// What manifests contain and Boost does not take: a switch before a word, an empty value (--flag=,
+// --flag "", -x ""), -p=1, and boolean letters written together (-nf), the last of which may be any
+// (-np 1). Takes its tokens off the front of `tokens`.
 std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
   const std::string token = tokens.front();
   const auto take = [&tokens](std::size_t count) {
@@ -102,9 +115,13 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
     const bool adjacent = token.ends_with('=');
     const OptionSpec* option =
         FindOption(std::string_view(token).substr(2, token.size() - 2 - (adjacent ? 1 : 0)));
-    if (option == nullptr || !(adjacent || (empty_follows && option->kind == OptionKind::kText))) {
-      return {};
+    if (option == nullptr) return {};
+    if (!adjacent && option->kind == OptionKind::kBool) {
+      // Boost would take a command behind it for its value.
+      take(1);
+      return {Found(std::string(option->name), "true", {token})};
     }
+    if (!adjacent && !empty_follows) return {};
     take(adjacent ? 1 : 2);
     return {Found(std::string(option->name), "", {token})};
   }
@@ -158,6 +175,26 @@ Mentioned MentionedIn(const std::vector<std::string>& arguments) {
 
 constexpr const char* kEmptyValueHelp = "give an empty value as --flag=; see --help";
 
+bool IsBool(const std::string& word) {
+  try {
+    ParseBool(word);
+    return true;
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+}
+
+// A word that belongs to no flag.
+[[noreturn]] void RefuseWord(const std::string& word) {
+  std::string help = "commands are diff, show and verify; a flag's value follows it";
+  if (IsBool(word)) {
+    help = "a switch takes its value behind an equals sign, as in --dual-stack=false";
+  } else if (FindCommand(word) == kCommands.end()) {
+    help = SuggestWord(word, CommandNames(), help);
+  }
+  Refuse("\"" + word + "\" is neither a flag's value nor a command", help);
+}
+
 // The values of each flag given, in their order; positional words are under "command".
 using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
 
@@ -186,7 +223,8 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
       values.push_back(option.value.empty() ? "true" : option.value.front());
     }
   } catch (const po::unknown_option& error) {
-    Refuse("there is no flag " + error.get_option_name());
+    Refuse("there is no flag " + error.get_option_name(),
+           SuggestFlag(error.get_option_name(), OptionNames(), "see --help"));
   } catch (po::error_with_option_name& error) {
     // What is described by its letter alone is called "--p" here.
     const std::string called = error.get_option_name();
@@ -198,13 +236,9 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
   }
   if (flags.contains("command")) {
     const auto& words = flags["command"];
-    const auto found =
-        std::ranges::find(kCommands, words.front(), [](const auto& entry) { return entry.first; });
-    if (found == kCommands.end() || words.size() > 1) {
-      const std::string& odd = found == kCommands.end() ? words.front() : words[1];
-      Refuse("\"" + odd + "\" is neither a flag's value nor a command",
-             "commands are diff, show and verify; a flag's value follows it");
-    }
+    const auto found = FindCommand(words.front());
+    if (found == kCommands.end()) RefuseWord(words.front());
+    if (words.size() > 1) RefuseWord(words[1]);
     command = found->second;
   }
   if (flags.contains("help")) command = Command::kHelp;
@@ -297,12 +331,12 @@ std::string Settings::Origin(std::string_view name) const {
 }
 
 bool Settings::Bool(std::string_view name) const {
-  constexpr std::array<std::string_view, 6> kTrue = {"1", "t", "T", "true", "TRUE", "True"};
-  constexpr std::array<std::string_view, 6> kFalse = {"0", "f", "F", "false", "FALSE", "False"};
   const Setting& setting = Get(name);
-  if (std::ranges::find(kTrue, setting.value) != kTrue.end()) return true;
-  if (std::ranges::find(kFalse, setting.value) != kFalse.end()) return false;
-  RefuseValue(*this, name, setting.value, "true or false");
+  try {
+    return ParseBool(setting.value);
+  } catch (const std::invalid_argument& error) {
+    RefuseValue(*this, name, setting.value, error.what());
+  }
 }
 
 Settings ParseCommandLine(const std::vector<std::string>& arguments,

@@ -34,8 +34,7 @@ struct Settings {
   const std::string& Text(std::string_view name) const { return Get(name).value; }
   // What to call the setting in a message: where it stands, or its flag when that is nowhere.
   std::string Origin(std::string_view name) const;
-  // Throws Error(kUsage) for what is not a boolean: true, false, 1, 0, t, f and so on, as Go's
-  // strconv.ParseBool takes them, since that is what manifests are written for.
+  // Throws Error(kUsage) for what ParseBool (base/parse.h) does not take.
   bool Bool(std::string_view name) const;
 };
 

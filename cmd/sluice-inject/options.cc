@@ -9,6 +9,7 @@
 #include <boost/program_options.hpp>
 
 #include "base/error.h"
+#include "base/text/suggest.h"
 #include "cmd/sluice-inject/files.h"
 
 namespace sluice::inject {
@@ -28,6 +29,19 @@ constexpr std::array<std::pair<std::string_view, Verb>, 4> kVerbs = {{
                                   .target = {},
                                   .why = std::move(why),
                                   .help = std::move(help)});
+}
+
+std::vector<std::string_view> FlagNames() {
+  std::vector<std::string_view> out = {"filename", "in-place", "diff",   "output",
+                                       "config",   "help",     "version"};
+  for (const SettingSpec& spec : SettingSpecs()) out.push_back(spec.name);
+  return out;
+}
+
+std::vector<std::string_view> VerbNames() {
+  std::vector<std::string_view> out;
+  for (const auto& [name, verb] : kVerbs) out.push_back(name);
+  return out;
 }
 
 po::options_description Description() {
@@ -54,6 +68,17 @@ po::options_description Description() {
   return description;
 }
 
+// Boost takes the word behind a switch for its value; only what "=" joins to it is.
+std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
+  for (std::string& word : arguments) {
+    const auto is_word = [&word](const SettingSpec& spec) {
+      return spec.value_name == nullptr && word == "--" + std::string(spec.name);
+    };
+    if (std::ranges::any_of(SettingSpecs(), is_word)) word += "=true";
+  }
+  return arguments;
+}
+
 po::variables_map Read(const std::vector<std::string>& arguments) {
   po::options_description all = Description();
   all.add_options()("verb", po::value<std::vector<std::string>>());
@@ -62,12 +87,14 @@ po::variables_map Read(const std::vector<std::string>& arguments) {
   po::variables_map values;
   try {
     namespace style = po::command_line_style;
-    po::store(po::command_line_parser(arguments)
+    po::store(po::command_line_parser(WithSwitchesSet(arguments))
                   .options(all)
                   .positional(positional)
                   .style(style::unix_style & ~style::allow_guessing)
                   .run(),
               values);
+  } catch (const po::unknown_option& error) {
+    Refuse(error.what(), SuggestFlag(error.get_option_name(), FlagNames(), "see --help"));
   } catch (const po::error& error) {
     Refuse(error.what());
   }
@@ -93,7 +120,9 @@ Verb VerbOf(const Texts& words) {
       std::ranges::find(kVerbs, words[0], [](const auto& each) { return each.first; });
   if (found == kVerbs.end()) {
     Refuse("\"" + words[0] + "\" is no verb",
-           "verbs are inject, uninject, explain and print-config; a file is given as -f FILE");
+           SuggestWord(
+               words[0], VerbNames(),
+               "verbs are inject, uninject, explain and print-config; a file is given as -f FILE"));
   }
   if (words.size() > 1)
     Refuse("\"" + words[1] + "\" is not understood", "a file is given as -f FILE");

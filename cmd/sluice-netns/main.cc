@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/standard_output.h"
+#include "base/text/suggest.h"
 #include "cmd/version.h"
 #include "commands.h"
 
@@ -38,6 +39,12 @@ int Run(const std::vector<std::string>& words) {
   if (found == commands.end() || words.size() - 1 < found->min_arguments ||
       words.size() - 1 > found->max_arguments) {
     PrintUsage(std::cerr);
+    if (found == commands.end() && !words.empty()) {
+      std::vector<std::string_view> names = {"--help", "--version"};
+      for (const auto& command : commands) names.push_back(command.name);
+      std::cerr << "\nsluice-netns: there is no command \"" << words[0] << "\"; "
+                << sluice::SuggestWord(words[0], names, "see above") << '\n';
+    }
     return static_cast<int>(sluice::ErrorKind::kUsage);
   }
   return found->run(sluice::netns::Arguments(words).subspan(1));

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/pod_contract.h"
+#include "base/text/suggest.h"
 #include "base/unique_fd.h"
 #include "proxy/cgroup_limits.h"
 
@@ -64,11 +65,7 @@ std::chrono::milliseconds Timeout(std::string_view text) {
   return value;
 }
 
-bool Switch(std::string_view text) {
-  if (text == "true" || text == "1" || text.empty()) return true;
-  if (text == "false" || text == "0") return false;
-  throw std::invalid_argument("true or false");
-}
+bool Switch(std::string_view text) { return text.empty() || ParseBool(text); }
 
 IpAddress Upstream(std::string_view text) {
   const IpAddress address = IpAddress::Parse(text);
@@ -93,9 +90,11 @@ std::uint32_t TproxyMark(std::string_view text) {
 }
 
 bool OnOff(std::string_view text) {
-  if (text == "on") return true;
-  if (text == "off") return false;
-  throw std::invalid_argument("on or off");
+  try {
+    return ParseBool(text);
+  } catch (const std::invalid_argument&) {
+    throw std::invalid_argument("on or off");
+  }
 }
 
 // For enumerations that have these three values.
@@ -104,7 +103,11 @@ Value AutoOnOff(std::string_view text) {
   for (const Value each : {Value::kAuto, Value::kOn, Value::kOff}) {
     if (text == Name(each)) return each;
   }
-  throw std::invalid_argument("auto, on or off");
+  try {
+    return ParseBool(text) ? Value::kOn : Value::kOff;
+  } catch (const std::invalid_argument&) {
+    throw std::invalid_argument("auto, on or off");
+  }
 }
 
 std::string AccessLog(std::string_view text) {
@@ -243,6 +246,12 @@ const std::vector<Flag>& Flags() {
   return flags;
 }
 
+std::vector<std::string_view> FlagNames() {
+  std::vector<std::string_view> out = {"help", "version"};
+  for (const Flag& flag : Flags()) out.emplace_back(flag.name);
+  return out;
+}
+
 Error Usage(std::string doing, std::string target, std::string why, std::string help = {}) {
   return Error(ErrorKind::kUsage, {.doing = std::move(doing),
                                    .target = std::move(target),
@@ -284,11 +293,22 @@ po::options_description Description() {
   return description;
 }
 
+// Boost takes the word behind a switch for its value; only what "=" joins to it is.
+std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
+  for (std::string& word : arguments) {
+    const auto is_word = [&word](const Flag& flag) {
+      return flag.value_name == nullptr && word == "--" + std::string(flag.name);
+    };
+    if (std::ranges::any_of(Flags(), is_word)) word += "=true";
+  }
+  return arguments;
+}
+
 po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
   po::variables_map values;
   try {
     namespace style = po::command_line_style;
-    po::store(po::command_line_parser(arguments)
+    po::store(po::command_line_parser(WithSwitchesSet(arguments))
                   .options(Description())
                   .positional({})
                   .style(style::unix_style & ~style::allow_guessing)
@@ -297,6 +317,9 @@ po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
   } catch (const po::too_many_positional_options_error&) {
     throw Usage("read the command line", "", "it takes flags only",
                 "a value belongs to its flag: --flag=value");
+  } catch (const po::unknown_option& error) {
+    throw Usage("read the command line", "", error.what(),
+                SuggestFlag(error.get_option_name(), FlagNames(), "see --help"));
   } catch (const po::error& error) {
     throw Usage("read the command line", "", error.what(), "see --help");
   }

@@ -26,6 +26,7 @@ const std::string kPortNumber = "expected a number from 1 to 65535";
 const std::string kPort = "expected a port from 1 to 65535 or a range such as 8000-8999";
 const std::string kRange = "expected an address or a range such as 10.0.0.0/8 or fd00::/8";
 const std::string kId = "expected a number from 0 to 4294967294";
+const std::string kUser = "expected a number, or the name of a user in /etc/passwd";
 const std::string kInterface =
     "expected an interface name of up to 15 characters, without quotes, such as eth0 or eth+";
 const std::string kList = "expected a list without an empty item between commas";
@@ -78,9 +79,9 @@ std::vector<BadInput> RangesAndIds() {
       Value({"--istio-outbound-ipv4-loopback-cidr", "10.0.0.0/8"},
             "istio-outbound-ipv4-loopback-cidr", "10.0.0.0/8",
             "expected a range inside 127.0.0.0/8"),
-      Value({"-u", "-1"}, "proxy-uid", "-1", kId),
+      Value({"-u", "-1"}, "proxy-uid", "-1", kUser),
       Value({"-u", "4294967295"}, "proxy-uid", "4294967295", kId),
-      Value({"-u", "istio-proxy"}, "proxy-uid", "istio-proxy", kId),
+      Value({"-u", "no-such-user"}, "proxy-uid", "no-such-user", kUser),
       Value({"-g", "1337,1.5"}, "proxy-gid", "1337,1.5", "\"1.5\" is wrong: " + kId),
       Value({"--exclude-uids", "1337"}, "exclude-uids", "1337", kOwnId),
       Value({"-g", "202", "--exclude-gids", "201,202"}, "exclude-gids", "201,202",
@@ -126,7 +127,8 @@ std::vector<BadInput> Others() {
       Value({"--ipv6", "maybe"}, "ipv6", "maybe", "expected auto, on or off"),
       Value({"--ipv6", "off", "--dual-stack"}, "ipv6", "off",
             "expected auto or on, since --dual-stack asks for IPv6"),
-      Value({"--wait", "3601"}, "wait", "3601", "expected a number from 0 to 3600"),
+      Value({"--wait", "3601"}, "wait", "3601",
+            "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 1h"),
       Value({"--log-format", "xml"}, "log-format", "xml", "expected text or json"),
       Value({"--probe-timeout", "5x"}, "probe-timeout", "5x", kDuration),
       Value({"--probe-timeout", "25h"}, "probe-timeout", "25h", kDuration),
@@ -145,7 +147,8 @@ std::vector<BadInput> Others() {
        "cannot open the network namespace (pid:0): pid: takes a number from 1 to 2147483647"},
       Variable("ENVOY_PORT", "nonsense", kPortNumber),
       Variable("ISTIO_META_DNS_CAPTURE", "yes", "expected true or false"),
-      Variable("SLUICE_WAIT", "soon", "expected a number from 0 to 3600"),
+      Variable("SLUICE_WAIT", "soon",
+               "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 1h"),
       Variable("INBOUND_INTERCEPTION_MODE", "NONE", "expected REDIRECT or TPROXY"),
   };
 }

@@ -21,11 +21,30 @@ TEST(ParseNumber, TakesTheWholeRange) {
 }
 
 TEST(ParseNumber, RefusesEverythingElse) {
-  for (const char* text :
-       {"", " 1", "1 ", "+1", "-1", "0x10", "1.0", "1e3", "18446744073709551616", "11"}) {
+  for (const char* text : {"", " 1", "1 ", "+1", "-1", "0xb", "0x", "0x-1", "x1", "1.0", "1e3",
+                           "18446744073709551616", "11"}) {
     EXPECT_THROW(ParseNumber(text, 0, 10), std::invalid_argument) << text;
   }
   EXPECT_THROW(ParseNumber("0", 1, 10), std::invalid_argument);
+}
+
+TEST(ParseNumber, TakesHexadecimal) {
+  EXPECT_EQ(ParseNumber("0x4d", 0, 100), 77U);
+  EXPECT_EQ(ParseNumber("0XFFFFFFFF", 0, 4294967295), 4294967295U);
+  EXPECT_THROW(ParseDecimal("0x4d", 0, 100), std::invalid_argument);
+  EXPECT_EQ(ParseDecimal("77", 0, 100), 77U);
+}
+
+TEST(ParseBool, TakesWhatGoTakesAndOnAndOff) {
+  for (const char* text : {"1", "t", "T", "true", "TRUE", "True", "on"}) {
+    EXPECT_TRUE(ParseBool(text)) << text;
+  }
+  for (const char* text : {"0", "f", "F", "false", "FALSE", "False", "off"}) {
+    EXPECT_FALSE(ParseBool(text)) << text;
+  }
+  for (const char* text : {"", "yes", "2", "tRUE", " 1", "auto"}) {
+    EXPECT_THROW(ParseBool(text), std::invalid_argument) << text;
+  }
 }
 
 TEST(SplitList, ToleratesSpacesAndOneTrailingComma) {

@@ -49,6 +49,25 @@ TEST(InitConfig, DefaultsAreThoseOfTheReferenceTool) {
   EXPECT_EQ(config.warnings.size(), 1U);  // that it captures nothing
 }
 
+TEST(InitConfig, UsersAndGroupsHaveNamesOrNumbers) {
+  const capture::CaptureConfig capture =
+      Read({"-u", "root, 0x539", "-g", "root,5", "--exclude-uids", "nobody,7", "--exclude-gids",
+            "nogroup"})
+          .capture;
+  EXPECT_THAT(capture.proxy_uids, ElementsAre(0U, 1337U));
+  EXPECT_THAT(capture.proxy_gids, ElementsAre(0U, 5U));
+  EXPECT_THAT(capture.exclude_uids, ElementsAre(65534U, 7U));
+  EXPECT_THAT(capture.exclude_gids, ElementsAre(65534U));
+}
+
+TEST(InitConfig, NumbersMayBeHexadecimalAndWaitsHaveUnits) {
+  const InitConfig config = Read({"-t", "0x4d", "-r", "0x85", "--wait", "1500ms", "-p", "0x3e81"});
+  EXPECT_EQ(config.capture.tproxy_mark, 77U);
+  EXPECT_EQ(config.capture.tproxy_route_table, 133U);
+  EXPECT_EQ(config.capture.outbound_port, 16001);
+  EXPECT_EQ(config.lock_wait, std::chrono::milliseconds(1500));
+}
+
 TEST(InitConfig, WarnsOfWhatCapturesNothing) {
   const std::string nothing =
       "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr (-i) "

@@ -266,7 +266,8 @@ TEST(Settings, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Refusal({"-Q"}), "cannot understand the command line: there is no flag -Q; see --help");
   // No guessing: an abbreviation may become another flag's tomorrow.
   EXPECT_EQ(Refusal({"--envoy-por", "1"}),
-            "cannot understand the command line: there is no flag --envoy-por; see --help");
+            "cannot understand the command line: there is no flag --envoy-por; did you mean "
+            "--envoy-port?");
 }
 
 TEST(Settings, RefusedFlagsSayWhyUnlessTheyAreOff) {
@@ -320,6 +321,22 @@ TEST(Settings, CommandsStandAnywhere) {
   EXPECT_EQ(Parse({"--version"}).command, Command::kVersion);
   EXPECT_THAT(Refusal({"apply"}), HasSubstr("\"apply\" is neither a flag's value nor a command"));
   EXPECT_THAT(Refusal({"diff", "show"}), HasSubstr("\"show\" is neither"));
+  EXPECT_THAT(Refusal({"verfy"}), HasSubstr("nor a command; did you mean verify?"));
+  EXPECT_THAT(Refusal({"--exclude-uid", "1"}), HasSubstr("; did you mean --exclude-uids?"));
+}
+
+// Only what an equals sign joins to a switch is its value.
+TEST(Settings, ASwitchLeavesTheWordAfterItAlone) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--dual-stack", "diff"}, {"-n", "diff"}, {"-nf", "diff"}}) {
+    EXPECT_EQ(Parse(words).command, Command::kDiff) << words[0];
+  }
+  const Settings settings = Parse({"--dual-stack=false", "diff", "--redirect-dns", "-p", "1"});
+  EXPECT_EQ(settings.command, Command::kDiff);
+  EXPECT_FALSE(settings.Bool("dual-stack"));
+  EXPECT_TRUE(settings.Bool("redirect-dns"));
+  EXPECT_THAT(Refusal({"--dual-stack", "false"}),
+              HasSubstr("behind an equals sign, as in --dual-stack=false"));
 }
 
 TEST(Settings, HelpNamesEveryFlag) {

@@ -114,6 +114,8 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
   EXPECT_THAT(UsageError({"--concurrency=0"}), HasSubstr("from 1"));
   EXPECT_THAT(UsageError({"15001"}), HasSubstr("flags only"));
   EXPECT_THAT(UsageError({"--no-such-flag"}), HasSubstr("no-such-flag"));
+  EXPECT_THAT(UsageError({"--idle-timeuot=1s"}), HasSubstr("did you mean --idle-timeout?"));
+  EXPECT_THAT(UsageError({"--allow-root", "false"}), HasSubstr("flags only"));
   EXPECT_THAT(UsageError({"--outbound"}), HasSubstr("outbound")) << "no guessing";
   EXPECT_THAT(UsageError({"--inbound-port=15001"}),
               AllOf(HasSubstr("--outbound-port"), HasSubstr("--inbound-port")));
@@ -121,6 +123,14 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
   EXPECT_TRUE(Parse({"--stop-old", "--hand-over"}).stop_old);
   Variables()["SLUICE_PROXY_METRICS_PORT"] = "x";
   EXPECT_THAT(UsageError({}), HasSubstr("SLUICE_PROXY_METRICS_PORT"));
+}
+
+TEST_F(OptionsTest, BooleansAndNumbersHaveOneGrammar) {
+  EXPECT_TRUE(Parse({"--allow-root=t"}).allow_root);
+  EXPECT_FALSE(Parse({"--allow-root=off"}).allow_root);
+  EXPECT_FALSE(Parse({"--sniff=false"}).config.sniff);
+  EXPECT_EQ(Parse({"--splice=0"}).config.splicing, Splicing::kOff);
+  EXPECT_EQ(Parse({"--tproxy-mark=0x4d"}).config.tproxy_mark, 77U);
 }
 
 TEST_F(OptionsTest, HelpNamesEveryFlag) {

@@ -503,6 +503,33 @@ class ProgramTest(Case):
             done = INJECTOR.run("-f", folder, check=True)
             self.assertEqual(len(load(done.stdout)), 2)
 
+    def test_json_errors_have_line_and_column(self):
+        for text, said in (('{\n  "image": "a",\n  "cni": maybe\n}', ":3:10): not JSON: syntax error"),
+                           ('{\n  "image": "a",\n  "imag": "b"}', ":3:3): there is no setting imag; "
+                            "did you mean image?"),
+                           ('{"image": "a",\n"image": "b"}', ":2:1): image is there twice"),
+                           ('{"cni": "maybe"}', ":1:2: expected true or false"),
+                           ('{"cni": ' + "[" * 100000, "not JSON")):
+            with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+                file.write(text)
+                file.flush()
+                done = INJECTOR.run("-f", "-", "--config", file.name, text=POD)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(said, done.stderr.decode())
+
+    def test_near_misses_are_named(self):
+        for words, meant in ((["--proxy-cpus", "1"], "--proxy-cpu"), (["explan"], "explain"),
+                             (["--capture", "exclude-uid=1"], "exclude-uids")):
+            done = INJECTOR.run(*words, "-f", "-", text=POD)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"did you mean {meant}?", done.stderr.decode())
+
+    def test_a_switch_leaves_the_verb_alone(self):
+        done = INJECTOR.run("--cni", "explain", "-f", "-", text=POD)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertIn(b"would be injected", done.stdout)
+        self.assertEqual(INJECTOR.run("--cni=on", "explain", "-f", "-", text=POD).stdout, done.stdout)
+
     def test_explain(self):
         done = INJECTOR.run("explain", "-f", "-", text=POD + "---\n" + POD + "  hostNetwork: true\n",
                             check=True)

@@ -6,6 +6,7 @@ find_package(Threads REQUIRED)
 # Static Boost: sluice-init has to start in a millisecond, and each shared library adds to that.
 set(Boost_USE_STATIC_LIBS ON)
 find_package(Boost 1.81 CONFIG REQUIRED COMPONENTS program_options json)
+find_package(OpenSSL 3 REQUIRED)
 find_package(fmt CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core)

@@ -30,9 +30,10 @@ packages() {
 install_packages() {
   local name missing=()
   for name in $(packages "$@"); do
+    # "other|name": another package that does is as good.
     # shellcheck disable=SC2016  # a format of dpkg-query, not of the shell
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] ||
-      missing+=("$name")
+    [[ " $(IFS='|' && dpkg-query -W -f '${db:Status-Status} ' $name 2>/dev/null)" == *" installed "* ]] ||
+      missing+=("${name##*|}")
   done
   [[ ${#missing[@]} -gt 0 ]] || return 0
   [[ $EUID -eq 0 ]] || die "these packages are missing: ${missing[*]}

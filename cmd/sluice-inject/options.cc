@@ -5,10 +5,13 @@
 #include <array>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 
 #include <boost/program_options.hpp>
 
+#include "base/duration.h"
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/text/suggest.h"
 #include "cmd/sluice-inject/files.h"
 
@@ -17,11 +20,13 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::array<std::pair<std::string_view, Verb>, 4> kVerbs = {{
+constexpr std::array<std::pair<std::string_view, Verb>, 6> kVerbs = {{
     {"inject", Verb::kInject},
     {"uninject", Verb::kUninject},
     {"explain", Verb::kExplain},
     {"print-config", Verb::kPrintConfig},
+    {"serve", Verb::kServe},
+    {"certificate", Verb::kCertificate},
 }};
 
 [[noreturn]] void Refuse(std::string why, std::string help = "see --help") {
@@ -63,6 +68,20 @@ po::options_description Description() {
       add(name.c_str(), texts()->value_name(spec.value_name), spec.help);
     }
   }
+  add("port", texts()->value_name("PORT"), "serve: where to listen, 0 for any that is free (9443)");
+  add("tls-cert", texts()->value_name("FILE"), "serve: certificate chain in PEM");
+  add("tls-key", texts()->value_name("FILE"), "serve: its private key in PEM");
+  add("max-connections", texts()->value_name("NUMBER"),
+      "serve: one more closes the one that has been silent for the longest (1000)");
+  add("drain-duration", texts()->value_name("DURATION"),
+      "serve: how long connections are accepted after SIGTERM (5s)");
+  add("namespace", texts()->value_name("NAME"), "certificate: of the webhook (sluice-system)");
+  add("service", texts()->value_name("NAME"), "certificate: of the webhook (sluice-webhook)");
+  add("validity", texts()->value_name("DURATION"), "certificate: how long it is valid (8760h)");
+  add("failure-policy", texts()->value_name("POLICY"),
+      "certificate: what becomes of pods while the webhook cannot be asked, Fail or Ignore (Fail)");
+  add("trust", texts()->value_name("FILE"),
+      "certificate: CA certificates that stay trusted, of a rotation; may be repeated");
   add("help,h", "print this and exit");
   add("version", "print the version and exit");
   return description;
@@ -122,7 +141,8 @@ Verb VerbOf(const Texts& words) {
     Refuse("\"" + words[0] + "\" is no verb",
            SuggestWord(
                words[0], VerbNames(),
-               "verbs are inject, uninject, explain and print-config; a file is given as -f FILE"));
+               "verbs are inject, uninject, explain, print-config, serve and certificate; a file is "
+               "given as -f FILE"));
   }
   if (words.size() > 1)
     Refuse("\"" + words[1] + "\" is not understood", "a file is given as -f FILE");
@@ -131,8 +151,9 @@ Verb VerbOf(const Texts& words) {
 
 void CheckCombination(const Options& options, bool output_given) {
   const bool writes = options.verb == Verb::kInject || options.verb == Verb::kUninject;
-  if (options.verb == Verb::kPrintConfig) {
-    if (!options.files.empty()) Refuse("print-config takes no files");
+  if (options.verb == Verb::kPrintConfig || options.verb == Verb::kServe ||
+      options.verb == Verb::kCertificate) {
+    if (!options.files.empty()) Refuse("print-config, serve and certificate take no files");
   } else if (options.files.empty()) {
     Refuse("there is nothing to read", "name a file, a directory or - by -f");
   }
@@ -147,6 +168,76 @@ void CheckCombination(const Options& options, bool output_given) {
     Refuse("standard input cannot be written into");
   }
   if (std::ranges::count(options.files, "-") > 1) Refuse("standard input can be read once only");
+}
+
+// Calls `parse` with what `name` says. It throws std::invalid_argument saying what would be right.
+template <typename Parse>
+void ReadFlag(const po::variables_map& values, const std::string& name, Parse parse) {
+  const auto text = TextOf(values, name);
+  if (!text) return;
+  try {
+    parse(*text);
+  } catch (const std::invalid_argument& error) {
+    Refuse("use \"" + *text + "\" for --" + name + ": expected " + error.what());
+  }
+}
+
+void ReadServer(const po::variables_map& values, Options& options) {
+  webhook::ServerOptions& server = options.server;
+  for (const char* const name :
+       {"port", "tls-cert", "tls-key", "max-connections", "drain-duration"}) {
+    if (options.verb != Verb::kServe && values.contains(name)) {
+      Refuse("--" + std::string(name) + " is for serve");
+    }
+  }
+  if (options.verb != Verb::kServe) return;
+  ReadFlag(values, "port", [&](const std::string& text) {
+    server.port = static_cast<std::uint16_t>(ParseNumber(text, 0, 65535));
+  });
+  ReadFlag(values, "max-connections",
+           [&](const std::string& text) { server.max_connections = ParseNumber(text, 1, 100000); });
+  ReadFlag(values, "drain-duration", [&](const std::string& text) {
+    server.drain = ParseDuration(text, std::chrono::hours(1));
+  });
+  server.certificate = TextOf(values, "tls-cert").value_or("");
+  server.key = TextOf(values, "tls-key").value_or("");
+  if (server.certificate.empty() || server.key.empty()) {
+    Refuse("serve needs --tls-cert and --tls-key");
+  }
+}
+
+// A name as in DNS (RFC 1123), of which Kubernetes makes names of services and namespaces.
+std::string DnsLabel(const std::string& text) {
+  const bool good = !text.empty() && text.size() <= 63 && text.front() != '-' &&
+                    text.back() != '-' && std::ranges::all_of(text, [](char c) {
+                      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+                    });
+  if (!good) throw std::invalid_argument("small letters, digits and dashes, 63 at most");
+  return text;
+}
+
+void ReadCertificate(const po::variables_map& values, Options& options) {
+  CertificateOptions& certificate = options.certificate;
+  for (const char* const name : {"namespace", "service", "validity", "failure-policy", "trust"}) {
+    if (options.verb != Verb::kCertificate && values.contains(name)) {
+      Refuse("--" + std::string(name) + " is for certificate");
+    }
+  }
+  ReadFlag(values, "namespace",
+           [&](const std::string& text) { certificate.name_space = DnsLabel(text); });
+  ReadFlag(values, "service",
+           [&](const std::string& text) { certificate.service = DnsLabel(text); });
+  ReadFlag(values, "validity", [&](const std::string& text) {
+    constexpr std::chrono::hours kTenYears{24 * 3650};
+    const auto hours = std::chrono::floor<std::chrono::hours>(ParseDuration(text, kTenYears));
+    if (hours.count() < 1) throw std::invalid_argument("an hour at least");
+    certificate.validity = hours;
+  });
+  ReadFlag(values, "failure-policy", [&](const std::string& text) {
+    if (text != "Fail" && text != "Ignore") throw std::invalid_argument("Fail or Ignore");
+    certificate.failure_policy = text;
+  });
+  certificate.trust = TextsOf(values, "trust");
 }
 
 }  // namespace
@@ -168,6 +259,8 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
     Refuse("use \"" + *output + "\" for --output: expected yaml or json-patch");
   }
   CheckCombination(options, output.has_value());
+  ReadServer(values, options);
+  ReadCertificate(values, options);
   if (const auto path = TextOf(values, "config")) {
     try {
       ReadSettings(options.settings, ReadText(*path), *path);
@@ -192,6 +285,11 @@ std::string HelpText() {
          "       sluice-inject uninject -f FILE [OPTION]...  take them out again\n"
          "       sluice-inject explain -f FILE [OPTION]...   what would be put in, or why not\n"
          "       sluice-inject print-config [OPTION]...      the settings, as --config takes them\n"
+         "       sluice-inject serve --tls-cert FILE --tls-key FILE [OPTION]...  the admission "
+         "webhook\n"
+         "       sluice-inject certificate [OPTION]...       its Secret, and what makes a cluster "
+         "ask "
+         "it\n"
          "\n"
          "Puts sluice-init and sluice-proxy into Kubernetes manifests. Only lines are added; the "
          "rest\n"

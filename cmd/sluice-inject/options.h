@@ -4,11 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "cmd/sluice-inject/certificate.h"
 #include "inject/settings.h"
+#include "inject/webhook/server.h"
 
 namespace sluice::inject {
 
-enum class Verb { kInject, kUninject, kExplain, kPrintConfig };
+enum class Verb { kInject, kUninject, kExplain, kPrintConfig, kServe, kCertificate };
 enum class Output { kYaml, kJsonPatch };
 
 // The command line of sluice-inject, validated.
@@ -19,6 +21,8 @@ struct Options {
   bool in_place = false;
   bool diff = false;
   Settings settings;
+  webhook::ServerOptions server;   // of serve
+  CertificateOptions certificate;  // of certificate
   bool help = false;
   bool version = false;
 };

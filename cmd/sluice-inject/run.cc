@@ -222,6 +222,15 @@ int Run(const std::vector<std::string>& arguments) {
     if (options.help) return Write(HelpText()), 0;
     if (options.version) return Write("sluice-inject " SLUICE_VERSION_TEXT "\n"), 0;
     if (options.verb == Verb::kPrintConfig) return Write(DescribeSettings(options.settings)), 0;
+    if (options.verb == Verb::kCertificate) {
+      return Write(CertificateManifests(options.certificate)), 0;
+    }
+    if (options.verb == Verb::kServe) {
+      webhook::ServerOptions server = options.server;
+      server.version = SLUICE_VERSION;
+      webhook::Serve(server, DecideBy(options.settings));
+      return 0;
+    }
     return Execute(options);
   } catch (const Error& error) {
     Say(std::string("sluice-inject: ") + error.what());

@@ -14,25 +14,6 @@ namespace {
 using yaml::Member;
 using yaml::Node;
 
-Node ToNode(const boost::json::value& value) {
-  Node node;
-  if (value.is_object()) {
-    node.kind = yaml::Kind::kMapping;
-    for (const auto& [key, member] : value.get_object()) {
-      node.members.push_back({ToNode(boost::json::value(key)), ToNode(member)});
-    }
-  } else if (value.is_array()) {
-    node.kind = yaml::Kind::kSequence;
-    for (const auto& item : value.get_array()) node.items.push_back(ToNode(item));
-  } else if (value.is_string()) {
-    node.style = yaml::Style::kDoubleQuoted;
-    node.value = value.get_string();
-  } else {
-    node.value = boost::json::serialize(value);
-  }
-  return node;
-}
-
 std::optional<std::size_t> IndexOf(const std::string& key, std::size_t size) {
   std::size_t index = 0;
   const auto [end, code] = std::from_chars(key.data(), key.data() + key.size(), index);
@@ -138,6 +119,32 @@ void RefuseShared(const Node& node, const yaml::Reader& reader) {
 }
 
 }  // namespace
+
+Node ToNode(const boost::json::value& value) {
+  Node node;
+  if (value.is_object()) {
+    node.kind = yaml::Kind::kMapping;
+    node.flow = true;
+    node.members.reserve(value.get_object().size());
+    for (const auto& [key, member] : value.get_object()) {
+      Member& added = node.members.emplace_back();
+      added.key.style = yaml::Style::kDoubleQuoted;
+      added.key.value = key;
+      added.value = ToNode(member);
+    }
+  } else if (value.is_array()) {
+    node.kind = yaml::Kind::kSequence;
+    node.flow = true;
+    node.items.reserve(value.get_array().size());
+    for (const auto& item : value.get_array()) node.items.push_back(ToNode(item));
+  } else if (value.is_string()) {
+    node.style = yaml::Style::kDoubleQuoted;
+    node.value = value.get_string();
+  } else {
+    node.value = boost::json::serialize(value);
+  }
+  return node;
+}
 
 Path operator/(Path path, std::string_view key) {
   path.emplace_back(key);

@@ -67,6 +67,9 @@ Spot Locate(const yaml::Node& root, const yaml::Reader& reader, const Path& path
 // that stands on the line of a dash or begins the document.
 bool HasTop(const Spot& mapping);
 
+// `value` as a document that was never text: without positions, in flow style.
+yaml::Node ToNode(const boost::json::value& value);
+
 // What the operations make of `root`; positions are of no use afterwards.
 yaml::Node Apply(yaml::Node root, const std::vector<Operation>& operations);
 

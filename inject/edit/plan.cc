@@ -154,7 +154,8 @@ class Planner {
     if (slot.state == Slot::State::kMissing) status_.created.push_back(name);
     if (slot.state == Slot::State::kNull) {
       const Node& node = *slot.spot.node;
-      status_.was[name] = std::string(text_.substr(node.begin, node.end - node.begin));
+      status_.was[name] =
+          text_.empty() ? node.value : std::string(text_.substr(node.begin, node.end - node.begin));
     }
   }
 

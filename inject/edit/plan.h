@@ -32,8 +32,8 @@ struct Plan {
 };
 
 // How `additions` get into the pod at `pod`, with the annotation that says so. `text` is the whole
-// text that the document was parsed from; `status` has the version and the fingerprint. Throws
-// Refusal.
+// text that the document was parsed from, empty when it never was text; `status` has the version
+// and the fingerprint. Throws Refusal.
 Plan PlanAdditions(std::string_view text, const yaml::Node& root, const yaml::Reader& reader,
                    const Path& pod, const Additions& additions, Status status);
 

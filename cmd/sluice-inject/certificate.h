@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace sluice::inject {
+
+struct CertificateOptions {
+  std::string name_space = "sluice-system";
+  std::string service = "sluice-webhook";
+  std::chrono::hours validity{24 * 365};
+  std::string failure_policy = "Fail";
+  std::vector<std::string> trust;  // paths of CA certificates that are trusted as well
+};
+
+// Two manifests: the MutatingWebhookConfiguration, which trusts a new CA and those of `trust`, and
+// the Secret with a certificate of the service that this CA has signed. The CA's key is forgotten.
+// Throws Error.
+std::string CertificateManifests(const CertificateOptions& options);
+
+}  // namespace sluice::inject

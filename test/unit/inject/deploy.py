@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+"""deploy.py PROGRAM DIRECTORY [SCHEMA]: certificates, and the webhook's manifests in DIRECTORY.
+
+What `sluice-inject certificate` prints makes a webhook that a client trusts under the name of its
+service, also through a rotation. kubectl builds what is for kustomize, the SCHEMA of Kubernetes has
+nothing against it, and its parts fit each other."""
+import base64
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import yaml
+
+import webhook
+from injector import Schemas
+
+DIRECTORY = SCHEMA = None
+HOST = "sluice-webhook.sluice-system.svc"
+LABEL = {"app.kubernetes.io/name": "sluice-webhook"}
+
+
+def run(*arguments):
+    return subprocess.run([webhook.PROGRAM, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=60, check=False)
+
+
+def certificate(*flags):
+    """The configuration and the Secret."""
+    done = run("certificate", *flags)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def build(name):
+    """What kubectl makes of a directory: objects by kind and name."""
+    kubectl = shutil.which("kubectl")
+    assert kubectl, "there is no kubectl: install the packages of scripts/packages, group test"
+    done = subprocess.run([kubectl, "kustomize", DIRECTORY / name], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    return {(each["kind"], each["metadata"]["name"]): each for each in objects}
+
+
+def bundles(configuration):
+    return {base64.b64decode(each["clientConfig"]["caBundle"]).decode()
+            for each in configuration["webhooks"]}
+
+
+class Deploy(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix="sluice-deploy.")
+        self.addCleanup(directory.cleanup)
+        self.files = pathlib.Path(directory.name)
+
+    def write(self, secret):
+        for name, data in secret["data"].items():
+            (self.files / name).write_bytes(base64.b64decode(data, validate=True))
+
+    def start(self):
+        server = webhook.Server(self.files / "tls.crt", self.files / "tls.key")
+        self.addCleanup(lambda: server.stop(signal.SIGKILL))
+        return server
+
+    @staticmethod
+    def connect(server, bundle, host=HOST):
+        plain = socket.create_connection(("127.0.0.1", server.port), 60)
+        with ssl.create_default_context(cadata=bundle).wrap_socket(plain, server_hostname=host):
+            pass
+
+    def test_certificate_is_trusted(self):
+        configuration, secret = certificate()
+        self.assertEqual(secret["type"], "kubernetes.io/tls")
+        self.assertEqual(secret["metadata"]["name"], "sluice-webhook-tls")
+        self.write(secret)
+        self.assertEqual(bundles(configuration), {(self.files / "ca.crt").read_text()})
+        server = self.start()
+        for bundle in bundles(configuration):
+            self.connect(server, bundle)
+            self.connect(server, bundle, HOST + ".cluster.local")
+            with self.assertRaises(ssl.SSLError):
+                self.connect(server, bundle, "localhost")
+        done = subprocess.run(["openssl", "verify", "-x509_strict", "-purpose", "sslserver",
+                               "-CAfile", self.files / "ca.crt", self.files / "tls.crt"],
+                              capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done)
+
+    def test_rotation(self):
+        configuration, secret = certificate()
+        old = bundles(configuration)
+        self.write(secret)
+        server = self.start()
+        shutil.copy(self.files / "ca.crt", self.files / "old.crt")
+        configuration, secret = certificate("--trust", self.files / "old.crt")
+        # The cluster trusts both before the webhook has the new one.
+        for bundle in bundles(configuration):
+            self.connect(server, bundle)
+        self.write(secret)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("certificate reloaded")
+        for bundle in bundles(configuration):
+            self.connect(server, bundle)
+        for bundle in old:
+            with self.assertRaises(ssl.SSLError):
+                self.connect(server, bundle)
+
+    def test_other_names(self):
+        configuration, secret = certificate("--namespace=a", "--service=b", "--validity=24h",
+                                            "--failure-policy=Ignore")
+        self.assertEqual(secret["metadata"]["namespace"], "a")
+        self.assertEqual(secret["metadata"]["name"], "b-tls")
+        for each in configuration["webhooks"]:
+            self.assertEqual(each["failurePolicy"], "Ignore")
+            self.assertEqual(each["clientConfig"]["service"],
+                             {"namespace": "a", "name": "b", "path": "/inject", "port": 443})
+        self.write(secret)
+        self.connect(self.start(), bundles(configuration).pop(), "b.a.svc")
+
+    def test_wrong_flags(self):
+        bad = self.files / "bad.crt"
+        bad.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        for flags in (("--namespace=A",), ("--service=-a",), ("--validity=1s",),
+                      ("--failure-policy=x",), ("--trust", bad), ("--trust", webhook.__file__),
+                      ("-f", "-"), ("--port=1",)):
+            done = run("certificate", *flags)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), (flags, done.stderr))
+        self.assertEqual(run("certificate", "--trust", "/none").returncode, 1)
+
+    def test_base(self):
+        base = build("base")
+        kinds = [kind for kind, _ in base]
+        self.assertEqual(sorted(kinds), ["ConfigMap", "Deployment", "Namespace", "NetworkPolicy",
+                                         "PodDisruptionBudget", "Service", "ServiceAccount"])
+        for (kind, _), thing in base.items():
+            if kind != "Namespace":
+                self.assertEqual(thing["metadata"]["namespace"], "sluice-system")
+        deployment = base["Deployment", "sluice-webhook"]["spec"]
+        self.assertEqual(deployment["replicas"], 2)
+        pod = deployment["template"]
+        for selector in (deployment["selector"]["matchLabels"],
+                         base["Service", "sluice-webhook"]["spec"]["selector"],
+                         base["PodDisruptionBudget", "sluice-webhook"]["spec"]["selector"]
+                         ["matchLabels"],
+                         base["NetworkPolicy", "sluice-webhook"]["spec"]["podSelector"]
+                         ["matchLabels"]):
+            self.assertEqual(selector, LABEL)
+            self.assertLessEqual(selector.items(), pod["metadata"]["labels"].items())
+        config = next(thing for (kind, _), thing in base.items() if kind == "ConfigMap")
+        volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
+        self.assertEqual(volumes["config"]["configMap"]["name"], config["metadata"]["name"])
+        self.assertEqual(volumes["tls"]["secret"]["secretName"],
+                         certificate()[1]["metadata"]["name"])
+        (self.files / "config.json").write_text(config["data"]["config.json"])
+        done = run("print-config", "--config", self.files / "config.json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_cert_manager(self):
+        objects = build("cert-manager")
+        self.assertLess(build("base").keys(), objects.keys())
+        configuration = objects["MutatingWebhookConfiguration", "sluice-webhook"]
+        source = configuration["metadata"].pop("annotations")["cert-manager.io/inject-ca-from"]
+        issued = objects["Certificate", source.split("/")[1]]
+        self.assertEqual(issued["metadata"]["namespace"], source.split("/")[0])
+        wanted, secret = certificate()
+        self.assertEqual(issued["spec"]["secretName"], secret["metadata"]["name"])
+        self.assertIn(HOST, issued["spec"]["dnsNames"])
+        for each in wanted["webhooks"]:
+            del each["clientConfig"]["caBundle"]
+        self.assertEqual(configuration, wanted)
+
+    def test_schema(self):
+        if SCHEMA is None or not SCHEMA.exists():
+            return
+        schemas = Schemas(SCHEMA)
+        known = 0
+        for thing in (*build("base").values(), *build("cert-manager").values(), *certificate()):
+            self.assertIsNone(schemas.mistake(thing), thing)
+            known += (thing["apiVersion"], thing["kind"]) in schemas.by_kind
+        self.assertGreater(known, 12)
+
+
+if __name__ == "__main__":
+    webhook.PROGRAM = os.path.abspath(sys.argv[1])
+    DIRECTORY = pathlib.Path(sys.argv[2]).resolve()
+    SCHEMA = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    del sys.argv[1:4]
+    unittest.main(verbosity=1)

@@ -138,11 +138,12 @@ Verb VerbOf(const Texts& words) {
   const auto found =
       std::ranges::find(kVerbs, words[0], [](const auto& each) { return each.first; });
   if (found == kVerbs.end()) {
-    Refuse("\"" + words[0] + "\" is no verb",
-           SuggestWord(
-               words[0], VerbNames(),
-               "verbs are inject, uninject, explain, print-config, serve and certificate; a file is "
-               "given as -f FILE"));
+    Refuse(
+        "\"" + words[0] + "\" is no verb",
+        SuggestWord(
+            words[0], VerbNames(),
+            "verbs are inject, uninject, explain, print-config, serve and certificate; a file is "
+            "given as -f FILE"));
   }
   if (words.size() > 1)
     Refuse("\"" + words[1] + "\" is not understood", "a file is given as -f FILE");

@@ -6,6 +6,7 @@ What `sluice-inject certificate` prints makes a webhook that a client trusts und
 service, also through a rotation. kubectl builds what is for kustomize, the SCHEMA of Kubernetes has
 nothing against it, and its parts fit each other."""
 import base64
+import json
 import os
 import pathlib
 import shutil
@@ -175,6 +176,23 @@ class Deploy(unittest.TestCase):
         for each in wanted["webhooks"]:
             del each["clientConfig"]["caBundle"]
         self.assertEqual(configuration, wanted)
+
+    def test_trial(self):
+        """scripts/try-webhook, in a cluster that is made up."""
+        here = pathlib.Path(__file__).resolve().parent
+        (self.files / "kubectl").symlink_to(here / "fake_kubectl.py")
+        cluster = self.files / "cluster"
+        environment = os.environ | {"PATH": f"{self.files}:{os.environ['PATH']}",
+                                    "FAKE_CLUSTER": str(cluster), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
+                   pathlib.Path(webhook.PROGRAM).parent, "--local"]
+        for address in ("127.0.0.1", "localhost"):
+            done = subprocess.run([*command, address], env=environment, capture_output=True,
+                                  text=True, timeout=300, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("all is well", done.stdout)
+            self.assertEqual(json.loads(cluster.read_text()),
+                             {"namespace": {}, "mutatingwebhookconfiguration": {}})
 
     def test_schema(self):
         if SCHEMA is None or not SCHEMA.exists():

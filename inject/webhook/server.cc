@@ -103,6 +103,9 @@ std::shared_ptr<Credentials> MakeCredentials(std::string certificate, std::strin
   out->context.set_options(ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1 |
                            ssl::context::no_compression);
   SSL_CTX_set_options(out->context.native_handle(), SSL_OP_NO_RENEGOTIATION);
+  // A key with a password is an error, not a question on the terminal.
+  out->context.set_password_callback(
+      [](std::size_t, ssl::context::password_purpose) { return std::string(); });
   beast::error_code error;
   out->context.use_certificate_chain(asio::buffer(certificate), error);
   if (!error) out->context.use_private_key(asio::buffer(key), ssl::context::pem, error);

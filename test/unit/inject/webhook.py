@@ -523,7 +523,11 @@ class Webhook(unittest.TestCase):
     def test_what_cannot_begin(self):
         crt, key = self.certificate
         other = make_certificate(self.files, "other")
+        locked = self.files / "locked.key"
+        subprocess.run(["openssl", "ec", "-aes128", "-passout", "pass:x", "-in", key, "-out",
+                        locked], check=True, capture_output=True)
         for flags, wanted in (((f"--tls-cert={crt}",), b"--tls-key"),
+                              ((f"--tls-cert={crt}", f"--tls-key={locked}"), b"use the cert"),
                               ((f"--tls-cert={crt}", f"--tls-key={other[1]}"), b"use the cert"),
                               ((f"--tls-cert={key}", f"--tls-key={key}"), b"read the cert"),
                               ((f"--tls-cert={crt}", "--tls-key=/none"), b"/none"),

@@ -44,7 +44,7 @@ DnsAnswerer::DnsAnswerer(const DnsForwarderOptions& options, DnsCounters& counte
       cache_(options.cache) {}
 
 std::optional<DnsBytes> DnsAnswerer::AnswerNow(const DnsRequest& request, std::size_t max_bytes) {
-  if (request.verdict != DnsRequest::Verdict::kForward) {
+  if (request.handling != DnsRequest::Handling::kForward) {
     Count(counters_.refused_queries);
     return request.reply;
   }

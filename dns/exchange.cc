@@ -95,7 +95,7 @@ DnsRequest ParseDnsRequest(DnsView bytes) {
   out.query.flags = header.flags & kQueryFlags;
 
   const auto refuse = [&out, &header](DnsRcode rcode) {
-    out.verdict = DnsRequest::Verdict::kRefuse;
+    out.handling = DnsRequest::Handling::kRefuse;
     out.reply = MakeErrorReply(out.query, rcode);
     // Who sent an UPDATE or a NOTIFY takes no answer to anything else.
     DnsHeader reply = GetDnsHeader(out.reply);
@@ -113,7 +113,7 @@ DnsRequest ParseDnsRequest(DnsView bytes) {
   // A transfer is an answer of many messages, and not for a resolver's clients.
   const std::uint16_t type = out.query.question.type;
   if (type == dns_type::kAxfr || type == dns_type::kIxfr) return refuse(DnsRcode::kRefused);
-  out.verdict = DnsRequest::Verdict::kForward;
+  out.handling = DnsRequest::Handling::kForward;
   return out;
 }
 

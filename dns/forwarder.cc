@@ -77,7 +77,7 @@ void Check(const DnsForwarderOptions& options) {
       options.max_pipelined == 0 || options.tcp_idle.count() <= 0) {
     throw OptionError("a timeout or a limit is zero", "leave it at its default");
   }
-  for (const DnsResolver& resolver : options.resolvers) {
+  for (const Nameserver& resolver : options.resolvers) {
     for (const SocketAddress& listen : options.listen) {
       if (!IsOurs(resolver.address, listen)) continue;
       throw OptionError("the resolver " + resolver.address.ToString() +

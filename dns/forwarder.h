@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/os/resolv_conf.h"
 #include "base/socket_address.h"
 #include "dns/cache.h"
-#include "dns/resolv_conf.h"
 
 namespace sluice::dns {
 
@@ -19,8 +19,8 @@ struct DnsForwarderOptions {
   // other address should be needed, and any other would make this a resolver for strangers.
   std::vector<SocketAddress> listen = {};
   // Whom to ask, in this order; at least one.
-  std::vector<DnsResolver> resolvers = {};
-  // How long one server is waited for, and how often the list is gone through: DnsResolvConf.
+  std::vector<Nameserver> resolvers = {};
+  // How long one server is waited for, and how often the list is gone through: ResolvConf.
   std::chrono::milliseconds timeout{2000};
   int attempts = 2;
   // Questions without an answer yet. Each may hold a descriptor and up to 8 KiB: 2 MiB at worst.

@@ -139,12 +139,12 @@ struct DnsQuery {
 
 // What to do with a message from a client.
 struct DnsRequest {
-  enum class Verdict : std::uint8_t {
+  enum class Handling : std::uint8_t {
     kForward,  // `query` is to be answered
     kRefuse,   // `reply` says why not
     kDrop,     // not a query: an answer to it might be answered in turn
   };
-  Verdict verdict = Verdict::kDrop;
+  Handling handling = Handling::kDrop;
   DnsQuery query;
   DnsBytes reply;
 };

@@ -73,7 +73,7 @@ class Deadline {
   asio::steady_timer timer_;
 };
 
-std::uint32_t ScopeId(const DnsResolver& resolver) {
+std::uint32_t ScopeId(const Nameserver& resolver) {
   if (resolver.scope.empty()) return 0;
   if (const unsigned index = if_nametoindex(resolver.scope.c_str()); index != 0) return index;
   try {
@@ -87,7 +87,7 @@ std::uint32_t ScopeId(const DnsResolver& resolver) {
   }
 }
 
-udp::endpoint ToEndpoint(const DnsResolver& resolver) {
+udp::endpoint ToEndpoint(const Nameserver& resolver) {
   asio::ip::address address = ToAsio(resolver.address.ip);
   if (address.is_v6()) {
     auto scoped = address.to_v6();
@@ -119,7 +119,7 @@ asio::ip::address ToAsio(const IpAddress& address) {
 
 DnsUpstream::DnsUpstream(const DnsForwarderOptions& options, DnsCounters& counters)
     : timeout_(options.timeout), attempts_(options.attempts), counters_(counters) {
-  for (const DnsResolver& resolver : options.resolvers) servers_.push_back(ToEndpoint(resolver));
+  for (const Nameserver& resolver : options.resolvers) servers_.push_back(ToEndpoint(resolver));
 }
 
 std::size_t DnsUpstream::FirstServer() const {

@@ -6,15 +6,12 @@
 #include <fstream>
 #include <iterator>
 #include <set>
-#include <sstream>
-#include <stdexcept>
 
 #include "base/error.h"
+#include "base/os/resolv_conf.h"
 
 namespace sluice::netns {
 namespace {
-
-using netns::AddressEntry;
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
 
@@ -78,7 +75,12 @@ void ReadResolvers(capture::InitConfig& config) {
                  .help = "mount it, or pass --capture-all-dns, which needs no list"});
   }
   const std::string text(std::istreambuf_iterator<char>(file), {});
-  config.capture.dns_servers = ParseNameservers(text);
+  for (const Nameserver& server : ParseResolvConf(text).nameservers) {
+    std::vector<IpAddress>& servers = config.capture.dns_servers;
+    if (std::ranges::find(servers, server.address.ip) == servers.end()) {
+      servers.push_back(server.address.ip);
+    }
+  }
   if (config.capture.dns_servers.empty()) {
     config.warnings.push_back(path +
                               " names no resolver: DNS is not captured; --capture-all-dns would "
@@ -122,24 +124,6 @@ std::string ResolvConfOf(std::string_view network_namespace) {
   const bool named = take("/run/netns/") || take("/var/run/netns/");
   if (text.find('/') != text.npos || (!named && text.starts_with('/'))) return {};
   return "/etc/netns/" + std::string(text) + "/resolv.conf";
-}
-
-std::vector<IpAddress> ParseNameservers(std::string_view text) {
-  std::vector<IpAddress> out;
-  std::istringstream lines{std::string(text)};
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string key, value;
-    words >> key >> value;
-    if (key != "nameserver") continue;
-    try {
-      const IpAddress address = IpAddress::Parse(value.substr(0, value.find('%')));
-      if (std::ranges::find(out, address) == out.end()) out.push_back(address);
-    } catch (const std::invalid_argument&) {
-      continue;
-    }
-  }
-  return out;
 }
 
 void FillFromHost(capture::InitConfig& config, NetworkState& network) {

@@ -21,8 +21,4 @@ void FillFromHost(capture::InitConfig& config, NetworkState& network);
 // can tell.
 std::string ResolvConfOf(std::string_view network_namespace);
 
-// The addresses of the "nameserver" lines of a resolv.conf(5), in their order; lines that are not
-// understood are passed over, as the resolver does. Zones ("%eth0") are dropped.
-std::vector<IpAddress> ParseNameservers(std::string_view text);
-
 }  // namespace sluice::netns

@@ -17,9 +17,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/os/resolv_conf.h"
 #include "base/os/signals_blocked.h"
 #include "base/unique_fd.h"
-#include "dns/resolv_conf.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/cgroup_limits.h"
 #include "proxy/control/metrics.h"
@@ -81,9 +81,9 @@ std::uint64_t MaxConnections(const ProxyConfig& config) {
 }
 
 dns::DnsForwarderOptions DnsOptions(std::uint16_t port) {
-  dns::DnsResolvConf configured = dns::ReadDnsResolvConf();
+  ResolvConf configured = ReadResolvConf();
   return {.listen = dns::DnsListenAddresses(port),
-          .resolvers = std::move(configured.resolvers),
+          .resolvers = std::move(configured.nameservers),
           .timeout = configured.timeout,
           .attempts = configured.attempts};
 }

@@ -87,7 +87,7 @@ class Proxy {
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<HttpServers> http_;
-  std::vector<dns::DnsResolver> dns_resolvers_;
+  std::vector<Nameserver> dns_resolvers_;
   std::unique_ptr<dns::DnsForwarder> dns_;
   UniqueFd drain_asked_;
   std::atomic<bool> is_drain_asked_{false};

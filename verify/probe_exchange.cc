@@ -92,10 +92,10 @@ class Attempt {
   bool OnListener(const Listener& listener);
   bool OnDatagram(const Listener& listener);
   bool OnAccepted(Accepted& accepted);
-  bool Step();
+  bool Advance();
 
   bool Finish(Outcome::Kind kind, std::string note = {});
-  bool Arrive(const Listener& listener, Arrival arrival);
+  bool Arrive(const Listener& listener, Delivery arrival);
   void SendSyn();
   Segment ClientSegment() const;
 
@@ -120,7 +120,7 @@ bool Attempt::Finish(Outcome::Kind kind, std::string note) {
   return true;
 }
 
-bool Attempt::Arrive(const Listener& listener, Arrival arrival) {
+bool Attempt::Arrive(const Listener& listener, Delivery arrival) {
   outcome_.landing = listener.landing;
   outcome_.listener = listener.address;
   outcome_.arrival = std::move(arrival);
@@ -249,7 +249,7 @@ bool Attempt::OnDatagram(const Listener& listener) {
   const ssize_t size = recvfrom(listener.fd.get(), buffer.data(), buffer.size(), 0, from, &length);
   if (size < 0) return false;
   if (std::string_view(buffer.data(), static_cast<std::size_t>(size)) != token_) return false;
-  Arrival arrival{.data = token_, .client = FromSockaddr(raw), .local = listener.address};
+  Delivery arrival{.data = token_, .client = FromSockaddr(raw), .local = listener.address};
   Arrive(listener, std::move(arrival));
   if (!listener.as_proxy) {
     outcome_.note = "its answer was not checked: that needs CAP_SETUID";
@@ -280,12 +280,12 @@ bool Attempt::OnAccepted(Accepted& accepted) {
   }
   accepted.data.append(buffer.data(), static_cast<std::size_t>(size));
   if (accepted.data != token_) return false;
-  Arrival arrival = DescribeConnection(accepted.fd.get());
+  Delivery arrival = DescribeConnection(accepted.fd.get());
   arrival.data = token_;
   return Arrive(*accepted.listener, std::move(arrival));
 }
 
-bool Attempt::Step() {
+bool Attempt::Advance() {
   std::erase_if(accepted_, [](const Accepted& accepted) { return !accepted.fd; });
   // -1 is passed over.
   const int frames = link_ == nullptr ? -1 : link_->fd();
@@ -329,7 +329,7 @@ bool Attempt::Step() {
 Outcome Attempt::Run() {
   if (link_ != nullptr) Drain(*link_);
   bool known = probe_.client ? StartClient() : StartSocket();
-  while (!known && Clock::now() < deadline_) known = Step();
+  while (!known && Clock::now() < deadline_) known = Advance();
   if (!known && answer_due_) {
     outcome_.kind = Outcome::Kind::kUnanswered;
   } else if (!known && link_ == nullptr && probe_.expected == Landing::kOutside) {

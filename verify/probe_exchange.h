@@ -30,7 +30,7 @@ struct Outcome {
   // Of the listener that got it.
   Landing landing = Landing::kDirect;
   SocketAddress listener = {};
-  Arrival arrival = {};
+  Delivery arrival = {};
   // The client as the pod or the outside knows it.
   SocketAddress client = {};
   std::string note = {};  // what more there is to say: "Connection refused"

@@ -182,8 +182,8 @@ DirectListener ListenDirectly(const SocketAddress& at) {
   return {.listener = std::move(listener)};
 }
 
-Arrival DescribeConnection(int fd) {
-  Arrival out;
+Delivery DescribeConnection(int fd) {
+  Delivery out;
   out.local = LocalName(fd);
   sockaddr_storage raw = {};
   socklen_t length = sizeof(raw);

@@ -36,7 +36,7 @@ struct Listener {
 };
 
 // What somebody sent to a Listener.
-struct Arrival {
+struct Delivery {
   std::string data = {};
   SocketAddress client = {};
   SocketAddress local = {};  // getsockname(2)
@@ -58,6 +58,6 @@ struct DirectListener {
 DirectListener ListenDirectly(const SocketAddress& at);
 
 // Where `fd`, an accepted connection, was going.
-Arrival DescribeConnection(int fd);
+Delivery DescribeConnection(int fd);
 
 }  // namespace sluice::verify

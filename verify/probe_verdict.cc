@@ -66,7 +66,7 @@ std::string Seen(const Outcome& outcome) {
 
 // Whether the listener can tell where the connection was going, as the proxy has to.
 bool OriginalDestinationIsRight(const capture::CaptureConfig& config, const Probe& probe,
-                                const Arrival& arrival) {
+                                const Delivery& arrival) {
   // What the answer's way back has shown (kUnanswered).
   if (probe.protocol == capture::Protocol::kUdp) return true;
   const bool kept = arrival.local == probe.destination;
@@ -169,7 +169,8 @@ std::string Summary(const std::vector<Check>& checks) {
   return out;
 }
 
-Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outcome& outcome) {
+Check JudgeOutcome(const capture::CaptureConfig& config, const Probe& probe,
+                   const Outcome& outcome) {
   Check check{.family = probe.family, .path = probe.path, .detail = Seen(outcome)};
   if (outcome.kind == Outcome::Kind::kImpossible) {
     check.status = CheckStatus::kNotChecked;

@@ -17,7 +17,8 @@ namespace sluice::verify {
 // Whether it is what the configuration asks for, and what was seen, for people: "arrived at the
 // inbound listener, original destination 198.18.0.1:15002". Pure; the status is never kOk when the
 // original destination is another one.
-Check Judge(const capture::CaptureConfig& config, const Probe& probe, const Outcome& outcome);
+Check JudgeOutcome(const capture::CaptureConfig& config, const Probe& probe,
+                   const Outcome& outcome);
 
 // Of a probe that failed: what is wrong with what is ours on its way; nothing when all of that is
 // in place. As Diagnose otherwise.

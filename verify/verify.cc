@@ -190,7 +190,7 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
     const Outcome outcome =
         Try(probe, link_, listeners, direct.listener ? &*direct.listener : nullptr,
             config_.probe_timeout / kTries);
-    check = Judge(config_.capture, probe, outcome);
+    check = JudgeOutcome(config_.capture, probe, outcome);
     silence = outcome.kind == Outcome::Kind::kSilence;
     if (check.status != CheckStatus::kFailed) break;
   }

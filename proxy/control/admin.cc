@@ -22,7 +22,7 @@ HttpResponse Json(const json::value& value) {
 HttpResponse ConfigDump(const AdminBackend& backend) {
   const ProxyConfig& config = *backend.config;
   json::array resolvers;
-  for (const dns::DnsResolver& resolver : backend.dns_resolvers) {
+  for (const Nameserver& resolver : backend.dns_resolvers) {
     resolvers.emplace_back(resolver.address.ToString());
   }
   json::object out{

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/os/resolv_conf.h"
 #include "base/socket_address.h"
-#include "dns/resolv_conf.h"
 #include "proxy/config.h"
 #include "proxy/control/http_server.h"
 
@@ -31,7 +31,7 @@ struct ConnectionInfo {
 // What the admin port shows and does.
 struct AdminBackend {
   const ProxyConfig* config = nullptr;
-  std::vector<dns::DnsResolver> dns_resolvers;  // that the forwarder asks, in their order
+  std::vector<Nameserver> dns_resolvers;  // that the forwarder asks, in their order
   std::function<std::string()> metrics;
   std::function<std::vector<ConnectionInfo>()> connections;
   std::function<void()> drain;

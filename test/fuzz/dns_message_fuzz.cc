@@ -29,13 +29,13 @@ void RequireReply(dns::DnsView reply, const dns::DnsQuery& query, std::size_t ma
 
 void AsRequest(dns::DnsView bytes) {
   const dns::DnsRequest request = dns::ParseDnsRequest(bytes);
-  if (request.verdict == dns::DnsRequest::Verdict::kDrop) return;
-  if (request.verdict == dns::DnsRequest::Verdict::kRefuse) {
+  if (request.handling == dns::DnsRequest::Handling::kDrop) return;
+  if (request.handling == dns::DnsRequest::Handling::kRefuse) {
     Require(dns::ParseDnsMessage(request.reply).has_value(), "a refusal can be read");
     return;
   }
   const auto upstream = dns::ParseDnsRequest(dns::MakeUpstreamQuery(request.query, 99));
-  Require(upstream.verdict == dns::DnsRequest::Verdict::kForward, "what is forwarded is a query");
+  Require(upstream.handling == dns::DnsRequest::Handling::kForward, "what is forwarded is a query");
   Require(upstream.query.id == 99, "what is forwarded has an id of its own");
   Require(upstream.query.Key() == request.query.Key(), "what is forwarded asks the same");
   RequireReply(dns::MakeErrorReply(request.query, dns::DnsRcode::kServFail), request.query, 512);

@@ -165,7 +165,7 @@ TEST(DnsForwarderLimits, SaysWhatIsWrongWithItsOptions) {
   const SocketAddress address = FreeAddress(Family::kIpv4);
   EXPECT_EQ(WhyNot({.listen = {address}}).why, "no resolver to ask");
   EXPECT_EQ(WhyNot({.resolvers = {{address, ""}}}).why, "no address to listen on");
-  const DnsResolver scoped{{IpAddress::Parse("fe80::1"), 53}, "nonexistent0"};
+  const Nameserver scoped{{IpAddress::Parse("fe80::1"), 53}, "nonexistent0"};
   EXPECT_EQ(WhyNot({.listen = {address}, .resolvers = {scoped}}).why,
             "there is no interface nonexistent0");
   const FakeDnsServer taken(Family::kIpv4, Knows);

@@ -159,7 +159,7 @@ DnsRequest Ask(const TestMessage& message) { return ParseDnsRequest(message.Byte
 
 DnsRcode RefusedWith(const TestMessage& message) {
   const DnsRequest request = Ask(message);
-  EXPECT_EQ(request.verdict, DnsRequest::Verdict::kRefuse);
+  EXPECT_EQ(request.handling, DnsRequest::Handling::kRefuse);
   const auto reply = ParseDnsMessage(request.reply);
   if (!reply) return DnsRcode::kNoError;
   EXPECT_EQ(reply->header.id, message.id);
@@ -170,7 +170,7 @@ DnsRcode RefusedWith(const TestMessage& message) {
 
 TEST(ParseDnsRequest, TakesAQuery) {
   const DnsRequest plain = Ask({.id = 7, .flags = dns_flag::kRecursionDesired});
-  EXPECT_EQ(plain.verdict, DnsRequest::Verdict::kForward);
+  EXPECT_EQ(plain.handling, DnsRequest::Handling::kForward);
   EXPECT_EQ(plain.query.id, 7);
   EXPECT_EQ(plain.query.flags, dns_flag::kRecursionDesired);
   EXPECT_EQ(plain.query.MaxUdpBytes(), 512U);
@@ -191,10 +191,10 @@ TEST(ParseDnsRequest, RefusesWhatCannotBeForwarded) {
 }
 
 TEST(ParseDnsRequest, DropsWhatIsNoQuery) {
-  EXPECT_EQ(Ask({.flags = kAnswerFlags}).verdict, DnsRequest::Verdict::kDrop);
+  EXPECT_EQ(Ask({.flags = kAnswerFlags}).handling, DnsRequest::Handling::kDrop);
   const DnsBytes bytes = TestMessage{}.Bytes();
-  EXPECT_EQ(ParseDnsRequest(DnsView(bytes).first(11)).verdict, DnsRequest::Verdict::kDrop);
-  EXPECT_EQ(ParseDnsRequest({}).verdict, DnsRequest::Verdict::kDrop);
+  EXPECT_EQ(ParseDnsRequest(DnsView(bytes).first(11)).handling, DnsRequest::Handling::kDrop);
+  EXPECT_EQ(ParseDnsRequest({}).handling, DnsRequest::Handling::kDrop);
 }
 
 TEST(DnsQuery, TellsQueriesApartWhoseAnswersDiffer) {

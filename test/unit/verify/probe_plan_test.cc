@@ -226,7 +226,9 @@ TEST(JudgeTest, TheRightListenerMustKnowTheRightDestination) {
   Probe probe{.path = "inbound", .expected = Landing::kInbound};
   probe.client = IpAddress::Parse("198.18.0.2");
   probe.destination = {IpAddress::Parse("198.18.0.1"), 80};
-  const auto status = [&](const Outcome& outcome) { return Judge(config, probe, outcome).status; };
+  const auto status = [&](const Outcome& outcome) {
+    return JudgeOutcome(config, probe, outcome).status;
+  };
   EXPECT_EQ(status(ArrivedAt(Landing::kInbound, "198.18.0.1", "198.18.0.1")), CheckStatus::kOk);
   EXPECT_EQ(status(ArrivedAt(Landing::kInbound, "198.18.0.1", "198.18.0.9")), CheckStatus::kFailed);
   EXPECT_EQ(status(ArrivedAt(Landing::kOutbound, "198.18.0.1", "198.18.0.1")),
@@ -245,18 +247,18 @@ TEST(JudgeTest, TproxyMustKeepTheDestination) {
   probe.client = IpAddress::Parse("198.18.0.2");
   probe.destination = {IpAddress::Parse("198.18.0.1"), 80};
   Outcome redirected = ArrivedAt(Landing::kInbound, "198.18.0.1", "198.18.0.1");
-  EXPECT_EQ(Judge(config, probe, redirected).status, CheckStatus::kFailed);
+  EXPECT_EQ(JudgeOutcome(config, probe, redirected).status, CheckStatus::kFailed);
   redirected.arrival.local.port = 80;
-  EXPECT_EQ(Judge(config, probe, redirected).status, CheckStatus::kOk);
+  EXPECT_EQ(JudgeOutcome(config, probe, redirected).status, CheckStatus::kOk);
 }
 
 TEST(JudgeTest, WhatIsExemptMustNotArriveAnywhere) {
   const capture::CaptureConfig config = Everything();
   Probe probe{.path = "exempt: outbound port 22", .expected = Landing::kOutside};
   probe.destination = {IpAddress::Parse("198.18.0.2"), 22};
-  EXPECT_EQ(Judge(config, probe, {.kind = Outcome::Kind::kLeft}).status, CheckStatus::kOk);
+  EXPECT_EQ(JudgeOutcome(config, probe, {.kind = Outcome::Kind::kLeft}).status, CheckStatus::kOk);
   const Check captured =
-      Judge(config, probe, ArrivedAt(Landing::kOutbound, "127.0.0.1", "198.18.0.2"));
+      JudgeOutcome(config, probe, ArrivedAt(Landing::kOutbound, "127.0.0.1", "198.18.0.2"));
   EXPECT_EQ(captured.status, CheckStatus::kFailed);
   EXPECT_THAT(captured.detail, HasSubstr("arrived at the outbound listener"));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "dns/resolv_conf.h"
+#include "base/os/resolv_conf.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/ip_address.h"
 
-namespace sluice::dns {
+namespace sluice {
 namespace {
 
 constexpr std::size_t kMaxResolvers = 8;  // each dead one costs a timeout
@@ -29,9 +29,9 @@ std::string_view NextWord(std::string_view& text) {
   return word;
 }
 
-std::optional<DnsResolver> ParseResolver(std::string_view text) {
+std::optional<Nameserver> ParseNameserver(std::string_view text) {
   const auto percent = text.find('%');
-  DnsResolver out;
+  Nameserver out;
   try {
     out.address = {IpAddress::Parse(text.substr(0, percent)), kDnsPort};
   } catch (const std::invalid_argument&) {
@@ -53,11 +53,11 @@ int OptionOr(int old, std::string_view option, std::string_view name, int max) {
   return code == std::errc{} && value >= 0 ? std::clamp(value, 1, max) : old;
 }
 
-void ParseLine(std::string_view line, DnsResolvConf& out) {
+void ParseLine(std::string_view line, ResolvConf& out) {
   const std::string_view keyword = NextWord(line);
   if (keyword == "nameserver") {
-    const auto resolver = ParseResolver(NextWord(line));
-    if (resolver && out.resolvers.size() < kMaxResolvers) out.resolvers.push_back(*resolver);
+    const auto resolver = ParseNameserver(NextWord(line));
+    if (resolver && out.nameservers.size() < kMaxResolvers) out.nameservers.push_back(*resolver);
   } else if (keyword == "options") {
     for (std::string_view word = NextWord(line); !word.empty(); word = NextWord(line)) {
       out.timeout = std::chrono::seconds(
@@ -69,8 +69,8 @@ void ParseLine(std::string_view line, DnsResolvConf& out) {
 
 }  // namespace
 
-DnsResolvConf ParseDnsResolvConf(std::string_view text) {
-  DnsResolvConf out;
+ResolvConf ParseResolvConf(std::string_view text) {
+  ResolvConf out;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
@@ -79,14 +79,14 @@ DnsResolvConf ParseDnsResolvConf(std::string_view text) {
   return out;
 }
 
-DnsResolvConf ReadDnsResolvConf(const std::string& path) {
+ResolvConf ReadResolvConf(const std::string& path) {
   std::ifstream file(path);
   if (!file) {
-    throw SystemError(errno, "read the resolvers of the DNS forwarder", path,
-                      "the file must be readable by the proxy's user");
+    throw SystemError(errno, "read the resolvers", path,
+                      "the file must be readable by the user of this program");
   }
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  return ParseDnsResolvConf(text);
+  return ParseResolvConf(text);
 }
 
-}  // namespace sluice::dns
+}  // namespace sluice

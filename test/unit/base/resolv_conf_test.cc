@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "dns/resolv_conf.h"
+#include "base/os/resolv_conf.h"
 
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace sluice::dns {
+namespace sluice {
 namespace {
 
 using std::chrono::seconds;
@@ -17,42 +17,43 @@ using testing::ElementsAre;
 
 std::vector<std::string> Servers(std::string_view text) {
   std::vector<std::string> out;
-  for (const DnsResolver& resolver : ParseDnsResolvConf(text).resolvers) {
+  for (const Nameserver& resolver : ParseResolvConf(text).nameservers) {
     out.push_back(resolver.address.ToString() + resolver.scope);
   }
   return out;
 }
 
-TEST(DnsResolvConf, ReadsWhatKubernetesWrites) {
-  const DnsResolvConf conf = ParseDnsResolvConf(
+TEST(ResolvConf, ReadsWhatKubernetesWrites) {
+  const ResolvConf conf = ParseResolvConf(
       "search default.svc.cluster.local svc.cluster.local cluster.local\n"
       "nameserver 10.96.0.10\n"
       "nameserver fd00:10:96::a\n"
       "options ndots:5 timeout:3 attempts:4\n");
-  ASSERT_EQ(conf.resolvers.size(), 2U);
-  EXPECT_EQ(conf.resolvers[0].address.ToString(), "10.96.0.10:53");
-  EXPECT_EQ(conf.resolvers[1].address.ToString(), "[fd00:10:96::a]:53");
+  ASSERT_EQ(conf.nameservers.size(), 2U);
+  EXPECT_EQ(conf.nameservers[0].address.ToString(), "10.96.0.10:53");
+  EXPECT_EQ(conf.nameservers[1].address.ToString(), "[fd00:10:96::a]:53");
   EXPECT_EQ(conf.timeout, seconds(3));
   EXPECT_EQ(conf.attempts, 4);
 }
 
-TEST(DnsResolvConf, IsTolerant) {
+TEST(ResolvConf, IsTolerant) {
   EXPECT_THAT(Servers("# nameserver 192.0.2.1\n; nameserver 192.0.2.2\n"
                       "\t nameserver\t192.0.2.3  # trailing\r\n"
-                      "nameserver\nnameserver x\nnameservers 192.0.2.4\n"
+                      "nameserver\nnameserver dns.example\nnameservers 192.0.2.4\n"
+                      "nameserver 10.96.0\nNAMESERVER 10.96.0.10\n"
                       "nameserver 192.0.2.5%eth0\n"
                       "nameserver fe80::1%eth0\n"
                       "nameserver 192.0.2.6"),
               ElementsAre("192.0.2.3:53", "[fe80::1]:53eth0", "192.0.2.6:53"));
-  EXPECT_EQ(ParseDnsResolvConf(""), DnsResolvConf{});
+  EXPECT_EQ(ParseResolvConf(""), ResolvConf{});
   std::string many;
   for (int i = 0; i < 100; ++i) many += "nameserver 192.0.2.1\n";
   EXPECT_EQ(Servers(many).size(), 8U);
 }
 
-TEST(DnsResolvConf, BoundsItsOptions) {
+TEST(ResolvConf, BoundsItsOptions) {
   const auto timeout = [](const std::string& value) {
-    return ParseDnsResolvConf("options timeout:" + value).timeout;
+    return ParseResolvConf("options timeout:" + value).timeout;
   };
   EXPECT_EQ(timeout("0"), seconds(1));
   EXPECT_EQ(timeout("31"), seconds(30));
@@ -60,14 +61,14 @@ TEST(DnsResolvConf, BoundsItsOptions) {
   EXPECT_EQ(timeout("-1"), seconds(2));
   EXPECT_EQ(timeout(""), seconds(2));
   EXPECT_EQ(timeout("x"), seconds(2));
-  EXPECT_EQ(ParseDnsResolvConf("options attempts:0").attempts, 1);
-  EXPECT_EQ(ParseDnsResolvConf("options attempts:6").attempts, 5);
-  EXPECT_EQ(ParseDnsResolvConf("options attempts:x").attempts, 2);
+  EXPECT_EQ(ParseResolvConf("options attempts:0").attempts, 1);
+  EXPECT_EQ(ParseResolvConf("options attempts:6").attempts, 5);
+  EXPECT_EQ(ParseResolvConf("options attempts:x").attempts, 2);
 }
 
-TEST(DnsResolvConf, SaysWhatItCouldNotRead) {
+TEST(ResolvConf, SaysWhatItCouldNotRead) {
   try {
-    ReadDnsResolvConf("/nonexistent/resolv.conf");
+    ReadResolvConf("/nonexistent/resolv.conf");
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.text().target, "/nonexistent/resolv.conf");
@@ -76,4 +77,4 @@ TEST(DnsResolvConf, SaysWhatItCouldNotRead) {
 }
 
 }  // namespace
-}  // namespace sluice::dns
+}  // namespace sluice

@@ -8,6 +8,32 @@ install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
         FILES_MATCHING PATTERN *.md PATTERN *.schema.json)
 install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+# What shells read to complete command lines, which each program prints of its own options.
+set(sluice_completions)
+foreach(program sluice-init sluice-proxy sluice-inject)
+  foreach(shell bash zsh fish)
+    set(file ${PROJECT_BINARY_DIR}/completions/${program}.${shell})
+    add_custom_command(OUTPUT ${file} COMMAND ${program} completion ${shell} > ${file}
+                       DEPENDS ${program} VERBATIM)
+    list(APPEND sluice_completions ${file})
+  endforeach()
+  set(at ${PROJECT_BINARY_DIR}/completions/${program})
+  install(FILES ${at}.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+          RENAME ${program} COMPONENT runtime)
+  install(FILES ${at}.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions
+          RENAME _${program} COMPONENT runtime)
+  install(FILES ${at}.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
+          RENAME ${program}.fish COMPONENT runtime)
+endforeach()
+# Those are found by a command's name.
+install(FILES ${PROJECT_BINARY_DIR}/completions/sluice-init.bash
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME istio-iptables
+        COMPONENT runtime)
+install(FILES ${PROJECT_BINARY_DIR}/completions/sluice-init.fish
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME istio-iptables.fish
+        COMPONENT runtime)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/completions)
+add_custom_target(completions ALL DEPENDS ${sluice_completions})
 install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
 # systemd looks here whatever the library directory of the machine is.
 file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)

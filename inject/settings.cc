@@ -82,10 +82,10 @@ bool IsNative(const std::string& value) {
 }
 
 // What sluice-init is told by sluice-inject itself, or what has no place in a pod.
-constexpr std::string_view kNotForPods[] = {"proxy-uid",      "proxy-gid",         "envoy-user",
-                                            "dry-run",        "restore-format",    "cleanup-only",
-                                            "run-validation", "skip-rule-apply",   "config",
-                                            "print-config",   "network-namespace", "output"};
+constexpr std::string_view kNotForPods[] = {
+    "proxy-uid",         "proxy-gid",      "envoy-user",      "dry-run", "restore-format",
+    "cleanup-only",      "run-validation", "skip-rule-apply", "config",  "print-config",
+    "network-namespace", "output",         "nonzero"};
 
 void SetCapture(Settings& settings, const std::string& name, const std::string& value) {
   const capture::OptionSpec* const option = capture::FindOption(name);
@@ -123,15 +123,15 @@ const std::vector<SettingSpec>& SettingSpecs() {
   static const std::vector<SettingSpec> specs = {
       {"image", "IMAGE", "with both programs (sluice:0.1.0)", "sidecar.istio.io/proxyImage", false,
        [](Settings& s, const std::string& v) { s.image = Image(v); }},
-      {"image-pull-policy", "POLICY", "Always, IfNotPresent or Never", "", false,
-       [](Settings& s, const std::string& v) { s.image_pull_policy = PullPolicy(v); }},
-      {"sidecar", "FORM",
+      {"image-pull-policy", "Always|IfNotPresent|Never", "of the image (what the cluster takes)",
+       "", false, [](Settings& s, const std::string& v) { s.image_pull_policy = PullPolicy(v); }},
+      {"sidecar", "native|container",
        "native: an init container that stays, from Kubernetes 1.29 on; container: beside the "
        "application's (native)",
        "", false, [](Settings& s, const std::string& v) { s.native_sidecar = IsNative(v); }},
       {"cni", nullptr, "a CNI plugin writes the rules: no privilege, and a container that verifies",
        "", false, [](Settings& s, const std::string& v) { s.cni = Switch(v); }},
-      {"mode", "MODE", "REDIRECT or TPROXY, for inbound connections (REDIRECT)", "", false,
+      {"mode", "REDIRECT|TPROXY", "for inbound connections (REDIRECT)", "", false,
        [](Settings& s, const std::string& v) {
          if (v != "REDIRECT" && v != "TPROXY") Expect("REDIRECT or TPROXY");
          s.capture["istio-inbound-interception-mode"] = v;

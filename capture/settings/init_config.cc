@@ -357,6 +357,7 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.log_level = reader.Value("log_output_level", ParseLogLevel);
   config.json_output =
       OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
+  config.only_nonzero = reader.Bool("nonzero");
   config.network_namespace = settings.Text("network-namespace");
   config.probe_timeout = reader.Value(
       "probe-timeout", [](std::string_view text) { return ParseDuration(text, kLongestDuration); });

@@ -26,6 +26,7 @@ struct InitConfig {
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   bool json_output = false;
+  bool only_nonzero = false;      // of show: rules whose counter is not zero
   std::string network_namespace;  // empty: the one we are in
   std::chrono::milliseconds probe_timeout{5'000};
   std::uint16_t probe_port = pod::kProbePort;

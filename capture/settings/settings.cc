@@ -6,15 +6,12 @@
 #include <bitset>
 #include <iterator>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 
-#include <boost/json/object.hpp>
 #include <boost/program_options.hpp>
 
 #include "base/error.h"
 #include "base/parse.h"
-#include "base/text/pretty_json.h"
 #include "base/text/suggest.h"
 #include "capture/settings/config_file.h"
 #include "capture/settings/option_table.h"
@@ -41,23 +38,6 @@ auto FindCommand(std::string_view word) {
   return std::ranges::find(kCommands, word, [](const auto& entry) { return entry.first; });
 }
 
-std::vector<std::string_view> CommandNames() {
-  std::vector<std::string_view> out;
-  for (const auto& [name, command] : kCommands) out.push_back(name);
-  return out;
-}
-
-// What is said about an option.
-std::string HelpOf(const OptionSpec& option) {
-  if (*option.refused != '\0') return std::string("refused: ") + option.refused;
-  if (*option.ignored != '\0') return std::string("ignored: ") + option.ignored;
-  std::string help = option.help;
-  if (*option.fallback != '\0' && option.kind == OptionKind::kText) {
-    help += std::string(" (default: ") + option.fallback + ")";
-  }
-  return help;
-}
-
 // In which forms the options stand in a command line.
 struct Forms {
   bool name = true;
@@ -71,8 +51,7 @@ struct Mentioned {
 
 // The options, each in its forms, and not at all where those are none.
 po::options_description Describe(const Mentioned& mentioned) {
-  constexpr unsigned int kWidth = 100;
-  po::options_description options("Options", kWidth, kWidth / 2);
+  po::options_description options;
   for (std::size_t i = 0; i < mentioned.options.size(); ++i) {
     const OptionSpec& option = Options()[i];
     const Forms forms = mentioned.options[i];
@@ -82,10 +61,10 @@ po::options_description Describe(const Mentioned& mentioned) {
     // A vector, because a flag may be repeated; the last one counts, as in cobra.
     auto* value = po::value<std::vector<std::string>>()->value_name("arg");
     if (option.kind == OptionKind::kBool) value->implicit_value({"true"}, "true");
-    options.add_options()(name.c_str(), value, HelpOf(option).c_str());
+    options.add_options()(name.c_str(), value, "");
   }
   if (mentioned.ending) {
-    options.add_options()("help,h", "print this and exit")("version", "print the version and exit");
+    options.add_options()("help,h", "")("version", "");
   }
   return options;
 }
@@ -312,6 +291,12 @@ bool TakeReferenceName(std::vector<std::string>& words) {
 
 }  // namespace
 
+std::vector<std::string_view> CommandNames() {
+  std::vector<std::string_view> out;
+  for (const auto& [name, command] : kCommands) out.push_back(name);
+  return out;
+}
+
 void RefuseValue(const Settings& settings, std::string_view name, std::string_view part,
                  std::string_view expected) {
   const std::string& value = settings.Text(name);
@@ -369,40 +354,6 @@ Settings ParseCommandLine(const std::vector<std::string>& arguments,
   RefuseUnsupported(settings);
   NoteIgnored(settings);
   return settings;
-}
-
-std::string HelpText() {
-  std::ostringstream out;
-  out << "Usage: sluice-init [OPTION]...           capture the traffic of this network namespace\n"
-         "       sluice-init diff [OPTION]...      what would change; exit 10 when something "
-         "would\n"
-         "       sluice-init show [OPTION]...      what of ours is installed, with counters\n"
-         "       sluice-init verify [OPTION]...    check with real connections; exit 126 on "
-         "failure\n"
-         "\n"
-         "Takes the flags and environment variables of istio-iptables. Every flag can be set by\n"
-         "the variable of its name in upper case with underscores (SLUICE_ before those marked "
-         "*).\n"
-         "\n";
-  out << Describe({.options = std::vector<Forms>(Options().size()), .ending = true});
-  out << "\nOnes marked *:";
-  for (const OptionSpec& option : Options()) {
-    if (option.ours) out << " --" << option.name;
-  }
-  out << "\n\nExit codes: 0 done, or already in place; 1 failed, everything put back; 2 usage or\n"
-         "configuration; 3 privilege missing; 4 kernel feature missing; 5 lock not obtained;\n"
-         "10 diff: something would change; 126 validation failed.\n";
-  return out.str();
-}
-
-std::string DescribeSettings(const Settings& settings) {
-  boost::json::object out;
-  for (const OptionSpec& option : Options()) {
-    const Setting& setting = settings.Get(option.name);
-    out[option.name] = {{"value", setting.value},
-                        {"origin", setting.is_default() ? "default" : setting.origin}};
-  }
-  return PrettyJson(out);
 }
 
 }  // namespace sluice::capture

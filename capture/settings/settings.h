@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text/program_text.h"
+
 namespace sluice::capture {
 
 // A value as it was typed, and where: "--envoy-port", "ENVOY_PORT in the environment".
@@ -46,11 +48,14 @@ using Environment = std::function<const char*(const char*)>;
 Settings ParseCommandLine(const std::vector<std::string>& arguments,
                           const Environment& environment);
 
+// "diff", "show" and so on.
+std::vector<std::string_view> CommandNames();
+
 // What --help prints.
 std::string HelpText();
 
-// What --print-config prints: one JSON object, each key with its value and origin.
-std::string DescribeSettings(const Settings& settings);
+// The command line, for --help and for shells.
+ProgramText DescribeProgram();
 
 // The Error for a value of which `part`, or all, cannot be used. `expected` completes "expected
 // ...".

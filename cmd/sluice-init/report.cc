@@ -10,6 +10,8 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "base/text/pretty_json.h"
+
 namespace sluice::init {
 namespace {
 
@@ -17,6 +19,17 @@ namespace json = boost::json;
 
 double Milliseconds(std::chrono::microseconds duration) {
   return static_cast<double>(duration.count()) / 1000;
+}
+
+json::array ChecksArray(const Report& report) {
+  json::array out;
+  for (const verify::Check& check : report.checks) {
+    out.push_back({{"family", Name(check.family)},
+                   {"path", check.path},
+                   {"status", Name(check.status)},
+                   {"detail", check.detail}});
+  }
+  return out;
 }
 
 // Lines of text, collected so that they are written at once. spdlog's logger, made for a program
@@ -97,13 +110,7 @@ std::string ToJson(const Report& report) {
   for (const capture::StepResult& step : report.steps) {
     steps.push_back({{"name", step.name}, {"changed", step.changed}, {"summary", step.summary}});
   }
-  json::array& checks = out["checks"].emplace_array();
-  for (const verify::Check& check : report.checks) {
-    checks.push_back({{"family", Name(check.family)},
-                      {"path", check.path},
-                      {"status", Name(check.status)},
-                      {"detail", check.detail}});
-  }
+  out["checks"] = ChecksArray(report);
   out["warnings"] = json::value_from(report.warnings);
   out["notes"] = json::value_from(report.notes);
   if (report.error) {
@@ -116,6 +123,12 @@ std::string ToJson(const Report& report) {
   }
   out["duration_ms"] = Milliseconds(report.duration);
   return json::serialize(out);
+}
+
+std::string ChecksJson(const Report& report) {
+  return PrettyJson(json::object{{"result", report.error ? "failed" : "passed"},
+                                 {"summary", verify::Summary(report.checks)},
+                                 {"checks", ChecksArray(report)}});
 }
 
 std::string ToText(const Report& report, capture::LogLevel level) {

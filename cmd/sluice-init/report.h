@@ -47,4 +47,7 @@ std::string ToText(const Report& report, capture::LogLevel level);
 // The JSON object, on one line.
 std::string ToJson(const Report& report);
 
+// What `verify --output json` prints: the result and each check.
+std::string ChecksJson(const Report& report);
+
 }  // namespace sluice::init

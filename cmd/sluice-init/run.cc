@@ -9,8 +9,10 @@
 
 #include "base/error.h"
 #include "base/standard_output.h"
+#include "base/text/program_text.h"
 #include "capture/capture_rules.h"
 #include "capture/foreign.h"
+#include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
@@ -106,8 +108,8 @@ void Verify(capture::InitConfig& config, Site& site, Report& report) {
 void Show(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
   RemoveLeftovers(config, site);
-  WriteOutput(config.json_output ? ShowJson(site.network, site.backend)
-                                 : ShowText(site.network, site.backend));
+  WriteOutput(config.json_output ? ShowJson(config, site.network, site.backend)
+                                 : ShowText(config, site.network, site.backend));
 }
 
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
@@ -115,7 +117,7 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
   const Drift drift = FindDrift(config, site.network, site.backend);
-  WriteOutput(drift.text);
+  WriteOutput(config.json_output ? drift.Json() : drift.Text());
   report.drift = drift.any();
   WarnOfObstructions(config, site.backend);
 }
@@ -143,6 +145,9 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
   capture::LogLevel level = capture::LogLevel::kInfo;
   std::vector<std::string> warnings;
   try {
+    if (const auto text = AnswerCompletion(arguments, capture::DescribeProgram)) {
+      return WriteOutput(*text), 0;
+    }
     const capture::Settings settings = capture::ParseCommandLine(arguments, environment);
     if (settings.command == capture::Command::kHelp) return WriteOutput(capture::HelpText()), 0;
     if (settings.command == capture::Command::kVersion)
@@ -151,8 +156,10 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
       format = capture::LogFormat::kJson;
     }
-    if (settings.Bool("print-config")) return WriteOutput(capture::DescribeSettings(settings)), 0;
     capture::InitConfig config = capture::ToInitConfig(settings);
+    if (settings.Bool("print-config")) {
+      return WriteOutput(capture::DescribeSettings(settings, config)), 0;
+    }
     level = config.log_level;
     try {
       Execute(settings.command, config, report);
@@ -161,6 +168,9 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     }
     report.warnings = config.warnings;
     report.notes = config.notes;
+    // Also of one that failed, which is when it is wanted.
+    const bool verified = settings.command == capture::Command::kVerify && !report.checks.empty();
+    if (verified && config.json_output) WriteOutput(ChecksJson(report));
   } catch (const Error& error) {
     report.error = error;
   } catch (const std::exception& error) {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-init/show.h"
 
+#include <algorithm>
+#include <sstream>
+
 #include <boost/json.hpp>
 
 #include "base/text/pretty_json.h"
@@ -53,6 +56,29 @@ json::object TableJson(Family family, capture::Table table, const capture::Insta
           {"chains", std::move(chains)}};
 }
 
+// What packets have met, when nothing else is asked for.
+capture::InstalledTable Selected(capture::InstalledTable state, bool only_nonzero) {
+  if (!only_nonzero) return state;
+  const auto is_zero = [](const capture::InstalledRule& rule) {
+    return rule.counters.packets == 0;
+  };
+  for (capture::InstalledChain& chain : state.chains) std::erase_if(chain.rules, is_zero);
+  std::erase_if(state.chains, [](const auto& chain) { return chain.rules.empty(); });
+  std::erase_if(state.jumps, [&](const auto& jump) { return is_zero(jump.rule); });
+  return state;
+}
+
+// Lines of a diff but its headers, by their first character.
+json::array LinesWith(char sign, const std::string& diff) {
+  json::array out;
+  std::istringstream in(diff);
+  std::string line;
+  for (int number = 0; std::getline(in, line); ++number) {
+    if (number >= 2 && line.starts_with(sign)) out.emplace_back(line.substr(1));
+  }
+  return out;
+}
+
 std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
   std::vector<capture::Obstruction> out;
   if (!backend.SawForeignRules()) return out;
@@ -64,8 +90,10 @@ std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
 
 }  // namespace
 
-std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
+std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
+                     capture::Backend& backend) {
   std::string out;
+  bool has_tables = false;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
     if (lines.empty()) return;
     out += "# " + name + "\n";
@@ -73,11 +101,17 @@ std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
   };
   for (const Family family : capture::kFamilies) {
     for (const capture::Table table : capture::kTables) {
+      const capture::InstalledTable state = backend.Read(family, table);
+      has_tables |= !state.empty();
       section(capture::Describe(family, table),
-              capture::StateLines(backend.Read(family, table), capture::Counting::kWith));
+              capture::StateLines(Selected(state, config.only_nonzero), capture::Counting::kWith));
     }
   }
-  for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
+  if (!config.only_nonzero) {
+    for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
+  } else if (out.empty() && has_tables) {
+    out = "# no packet has met a rule of ours\n";
+  }
   std::vector<std::string> others;
   for (const capture::Obstruction& found : Obstructions(backend)) {
     others.push_back(found.ToString());
@@ -86,11 +120,12 @@ std::string ShowText(netns::NetworkState& network, capture::Backend& backend) {
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
-std::string ShowJson(netns::NetworkState& network, capture::Backend& backend) {
+std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,
+                     capture::Backend& backend) {
   json::array tables;
   for (const Family family : capture::kFamilies) {
     for (const capture::Table table : capture::kTables) {
-      const capture::InstalledTable state = backend.Read(family, table);
+      const auto state = Selected(backend.Read(family, table), config.only_nonzero);
       if (!state.empty()) tables.push_back(TableJson(family, table, state));
     }
   }
@@ -122,10 +157,32 @@ Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
   PlanContext context{.network = network, .backend = backend};
   Drift drift;
   for (const auto& step : PlanSteps(config, context)) {
-    drift.text += UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),
-                              "configuration: " + step->Name());
+    drift.parts.push_back(
+        {step->Name(), UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),
+                                   "configuration: " + step->Name())});
   }
   return drift;
+}
+
+bool Drift::any() const {
+  return std::ranges::any_of(parts, [](const Part& part) { return !part.diff.empty(); });
+}
+
+std::string Drift::Text() const {
+  std::string out;
+  for (const Part& part : parts) out += part.diff;
+  return out;
+}
+
+std::string Drift::Json() const {
+  json::array out;
+  for (const Part& part : parts) {
+    out.push_back({{"name", part.name},
+                   {"differs", !part.diff.empty()},
+                   {"removed", LinesWith('-', part.diff)},
+                   {"added", LinesWith('+', part.diff)}});
+  }
+  return PrettyJson(json::object{{"drift", any()}, {"parts", std::move(out)}});
 }
 
 }  // namespace sluice::init

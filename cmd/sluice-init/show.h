@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "capture/backend.h"
 #include "capture/settings/init_config.h"
@@ -10,15 +11,24 @@
 namespace sluice::init {
 
 // What of ours is installed in the network namespace of the calling thread, with packet counters:
-// rules, policy rules, routes and addresses. Needs no configuration; changes nothing.
-std::string ShowText(netns::NetworkState& network, capture::Backend& backend);
-std::string ShowJson(netns::NetworkState& network, capture::Backend& backend);
+// rules, policy rules, routes and addresses. Of `config` only how to show counts; changes nothing.
+std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
+                     capture::Backend& backend);
+std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,
+                     capture::Backend& backend);
 
 // The result of `diff`.
 struct Drift {
-  // One unified diff for each table, policy routing and address that differs; "" for none.
-  std::string text;
-  bool any() const { return !text.empty(); }
+  // A table, policy routing or an address.
+  struct Part {
+    std::string name;
+    std::string diff;  // unified; "" when there is no difference
+  };
+  std::vector<Part> parts;
+
+  bool any() const;
+  std::string Text() const;  // the diffs; "" for none
+  std::string Json() const;
 };
 
 // What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`

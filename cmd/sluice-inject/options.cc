@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 
 #include <boost/program_options.hpp>
@@ -37,8 +36,23 @@ constexpr std::array<std::pair<std::string_view, Verb>, 6> kVerbs = {{
 }
 
 std::vector<std::string_view> FlagNames() {
-  std::vector<std::string_view> out = {"filename", "in-place", "diff",   "output",
-                                       "config",   "help",     "version"};
+  std::vector<std::string_view> out = {"filename",
+                                       "in-place",
+                                       "diff",
+                                       "output",
+                                       "config",
+                                       "help",
+                                       "version",
+                                       "port",
+                                       "tls-cert",
+                                       "tls-key",
+                                       "max-connections",
+                                       "drain-duration",
+                                       "namespace",
+                                       "service",
+                                       "validity",
+                                       "failure-policy",
+                                       "trust"};
   for (const SettingSpec& spec : SettingSpecs()) out.push_back(spec.name);
   return out;
 }
@@ -50,40 +64,31 @@ std::vector<std::string_view> VerbNames() {
 }
 
 po::options_description Description() {
-  po::options_description description("Options", 100);
+  po::options_description description;
   auto add = description.add_options();
   const auto texts = [] { return po::value<std::vector<std::string>>(); };
-  add("filename,f", texts()->value_name("FILE"),
-      "manifests: a file, a directory, or - for standard input; may be repeated");
-  add("in-place", "write the results into the files");
-  add("diff", "print what would change as diff -u does; exit 10 when something would");
-  add("output,o", texts()->value_name("FORMAT"), "yaml, or json-patch (yaml)");
-  add("config", texts()->value_name("FILE"), "JSON file with the names of the flags below as keys");
+  add("filename,f", texts());
+  add("in-place", "");
+  add("diff", "");
+  add("output,o", texts());
+  add("config", texts());
   for (const SettingSpec& spec : SettingSpecs()) {
-    const std::string name(spec.name);
-    if (spec.value_name == nullptr) {
-      add(name.c_str(), texts()->value_name("[true|false]")->implicit_value({"true"}, "true"),
-          spec.help);
-    } else {
-      add(name.c_str(), texts()->value_name(spec.value_name), spec.help);
-    }
+    auto* const value = texts();
+    if (spec.value_name == nullptr) value->implicit_value({"true"}, "true");
+    add(std::string(spec.name).c_str(), value);
   }
-  add("port", texts()->value_name("PORT"), "serve: where to listen, 0 for any that is free (9443)");
-  add("tls-cert", texts()->value_name("FILE"), "serve: certificate chain in PEM");
-  add("tls-key", texts()->value_name("FILE"), "serve: its private key in PEM");
-  add("max-connections", texts()->value_name("NUMBER"),
-      "serve: one more closes the one that has been silent for the longest (1000)");
-  add("drain-duration", texts()->value_name("DURATION"),
-      "serve: how long connections are accepted after SIGTERM (5s)");
-  add("namespace", texts()->value_name("NAME"), "certificate: of the webhook (sluice-system)");
-  add("service", texts()->value_name("NAME"), "certificate: of the webhook (sluice-webhook)");
-  add("validity", texts()->value_name("DURATION"), "certificate: how long it is valid (8760h)");
-  add("failure-policy", texts()->value_name("POLICY"),
-      "certificate: what becomes of pods while the webhook cannot be asked, Fail or Ignore (Fail)");
-  add("trust", texts()->value_name("FILE"),
-      "certificate: CA certificates that stay trusted, of a rotation; may be repeated");
-  add("help,h", "print this and exit");
-  add("version", "print the version and exit");
+  add("port", texts());
+  add("tls-cert", texts());
+  add("tls-key", texts());
+  add("max-connections", texts());
+  add("drain-duration", texts());
+  add("namespace", texts());
+  add("service", texts());
+  add("validity", texts());
+  add("failure-policy", texts());
+  add("trust", texts());
+  add("help,h", "");
+  add("version", "");
   return description;
 }
 
@@ -280,29 +285,74 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   return options;
 }
 
+ProgramText DescribeProgram() {
+  ProgramText out{.name = "sluice-inject",
+                  .aliases = {},
+                  .commands = {{"inject", "put the containers into manifests"},
+                               {"uninject", "take them out again"},
+                               {"explain", "what would be put in, or why not"},
+                               {"print-config", "the settings, as --config takes them"},
+                               {"serve", "the admission webhook"},
+                               {"certificate", "its Secret, and what makes a cluster ask it"}},
+                  .groups = {}};
+  out.groups.push_back(
+      {"Options",
+       {{"filename", 'f', "FILE",
+         "manifests: a file, a directory, or - for standard input; may be repeated"},
+        {"in-place", 0, {}, "write the results into the files"},
+        {"diff", 0, {}, "print what would change as diff -u does; exit 10 when something would"},
+        {"output", 'o', "yaml|json-patch", "how results are printed (yaml)"},
+        {"config", 0, "FILE", "JSON file with the names of the flags below as keys"},
+        {"help", 'h', {}, "print this and exit"},
+        {"version", 0, {}, "print the version and exit"}}});
+  OptionGroup& settings = out.groups.emplace_back(OptionGroup{"Settings", {}});
+  for (const SettingSpec& spec : SettingSpecs()) {
+    settings.options.push_back(
+        {std::string(spec.name), 0, spec.value_name == nullptr ? "" : spec.value_name, spec.help});
+  }
+  out.groups.push_back({"Of serve",
+                        {{"port", 0, "PORT", "where to listen, 0 for any that is free (9443)"},
+                         {"tls-cert", 0, "FILE", "certificate chain in PEM"},
+                         {"tls-key", 0, "FILE", "its private key in PEM"},
+                         {"max-connections", 0, "NUMBER",
+                          "one more closes the one that has been silent for the longest (1000)"},
+                         {"drain-duration", 0, "DURATION",
+                          "how long connections are accepted after SIGTERM (5s)"}}});
+  out.groups.push_back({"Of certificate",
+                        {{"namespace", 0, "NAME", "of the webhook (sluice-system)"},
+                         {"service", 0, "NAME", "of the webhook (sluice-webhook)"},
+                         {"validity", 0, "DURATION", "how long it is valid (8760h)"},
+                         {"failure-policy", 0, "Fail|Ignore",
+                          "what becomes of pods while the webhook cannot be asked (Fail)"},
+                         {"trust", 0, "FILE",
+                          "CA certificates that stay trusted, of a rotation; may be repeated"}}});
+  return out;
+}
+
 std::string HelpText() {
-  std::ostringstream out;
-  out << "Usage: sluice-inject -f FILE [OPTION]...           put the containers into manifests\n"
+  return "Usage: sluice-inject -f FILE [OPTION]...           put the containers in\n"
          "       sluice-inject uninject -f FILE [OPTION]...  take them out again\n"
-         "       sluice-inject explain -f FILE [OPTION]...   what would be put in, or why not\n"
-         "       sluice-inject print-config [OPTION]...      the settings, as --config takes them\n"
-         "       sluice-inject serve --tls-cert FILE --tls-key FILE [OPTION]...  the admission "
-         "webhook\n"
-         "       sluice-inject certificate [OPTION]...       its Secret, and what makes a cluster "
-         "ask "
-         "it\n"
+         "       sluice-inject explain -f FILE [OPTION]...   what would go in, or why not\n"
+         "       sluice-inject print-config [OPTION]...      the settings, for --config\n"
+         "       sluice-inject serve --tls-cert FILE --tls-key FILE [OPTION]...\n"
+         "                                                   the admission webhook\n"
+         "       sluice-inject certificate [OPTION]...       its Secret, and what makes a\n"
+         "                                                   cluster ask it\n"
+         "       sluice-inject completion SHELL              for bash, zsh or fish\n"
          "\n"
-         "Puts sluice-init and sluice-proxy into Kubernetes manifests. Only lines are added; the "
-         "rest\n"
-         "of a file stays as it is, by the byte. Asks no cluster. Results are on standard output,\n"
-         "all else on standard error.\n"
-         "\n";
-  out << Description();
-  out << "\nExit codes: 0 done; 1 a file cannot be read, understood or written; 2 usage or "
-         "settings;\n"
-         "6 a workload is refused, and nothing was written or printed; 10 --diff: something would\n"
-         "change.\n";
-  return out.str();
+         "Puts sluice-init and sluice-proxy into Kubernetes manifests. Only lines are\n"
+         "added; the rest of a file stays as it is, by the byte. Asks no cluster. Results\n"
+         "are on standard output, all else on standard error.\n"
+         "\n" +
+         OptionHelp(DescribeProgram()) +
+         "\nExamples:\n"
+         "  sluice-inject -f httpbin.yaml | kubectl apply -f -\n"
+         "  sluice-inject explain -f manifests\n"
+         "  sluice-inject -f manifests --diff --capture istio-outbound-ports=5432\n"
+         "  sluice-inject uninject -f httpbin.yaml --in-place\n"
+         "\nExit codes: 0 done; 1 a file cannot be read, understood or written; 2 usage or\n"
+         "settings; 6 a workload is refused, and nothing was written or printed; 10\n"
+         "--diff: something would change.\n";
 }
 
 }  // namespace sluice::inject

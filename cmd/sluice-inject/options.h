@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text/program_text.h"
 #include "cmd/sluice-inject/certificate.h"
 #include "inject/settings.h"
 #include "inject/webhook/server.h"
@@ -33,5 +34,8 @@ Options ParseOptions(const std::vector<std::string>& arguments);
 
 // What --help prints.
 std::string HelpText();
+
+// The command line, for --help and for shells.
+ProgramText DescribeProgram();
 
 }  // namespace sluice::inject

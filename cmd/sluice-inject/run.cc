@@ -218,6 +218,7 @@ int Execute(const Options& options) {
 
 int Run(const std::vector<std::string>& arguments) {
   try {
+    if (const auto text = AnswerCompletion(arguments, DescribeProgram)) return Write(*text), 0;
     const Options options = ParseOptions(arguments);
     if (options.help) return Write(HelpText()), 0;
     if (options.version) return Write("sluice-inject " SLUICE_VERSION_TEXT "\n"), 0;

@@ -25,6 +25,10 @@ int main(int argc, char** argv) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   try {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (const auto text = sluice::AnswerCompletion(arguments, sluice::proxy::DescribeProgram)) {
+      sluice::WriteOutput(*text);
+      return 0;
+    }
     sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);
     if (options.help) {
       sluice::WriteOutput(sluice::proxy::HelpText());

@@ -14,7 +14,6 @@
 #include <functional>
 #include <iterator>
 #include <set>
-#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -168,7 +167,7 @@ const std::vector<Flag>& Flags() {
        [](Options& o, std::string_view v) {
          o.config.concurrency = static_cast<int>(ParseNumber(v, 1, kMaxConcurrency));
        }},
-      {"mode", "MODE",
+      {"mode", "REDIRECT|TPROXY",
        "how inbound connections are captured (REDIRECT); with TPROXY the application sees the "
        "client's own address, which needs CAP_NET_ADMIN",
        [](Options& o, std::string_view v) { o.config.inbound_mode = Mode(v); }},
@@ -240,7 +239,7 @@ const std::vector<Flag>& Flags() {
       {"seccomp", "on|off",
        "kill the process when it makes a system call that it has no use for (on)",
        [](Options& o, std::string_view v) { o.seccomp = OnOff(v); }},
-      {"log-level", "LEVEL", "trace, debug, info, warn, error or off (info)",
+      {"log-level", "trace|debug|info|warn|error|off", "what to log (info)",
        [](Options& o, std::string_view v) { o.log_level = LogLevel(v); }},
   };
   return flags;
@@ -278,18 +277,15 @@ void Apply(const Flag& flag, Options& options, const std::string& source,
 }
 
 po::options_description Description() {
-  po::options_description description("Options", 100);
+  po::options_description description;
   auto add = description.add_options();
   for (const Flag& flag : Flags()) {
-    if (flag.value_name == nullptr) {
-      add(flag.name, po::value<std::string>()->value_name("[true|false]")->implicit_value("true"),
-          flag.help);
-    } else {
-      add(flag.name, po::value<std::string>()->value_name(flag.value_name), flag.help);
-    }
+    auto* const value = po::value<std::string>();
+    if (flag.value_name == nullptr) value->implicit_value("true");
+    add(flag.name, value);
   }
-  add("help,h", "print this");
-  add("version", "print the version");
+  add("help,h", "");
+  add("version", "");
   return description;
 }
 
@@ -370,20 +366,35 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
   return options;
 }
 
+ProgramText DescribeProgram() {
+  ProgramText out{.name = "sluice-proxy", .aliases = {}, .commands = {}, .groups = {}};
+  OptionGroup& options = out.groups.emplace_back(OptionGroup{"Options", {}});
+  for (const Flag& flag : Flags()) {
+    options.options.push_back(
+        {flag.name, 0, flag.value_name == nullptr ? "" : flag.value_name, flag.help});
+  }
+  options.options.push_back({"help", 'h', {}, "print this"});
+  options.options.push_back({"version", 0, {}, "print the version"});
+  return out;
+}
+
 std::string HelpText() {
-  std::ostringstream out;
-  out << "Usage: sluice-proxy [options]\n\n"
-         "Relays the connections that sluice-init redirects to it.\n\n"
-      << Description()
-      << "\nEach flag can be given as an environment variable: SLUICE_PROXY_ and its name in "
-         "upper\n"
-         "case with underscores, such as SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag wins.\n\n"
-         "Signals: SIGTERM or SIGINT drains, a second one ends at once; SIGHUP opens the access\n"
-         "log again.\n\n"
-         "Exit status: 0 ended as asked, 1 failed, 2 usage, 3 privilege (such as running as "
-         "root),\n"
-         "4 kernel feature missing.\n";
-  return out.str();
+  return "Usage: sluice-proxy [OPTION]...\n"
+         "       sluice-proxy completion SHELL    for bash, zsh or fish\n\n"
+         "Relays the connections that sluice-init redirects to it.\n\n" +
+         OptionHelp(DescribeProgram()) +
+         "\nEach flag can be given as an environment variable: SLUICE_PROXY_ and its name\n"
+         "in upper case with underscores, such as SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag\n"
+         "wins. A switch takes a value only behind an equals sign: --hand-over=false.\n\n"
+         "Examples:\n"
+         "  sluice-proxy --concurrency 2 --idle-timeout 10m\n"
+         "  sluice-proxy --dns-port 15053 --access-log /var/log/sluice/access.log\n"
+         "  sluice-proxy --hand-over --stop-old\n"
+         "          take the ports over from the running one, and let that one drain\n\n"
+         "Signals: SIGTERM or SIGINT drains, a second one ends at once; SIGHUP opens the\n"
+         "access log again.\n\n"
+         "Exit status: 0 ended as asked, 1 failed, 2 usage, 3 privilege (such as running\n"
+         "as root), 4 kernel feature missing.\n";
 }
 
 }  // namespace sluice::proxy

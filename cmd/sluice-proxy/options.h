@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text/program_text.h"
 #include "proxy/config.h"
 
 namespace sluice::proxy {
@@ -36,5 +37,8 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
 
 // What --help prints.
 std::string HelpText();
+
+// The command line, for --help and for shells.
+ProgramText DescribeProgram();
 
 }  // namespace sluice::proxy

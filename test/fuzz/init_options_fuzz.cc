@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "capture/capture_rules.h"
+#include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
 #include "capture/settings/settings.h"
 #include "iptables/compile.h"
@@ -78,8 +79,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   };
   try {
     const capture::Settings settings = capture::ParseCommandLine(words.arguments, environment);
-    capture::DescribeSettings(settings);
     capture::InitConfig config = capture::ToInitConfig(settings);
+    capture::DescribeSettings(settings, config);
     Require(!config.capture.proxy_uids.empty(), "there is a proxy");
     Build(config.capture);
   } catch (const Error& error) {

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "capture/settings/effective.h"
 #include "capture/settings/option_table.h"
 
 namespace sluice::capture {
@@ -41,6 +42,12 @@ std::string Refusal(const std::vector<std::string>& arguments, const Variables& 
     return error.what();
   }
   return "accepted";
+}
+
+boost::json::object Described(const std::vector<std::string>& arguments,
+                              const Variables& variables) {
+  const Settings settings = Parse(arguments, variables);
+  return boost::json::parse(DescribeSettings(settings, ToInitConfig(settings))).as_object();
 }
 
 // A configuration file that goes with the test.
@@ -348,14 +355,35 @@ TEST(Settings, HelpNamesEveryFlag) {
 }
 
 TEST(Settings, DescriptionTellsWhereEachValueComesFrom) {
-  const auto described =
-      boost::json::parse(DescribeSettings(Parse({"-p", "16001"}, {{"PROXY_UID", "3"}})))
-          .as_object();
+  const auto described = Described({"-p", "16001"}, {{"PROXY_UID", "root"}});
   EXPECT_EQ(described.size(), Options().size());
   const auto entry = [&](const char* name) { return boost::json::serialize(described.at(name)); };
-  EXPECT_EQ(entry("envoy-port"), R"({"value":"16001","origin":"--envoy-port"})");
-  EXPECT_EQ(entry("proxy-uid"), R"({"value":"3","origin":"PROXY_UID in the environment"})");
-  EXPECT_EQ(entry("wait"), R"({"value":"30","origin":"default"})");
+  EXPECT_EQ(entry("envoy-port"),
+            R"({"value":"16001","origin":"--envoy-port","effective":"16001"})");
+  EXPECT_EQ(entry("proxy-uid"),
+            R"({"value":"root","origin":"PROXY_UID in the environment","effective":"0"})");
+  EXPECT_EQ(entry("wait"), R"({"value":"30","origin":"default","effective":"30s"})");
+}
+
+TEST(Settings, DescriptionTellsWhatTheyAmountTo) {
+  const auto described =
+      Described({"-u", "root,5", "-b", "80,81,82-90", "-x", "10.0.0.0/9,10.128.0.0/9", "-t", "0x4d",
+                 "--dual-stack=t", "--clean", "--log_as_json", "-m", ""},
+                {});
+  const auto effective = [&](const char* name) {
+    return std::string(described.at(name).at("effective").as_string());
+  };
+  EXPECT_EQ(effective("proxy-uid"), "0,5");
+  EXPECT_EQ(effective("proxy-gid"), "0,5");
+  EXPECT_EQ(effective("istio-inbound-ports"), "80-90");
+  EXPECT_EQ(effective("istio-service-exclude-cidr"), "10.0.0.0/8");
+  EXPECT_EQ(effective("istio-inbound-tproxy-mark"), "77");
+  EXPECT_EQ(effective("dual-stack"), "true");
+  EXPECT_EQ(effective("ipv6"), "on");
+  EXPECT_EQ(effective("cleanup-only"), "true");
+  EXPECT_EQ(effective("log-format"), "json");
+  EXPECT_EQ(effective("istio-inbound-interception-mode"), "REDIRECT");
+  EXPECT_EQ(effective("redirect-dns"), "false");
 }
 
 TEST(OptionTable, NamesAndLettersAndVariablesAreThereOnce) {

@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+"""init_schemas.py PROGRAM: what sluice-init prints as JSON is what the schemas in docs/ say, in new
+network namespaces. Needs root."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jsonschema
+
+PROGRAM = sys.argv[1]
+DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
+ALL = ["-i", "*", "-b", "*", "-d", "15090", "--ipv6", "off"]
+# What ctest takes for skipped; in CI that is a failure.
+SKIPPED = 77
+
+
+def schema(name):
+    text = json.loads((DOCS / f"sluice-init.{name}.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(text)
+    return text
+
+
+class Namespace:
+    """A process that sleeps in a network namespace of its own, with a pod's interface."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c",
+             "ip link set lo up && ip link add eth0 type veth peer name far && ip addr add 10.1.2.3/24 dev eth0 "
+             "&& ip link set eth0 up && ip link set far up && echo ready && exec cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def run(self, *words, code):
+        """What it prints, and its report; both must be as their schemas say."""
+        done = subprocess.run([PROGRAM, "--network-namespace", f"pid:{self.process.pid}",
+                               "--log-format", "json", *words],
+                              capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        report = json.loads(done.stderr)
+        jsonschema.validate(report, schema("report"))
+        assert report["exit_code"] == code, report
+        if words[0] not in ("show", "diff", "verify"):
+            return report
+        out = json.loads(done.stdout)
+        jsonschema.validate(out, schema(words[0]))
+        return out
+
+
+def main():
+    if os.geteuid() != 0:
+        print("needs root")
+        return SKIPPED
+    json_of = ["--output", "json"]
+    with Namespace() as pod:
+        assert pod.run("show", *json_of, code=0) == {"tables": [], "network": {}, "foreign": []}
+        drift = pod.run("diff", *json_of, *ALL, code=10)
+        assert drift["drift"] and any("-N ISTIO_OUTPUT" in part["added"] for part in drift["parts"])
+        assert all(part["removed"] == [] for part in drift["parts"])
+        failed = pod.run("verify", *json_of, *ALL, code=126)
+        assert failed["result"] == "failed", failed
+        assert any(check["status"] == "failed" for check in failed["checks"])
+
+        assert pod.run(*ALL, code=0)["changed"]
+        drift = pod.run("diff", *json_of, *ALL, code=0)
+        assert not drift["drift"] and not any(part["differs"] for part in drift["parts"]), drift
+        passed = pod.run("verify", *json_of, *ALL, code=0)
+        assert passed["result"] == "passed", passed
+        shown = pod.run("show", *json_of, code=0)
+        assert shown["tables"] and not shown["foreign"], shown
+        # The checks have counted on the rules of nat, not on all of them.
+        counted = pod.run("show", "--nonzero", *json_of, code=0)
+
+        def rules(state):
+            return [rule for table in state["tables"] for chain in table["chains"]
+                    for rule in chain["rules"]]
+        assert 0 < len(rules(counted)) < len(rules(shown)), counted
+        assert all(rule["packets"] > 0 for rule in rules(counted))
+        drift = pod.run("diff", *json_of, "-i", "*", "--ipv6", "off", code=10)
+        assert any(part["removed"] for part in drift["parts"]), drift
+        pod.run("-p", "0", code=2)
+    return 0
+
+
+sys.exit(main())

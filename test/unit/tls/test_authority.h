@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tls/openssl.h"
+
+namespace sluice::tls {
+
+// 2026-01-01 00:00:00 UTC. All tests say what time it is.
+inline const std::chrono::system_clock::time_point kTestNow =
+    std::chrono::system_clock::from_time_t(1767225600);
+
+// What a certificate says; the defaults are a workload's that is valid for an hour.
+struct TestCertificate {
+  std::string names = "URI:spiffe://cluster.local/ns/shop/sa/cart";  // as in openssl.cnf
+  std::string constraints = "critical,CA:FALSE";
+  std::string usage = "critical,digitalSignature";
+  std::string extended = "serverAuth,clientAuth";
+  std::string subject = {};
+  std::chrono::seconds from{-60};
+  std::chrono::seconds until{3600};
+  bool key_ids = true;  // of the subject and of the authority
+  int rsa_bits = 0;     // P-256 when 0
+};
+
+inline TestCertificate TestCa(std::string subject) {
+  return {.names = {},
+          .constraints = "critical,CA:TRUE",
+          .usage = "critical,keyCertSign,cRLSign",
+          .extended = {},
+          .subject = std::move(subject)};
+}
+
+// A certificate with its key.
+struct TestIdentity {
+  UniqueX509 certificate;
+  UniqueKey key;
+
+  std::string Pem() const;
+  std::string KeyPem(const std::string& passphrase = {}) const;
+  std::vector<std::uint8_t> Der() const;
+};
+
+// Makes one, signed by `issuer`, or by itself. Throws std::runtime_error.
+TestIdentity Issue(const TestCertificate& what, const TestIdentity* issuer = nullptr);
+
+}  // namespace sluice::tls

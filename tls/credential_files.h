@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+namespace sluice::tls {
+
+// The names that a writer of credentials gives to its files.
+struct CredentialLayout {
+  std::string_view writer;
+  std::string_view chain;  // the workload's certificate, and the intermediates after it
+  std::string_view key;
+  std::string_view roots;  // of the workload's own trust domain
+};
+
+inline constexpr std::array<CredentialLayout, 4> kCredentialLayouts{{
+    {"Istio", "cert-chain.pem", "key.pem", "root-cert.pem"},
+    {"cert-manager", "tls.crt", "tls.key", "ca.crt"},
+    {"spiffe-helper", "svid.pem", "svid_key.pem", "svid_bundle.pem"},
+    {"GKE", "certificates.pem", "private_key.pem", "ca_certificates.pem"},
+}};
+
+// What is in the three files. The key is wiped from memory with it.
+struct CredentialFiles {
+  const CredentialLayout* layout = nullptr;
+  std::string chain;
+  std::string key;
+  std::string roots;
+
+  CredentialFiles() = default;
+  CredentialFiles(CredentialFiles&&) = delete;
+  ~CredentialFiles();
+};
+
+// Reads the files of the one layout that is complete in `directory` into `out`. Kubernetes puts all
+// files of a volume into a directory of their own and turns the symbolic link ..data to it: that
+// directory is opened once, so that the three files are of one version. Throws sluice::Error.
+void ReadCredentialFiles(const std::string& directory, CredentialFiles& out);
+
+// The content of a file, such as a trust bundle. Throws sluice::Error.
+std::string ReadBundleFile(const std::string& path);
+
+}  // namespace sluice::tls

@@ -141,6 +141,37 @@ void Kernel::Send(const std::string& bytes) {
   }
 }
 
+// One batch is one message, which has to fit into the socket's buffer.
+void Kernel::SendBatch(const std::string& bytes) {
+  // net.core.wmem_default is 212,992 nearly everywhere; half of that is safe anywhere.
+  constexpr std::size_t kFits = 100'000;
+  if (bytes.size() > kFits) {
+    const int size = static_cast<int>(2 * bytes.size());
+    if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
+      (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    }
+  }
+  iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
+  const msghdr message{.msg_name = nullptr,
+                       .msg_namelen = 0,
+                       .msg_iov = &part,
+                       .msg_iovlen = 1,
+                       .msg_control = nullptr,
+                       .msg_controllen = 0,
+                       .msg_flags = 0};
+  while (::sendmsg(socket_.get(), &message, 0) < 0) {
+    if (errno == EMSGSIZE) {
+      throw Error(
+          ErrorKind::kFailed,
+          {.doing = "write the rules of nf_tables",
+           .target = {},
+           .why = std::to_string(bytes.size()) + " bytes do not fit into the buffer of a socket",
+           .help = "raise net.core.wmem_max, or give shorter lists of ranges"});
+    }
+    if (errno != EINTR) throw SystemError(errno, "write the rules of nf_tables");
+  }
+}
+
 // How many bytes of buffer_ were filled; 0 when nothing is there.
 std::size_t Kernel::Receive() {
   for (;;) {
@@ -204,6 +235,24 @@ bool Kernel::Dump(MessageWriter& request, Visit visit) {
 }
 
 bool Kernel::ReadSet(Family family, InSet& set) {
+  // One of intervals, unless nft(8) has made it of hosts.
+  MessageWriter about;
+  about.Begin(Type(NFT_MSG_GETSET), 0, ++sequence_, KernelFamily(family));
+  about.PutText(NFTA_SET_TABLE, kTableName);
+  about.PutText(NFTA_SET_NAME, set.name);
+  about.End();
+  std::optional<std::uint32_t> set_flags;
+  Send(about.bytes());
+  while (const std::size_t size = Receive()) {
+    Bytes bytes(buffer_.data(), size);
+    while (const auto message = TakeMessage(bytes)) {
+      if (message->header.nlmsg_seq != sequence_) continue;
+      if (const auto found = FindAttribute(message->attributes, NFTA_SET_FLAGS)) {
+        set_flags = found->Big32();
+      }
+    }
+  }
+  if (!set_flags) return false;
   MessageWriter request;
   request.Begin(Type(NFT_MSG_GETSETELEM), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   request.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
@@ -218,7 +267,14 @@ bool Kernel::ReadSet(Family family, InSet& set) {
   if (!consistent) return false;
   // A set of another kind keeps its name, which no set of ours has.
   if (!all) return true;
-  set.ranges = ToRanges(std::move(elements), family);
+  if ((*set_flags & NFT_SET_INTERVAL) != 0) {
+    set.ranges = ToRanges(std::move(elements), family);
+  } else {
+    for (const Element& element : elements) {
+      set.ranges.emplace_back(element.address, AddressBits(family));
+    }
+    set.ranges = Aggregate(std::move(set.ranges));
+  }
   set.name.clear();
   return true;
 }
@@ -480,12 +536,7 @@ bool Kernel::Write(const State& before, const State& wanted, bool anew) {
   }
   if (batch.empty()) return true;
   const std::string& bytes = batch.Finish();
-  // One batch is one message, which has to fit. The socket's own buffer holds 212,992 bytes.
-  const int size = static_cast<int>(2 * bytes.size());
-  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
-    (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-  }
-  Send(bytes);
+  SendBatch(bytes);
   bool done = false;
   std::optional<std::pair<int, std::uint32_t>> failure;
   while (const std::size_t received = Receive()) {

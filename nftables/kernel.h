@@ -43,6 +43,7 @@ class Kernel {
   bool ReadFamily(Family family, FamilyState& out);
   bool ReadSet(Family family, InSet& set);
   void Send(const std::string& bytes);
+  void SendBatch(const std::string& bytes);
   std::size_t Receive();
 
   UniqueFd socket_;

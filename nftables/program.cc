@@ -360,6 +360,7 @@ class Reader {
     }
     if (key != CtKey::kState || mask == nullptr || mask->mask.size != 4) return false;
     const std::uint32_t states = mask->mask.AsHost32();
+    if ((states & 7U) == 0) return false;
     rule_.matches.emplace_back(capture::ConntrackStateMatch{.invalid = (states & 1U) != 0,
                                                             .established = (states & 2U) != 0,
                                                             .related = (states & 4U) != 0});

@@ -123,7 +123,7 @@ class Worker {
   void MakeRoomToConnect(Direction direction);
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
               const SocketAddress& original, Failure failure, std::string_view flags);
-  Verdict JudgeArrival(const Arrival& arrival);
+  Admission AdmissionHere(const Arrival& arrival);
   // Whether the peer is a socket of this proxy: its own traffic has been captured.
   bool IsLoop(const SocketAddress& peer, const SocketAddress& original) const;
   void PauseAccepting(int error);

@@ -136,10 +136,10 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
   }
   if (NeedsJudgement(original, shared_.own_ports)) {
     const Arrival arrival{.original = original, .accepted_on = LocalAddress(fd)};
-    const Verdict verdict = JudgeArrival(arrival);
-    if (verdict != Verdict::kRelay) {
+    const Admission admission = AdmissionHere(arrival);
+    if (admission != Admission::kRelay) {
       Refuse(listener, std::move(owner), peer, original.value_or(arrival.accepted_on),
-             verdict == Verdict::kLoop ? Failure::kLoop : Failure::kNotRedirected, "NR");
+             admission == Admission::kLoop ? Failure::kLoop : Failure::kNotRedirected, "NR");
       return;
     }
   }
@@ -185,7 +185,7 @@ bool Worker::IsLoop(const SocketAddress& peer, const SocketAddress& original) co
   return true;
 }
 
-Verdict Worker::JudgeArrival(const Arrival& arrival) {
+Admission Worker::AdmissionHere(const Arrival& arrival) {
   const auto now = std::chrono::steady_clock::now();
   if (local_addresses_read_ == std::chrono::steady_clock::time_point{} ||
       now - local_addresses_read_ > kAddressesLifetime) {
@@ -197,7 +197,7 @@ Verdict Worker::JudgeArrival(const Arrival& arrival) {
     }
     local_addresses_read_ = now;
   }
-  return Judge(arrival, shared_.own_ports, local_addresses_);
+  return AdmissionOf(arrival, shared_.own_ports, local_addresses_);
 }
 
 void Worker::Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,

@@ -18,11 +18,12 @@ bool NeedsJudgement(const std::optional<SocketAddress>& original,
   return !original || std::ranges::find(own_ports, original->port) != own_ports.end();
 }
 
-Verdict Judge(const Arrival& arrival, std::span<const std::uint16_t> own_ports,
-              std::span<const IpAddress> local_addresses) {
-  if (!arrival.original || *arrival.original == arrival.accepted_on) return Verdict::kNotRedirected;
-  if (!NeedsJudgement(arrival.original, own_ports)) return Verdict::kRelay;
-  return IsLocal(arrival.original->ip, local_addresses) ? Verdict::kLoop : Verdict::kRelay;
+Admission AdmissionOf(const Arrival& arrival, std::span<const std::uint16_t> own_ports,
+                      std::span<const IpAddress> local_addresses) {
+  if (!arrival.original || *arrival.original == arrival.accepted_on)
+    return Admission::kNotRedirected;
+  if (!NeedsJudgement(arrival.original, own_ports)) return Admission::kRelay;
+  return IsLocal(arrival.original->ip, local_addresses) ? Admission::kLoop : Admission::kRelay;
 }
 
 }  // namespace sluice::proxy

@@ -18,7 +18,7 @@ struct Arrival {
   SocketAddress accepted_on;
 };
 
-enum class Verdict : std::uint8_t {
+enum class Admission : std::uint8_t {
   kRelay,
   kNotRedirected,  // the client connected to the proxy itself
   kLoop,           // relaying would connect the proxy to itself
@@ -31,11 +31,11 @@ enum class Verdict : std::uint8_t {
 // A connection to ourselves that was relayed would come back as a new connection to ourselves,
 // until no descriptor is left: one connection to 127.0.0.1:15001 made a proxy without this check
 // open 8,002 sockets. The same port on another host's address is somebody else's, and is relayed.
-Verdict Judge(const Arrival& arrival, std::span<const std::uint16_t> own_ports,
-              std::span<const IpAddress> local_addresses);
+Admission AdmissionOf(const Arrival& arrival, std::span<const std::uint16_t> own_ports,
+                      std::span<const IpAddress> local_addresses);
 
-// True when Judge has to be asked with complete information. False: the answer is kRelay whatever
-// the local addresses are, so that the usual connection costs no system call to find out.
+// True when AdmissionOf has to be asked with complete information. False: the answer is kRelay
+// whatever the local addresses are, so that the usual connection costs no system call to find out.
 bool NeedsJudgement(const std::optional<SocketAddress>& original,
                     std::span<const std::uint16_t> own_ports);
 

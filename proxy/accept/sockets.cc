@@ -124,9 +124,9 @@ bool ReusesPorts(const std::optional<Source>& source) {
 }
 
 bool IsTaken(const Connecting& connecting) {
-  using Step = Connecting::Step;
-  return (connecting.error == EADDRNOTAVAIL && connecting.step == Step::kConnect) ||
-         (connecting.error == EADDRINUSE && connecting.step == Step::kBind);
+  using Call = Connecting::Call;
+  return (connecting.error == EADDRNOTAVAIL && connecting.call == Call::kConnect) ||
+         (connecting.error == EADDRINUSE && connecting.call == Call::kBind);
 }
 
 Connecting Connect(const SocketAddress& destination, const std::optional<Source>& source,
@@ -141,7 +141,7 @@ Connecting Connect(const SocketAddress& destination, const std::optional<Source>
   ReadUrgentInline(out.fd.get());
   sockaddr_storage address;
   if (source) {
-    out.step = Connecting::Step::kBind;
+    out.call = Connecting::Call::kBind;
     if (source->transparent &&
         (SetTransparent(out.fd.get(), source->address.family()) != 0 ||
          SetInt(out.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(source->mark)) != 0)) {
@@ -156,7 +156,7 @@ Connecting Connect(const SocketAddress& destination, const std::optional<Source>
       return out;
     }
   }
-  out.step = Connecting::Step::kConnect;
+  out.call = Connecting::Call::kConnect;
   const socklen_t length = ToSockaddr(destination, address);
   if (::connect(out.fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 &&
       errno != EINPROGRESS) {

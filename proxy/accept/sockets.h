@@ -55,7 +55,7 @@ struct Connecting {
   // Why there is none; 0 while the connection is under way.
   int error = 0;
   // The system call that failed.
-  enum class Step : std::uint8_t { kSocket, kBind, kConnect } step = Step::kSocket;
+  enum class Call : std::uint8_t { kSocket, kBind, kConnect } call = Call::kSocket;
 };
 Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source);
 

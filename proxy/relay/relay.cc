@@ -28,10 +28,10 @@ constexpr std::uint8_t kShortSplicesToCopy = 4;
 
 }  // namespace
 
-Flow::Step Flow::Fail(int error, bool at_source) {
+Flow::Outcome Flow::Fail(int error, bool at_source) {
   error_ = static_cast<std::uint16_t>(error);
   error_at_source_ = at_source;
-  return Step::kFailed;
+  return Outcome::kFailed;
 }
 
 bool Flow::Keep(const char* data, std::size_t size, RelayResources& resources) {
@@ -67,32 +67,32 @@ void Flow::Drop(RelayResources& resources) {
 }
 
 // The kept bytes first: they are older than anything else.
-Flow::Step Flow::Flush(Endpoint& to, RelayResources& resources) {
+Flow::Outcome Flow::Flush(Endpoint& to, RelayResources& resources) {
   if (kept_) {
     const ssize_t sent =
         ::send(to.fd, kept_.get() + kept_begin_, kept_end_ - kept_begin_, MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN) return Fail(errno, false);
       to.writable = false;
-      return Step::kBlocked;
+      return Outcome::kBlocked;
     }
     bytes_written_ += static_cast<std::uint64_t>(sent);
     kept_begin_ += static_cast<std::uint32_t>(sent);
     if (kept_begin_ < kept_end_) {
       to.writable = false;
-      return Step::kBlocked;
+      return Outcome::kBlocked;
     }
     ForgetKept(resources);
   }
   if (piped_ > 0) {
-    const Step step = EmptyPipe(to);
-    if (step != Step::kMoved) return step;
+    const Outcome outcome = EmptyPipe(to);
+    if (outcome != Outcome::kMoved) return outcome;
     ReturnPipe(resources);
   }
-  return Step::kMoved;
+  return Outcome::kMoved;
 }
 
-Flow::Step Flow::EmptyPipe(Endpoint& to) {
+Flow::Outcome Flow::EmptyPipe(Endpoint& to) {
   while (piped_ > 0) {
     const ssize_t moved = ::splice(pipe_->read_end.get(), nullptr, to.fd, nullptr, piped_,
                                    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -100,12 +100,12 @@ Flow::Step Flow::EmptyPipe(Endpoint& to) {
       if (moved == 0) return Fail(EPIPE, false);
       if (errno != EAGAIN) return Fail(errno, false);
       to.writable = false;
-      return Step::kBlocked;
+      return Outcome::kBlocked;
     }
     bytes_written_ += static_cast<std::uint64_t>(moved);
     piped_ -= static_cast<std::uint32_t>(moved);
   }
-  return Step::kMoved;
+  return Outcome::kMoved;
 }
 
 bool Flow::Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const {
@@ -121,15 +121,15 @@ bool Flow::Splices(const Endpoint& from, const RelayResources& resources, Tap ta
   return false;
 }
 
-Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+Flow::Outcome Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   char* const buffer = resources.buffer.data();
   const std::size_t wanted = resources.read_bytes();
   const ssize_t got = ::recv(from.fd, buffer, wanted, 0);
-  if (got == 0) return Step::kEnded;
+  if (got == 0) return Outcome::kEnded;
   if (got < 0) {
     if (errno != EAGAIN) return Fail(errno, true);
     from.readable = false;
-    return Step::kBlocked;
+    return Outcome::kBlocked;
   }
   const auto size = static_cast<std::size_t>(got);
   bytes_read_ += size;
@@ -154,13 +154,13 @@ Flow::Step Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources, T
   }
   const auto done = static_cast<std::size_t>(sent);
   bytes_written_ += done;
-  if (done == size) return Step::kMoved;
+  if (done == size) return Outcome::kMoved;
   to.writable = false;
   if (!Keep(buffer + done, size - done, resources)) return Fail(ENOMEM, false);
-  return Step::kBlocked;
+  return Outcome::kBlocked;
 }
 
-Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+Flow::Outcome Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
   if (pipe_ == nullptr) pipe_ = resources.pipes.Acquire();
   if (pipe_ == nullptr) {
     splicing_ = false;
@@ -176,7 +176,7 @@ Flow::Step Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources,
     if (errno != EAGAIN) return Fail(errno, true);
     // In front of urgent data, too; whose arrival has made an event, which ends the splicing.
     from.readable = false;
-    return Step::kBlocked;
+    return Outcome::kBlocked;
   }
   piped_ = static_cast<std::uint32_t>(moved);
   bytes_read_ += piped_;
@@ -199,8 +199,8 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
       progress = Progress::kWaiting;
       break;
     }
-    Step result = kept_ || piped_ > 0 ? Flush(to, resources) : Step::kMoved;
-    if (result == Step::kMoved) {
+    Outcome outcome = kept_ || piped_ > 0 ? Flush(to, resources) : Outcome::kMoved;
+    if (outcome == Outcome::kMoved) {
       if (ended_) {
         finished_ = true;
         progress = Progress::kFinished;
@@ -211,21 +211,21 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
         break;
       }
       if (bytes_read_ - before >= resources.share_bytes) break;
-      result = Splices(from, resources, tap) ? Splice(from, to, resources, tap)
-                                             : Copy(from, to, resources, tap);
+      outcome = Splices(from, resources, tap) ? Splice(from, to, resources, tap)
+                                              : Copy(from, to, resources, tap);
     }
-    switch (result) {
-      case Step::kMoved:
+    switch (outcome) {
+      case Outcome::kMoved:
         break;
-      case Step::kBlocked:
+      case Outcome::kBlocked:
         progress = Progress::kWaiting;
         break;
-      case Step::kEnded:
+      case Outcome::kEnded:
         ended_ = true;
         bulk_ = false;
         from.readable = false;
         break;
-      case Step::kFailed:
+      case Outcome::kFailed:
         progress = Progress::kFailed;
         break;
     }

@@ -107,14 +107,14 @@ class Flow {
   bool error_at_source() const { return error_at_source_; }
 
  private:
-  enum class Step : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
+  enum class Outcome : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
 
-  Step Flush(Endpoint& to, RelayResources& resources);
+  Outcome Flush(Endpoint& to, RelayResources& resources);
   bool Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const;
-  Step Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
-  Step Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
-  Step EmptyPipe(Endpoint& to);
-  Step Fail(int error, bool at_source);
+  Outcome Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  Outcome Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  Outcome EmptyPipe(Endpoint& to);
+  Outcome Fail(int error, bool at_source);
   bool Keep(const char* data, std::size_t size, RelayResources& resources);
   void ForgetKept(RelayResources& resources);
   void ReturnPipe(RelayResources& resources);

@@ -162,7 +162,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   Connecting connecting = StartConnect(upstream, source);
   server_.fd = connecting.fd.release();
   if (connecting.error != 0) {
-    if (connecting.step == Connecting::Step::kBind && connecting.error == EADDRNOTAVAIL) {
+    if (connecting.call == Connecting::Call::kBind && connecting.error == EADDRNOTAVAIL) {
       WarnAboutSourceOnce(source->address);
       error_ = EADDRNOTAVAIL;
       Abort(worker, Failure::kNoSourceAddress);

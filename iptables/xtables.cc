@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "iptables/xtables.h"
 
-// The only file that knows libiptc.
+// With xt_reader.cc, which only reads, the only file that knows libiptc.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -416,7 +416,7 @@ void Restore(capture::Table table, const InstalledTable& before) {
 
 }  // namespace
 
-bool TableNames::Has(Family family, capture::Table table) {
+bool TableNames::Has(Family family, std::string_view table) {
   const bool v4 = family == Family::kIpv4;
   std::optional<Names>& names = v4 ? v4_ : v6_;
   if (!names) {
@@ -435,8 +435,12 @@ bool TableNames::Has(Family family, capture::Table table) {
     // Without that file there is no x_tables for the family, so no table.
     names->known = size >= 0 || errno == ENOENT;
   }
-  return !names->known ||
-         names->lines.find("\n" + std::string(Name(table)) + "\n") != std::string::npos;
+  return !names->known || names->lines.find("\n" + std::string(table) + "\n") != std::string::npos;
+}
+
+bool TableNames::Knows(Family family) {
+  Has(family, std::string_view());
+  return (family == Family::kIpv4 ? v4_ : v6_)->known;
 }
 
 bool TableNames::HasAny(Family family) {

@@ -23,7 +23,11 @@ using capture::InstalledTable;
 // Without the privilege to know, a table is taken to be there.
 class TableNames {
  public:
-  bool Has(Family family, capture::Table table);
+  bool Has(Family family, capture::Table table) { return Has(family, Name(table)); }
+  // By name: also those that Sluice has nothing in, "filter" and "security".
+  bool Has(Family family, std::string_view table);
+  // Whether that was found out, and not only taken to be so.
+  bool Knows(Family family);
   // Whether there is any.
   bool HasAny(Family family);
 

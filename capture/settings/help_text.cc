@@ -77,6 +77,17 @@ const std::vector<Group>& Groups() {
         {"rollback-on-failed-validation"},
         {"iptables-probe-port", "PORT"},
         {"probe-timeout", "DURATION"}}},
+      {"Explanation",
+       {{"to", "ADDRESS:PORT"},
+        {"from-uid", "USER"},
+        {"from-gid", "GROUP"},
+        {"from", "ADDRESS"},
+        {"in-interface", "NAME"},
+        {"proto", "tcp|udp"},
+        {"mark", "MARK"},
+        {"ctstate", "STATE"},
+        {"planned"},
+        {"batch", "FILE"}}},
       {kCompatible,
        {{"cni-mode"},
         {"force-iptables-binary", "NAME"},
@@ -123,8 +134,9 @@ const char* HomeOf(const OptionSpec& option) {
 }
 
 std::string HelpOfCommand(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 3> kHelps = {{
+  constexpr std::array<std::pair<std::string_view, const char*>, 4> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
+      {"explain", "where a connection lands, and why"},
       {"show", "what of ours is installed, with counters"},
       {"verify", "check with real connections"},
   }};

@@ -271,7 +271,9 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
   const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
                         !capture.outbound_ports.empty();
-  const bool needs_configuration = command != Command::kShow && !config.cleanup_only;
+  const bool reads_only =
+      command == Command::kShow || (command == Command::kExplain && !config.planned);
+  const bool needs_configuration = !reads_only && !config.cleanup_only;
   if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
     config.warnings.push_back(
         "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr "
@@ -373,6 +375,16 @@ InitConfig ToInitConfig(const Settings& settings) {
   reader.Bool("force-legacy-iptables");
   OneOf<int>(reader, "force-iptables-binary", {{"", 0}, {"legacy", 0}, {"iptables-legacy", 0}},
              "legacy; there is no nftables backend yet");
+  config.explain = {.to = settings.Text("to"),
+                    .from = settings.Text("from"),
+                    .from_uid = settings.Text("from-uid"),
+                    .from_gid = settings.Text("from-gid"),
+                    .in_interface = settings.Text("in-interface"),
+                    .proto = settings.Text("proto"),
+                    .mark = settings.Text("mark"),
+                    .ctstate = settings.Text("ctstate")};
+  config.planned = reader.Bool("planned");
+  config.batch = settings.Text("batch");
   config.warnings = settings.warnings;
   config.notes = settings.notes;
   if (!reader.Bool("restore-format")) {

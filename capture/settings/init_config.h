@@ -17,6 +17,18 @@ enum class LogFormat { kText, kJson };
 // What is written of a run: each level includes those before it.
 enum class LogLevel { kNone, kError, kWarning, kInfo };
 
+// The connection that `explain` is asked about, as it was typed: empty is not given.
+struct ExplainText {
+  std::string to = {};
+  std::string from = {};
+  std::string from_uid = {};
+  std::string from_gid = {};
+  std::string in_interface = {};
+  std::string proto = {};
+  std::string mark = {};
+  std::string ctstate = {};
+};
+
 // Everything that a run needs to know, validated. What the host says (its addresses, its resolvers)
 // is not in it yet: capture.ipv6 and capture.dns_servers are filled by FillFromHost.
 struct InitConfig {
@@ -36,6 +48,9 @@ struct InitConfig {
   bool skip_rule_apply = false;
   bool run_validation = false;
   bool rollback_on_failed_validation = false;
+  ExplainText explain;
+  bool planned = false;
+  std::string batch;  // a path, "-", or empty
   std::vector<std::string> warnings;
   std::vector<std::string> notes;  // less than warnings
 };

@@ -14,6 +14,7 @@
 #include "capture/foreign.h"
 #include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
+#include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
@@ -112,6 +113,13 @@ void Show(capture::InitConfig& config, Site& site, Report& report) {
                                  : ShowText(config, site.network, site.backend));
 }
 
+void Explain(capture::InitConfig& config, Site& site, Report& report) {
+  report.action = "explain";
+  if (config.planned) netns::FillFromHost(config, site.network);
+  const auto model = config.planned ? PlanModel(config, site.backend) : ReadInstalled();
+  WriteOutput(init::Explain(config, model, site.network));
+}
+
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
   RemoveLeftovers(config, site);
@@ -129,6 +137,7 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   Site site;
   report.network_namespace = site.here.name();
   if (command == capture::Command::kShow) return Show(config, site, report);
+  if (command == capture::Command::kExplain) return Explain(config, site, report);
   if (command == capture::Command::kDiff) return Diff(config, site, report);
   if (command == capture::Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);

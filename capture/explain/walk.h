@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip_address.h"
+#include "base/socket_address.h"
+#include "capture/explain/model.h"
+
+// Walks the rules of a Model with one connection, hook by hook and base chain by base chain in the
+// order of their priorities, as netfilter does (net/netfilter/core.c, nf_nat_core.c, route.c of
+// both families). Pure, but for the questions to a Host.
+namespace sluice::capture::explain {
+
+// --- what is asked of the host ---
+struct RouteQuery {
+  IpAddress to;
+  std::optional<IpAddress> from = {};
+  std::string in_interface = {};  // that it came by, where that is to be looked at
+  bool arriving = false;          // not a packet of this host's own
+  std::uint32_t mark = 0;
+  std::optional<std::uint32_t> uid = {};
+
+  friend auto operator<=>(const RouteQuery&, const RouteQuery&) = default;
+};
+struct RouteAnswer {
+  enum class Kind : std::uint8_t {
+    kLocal,      // to this host
+    kForward,    // out by `device`
+    kNone,       // there is none: connect(2) fails at once
+    kMartian,    // the source may not come by that interface (rp_filter)
+    kBroadcast,  // or multicast
+    kUnknown     // nobody can tell
+  };
+  Kind kind = Kind::kUnknown;
+  std::string device = {};               // that it leaves by; "lo" when local
+  std::optional<IpAddress> source = {};  // that the kernel would choose
+  std::string note = {};                 // what had to be assumed
+};
+
+class Host {
+ public:
+  virtual ~Host() = default;
+  virtual RouteAnswer Route(const RouteQuery& query) = 0;
+  // The address that REDIRECT sends to what arrives by that interface; nothing when it has none.
+  virtual std::optional<IpAddress> FirstAddress(const std::string& interface, Family family) = 0;
+};
+
+// --- the question ---
+struct Connection {
+  SocketAddress to;
+  std::optional<IpAddress> from = {};
+  std::uint16_t from_port = 40000;
+  bool from_port_known = false;           // otherwise any of the ephemeral ones
+  std::optional<std::uint32_t> uid = {};  // outbound: of the sending socket
+  std::optional<std::uint32_t> gid = {};
+  std::string in_interface = {};  // not empty: inbound
+  Protocol protocol = Protocol::kTcp;
+  std::uint32_t mark = 0;
+  std::uint16_t state = kStateNew;  // one StateBit
+
+  bool inbound() const { return !in_interface.empty(); }
+};
+
+// --- the answer ---
+enum class Landing : std::uint8_t {
+  kOutbound,  // the proxy's listener for outbound connections
+  kInbound,   // that for inbound ones
+  kDns,       // the DNS listener
+  kDirect,    // where it was going
+  kDropped,
+  kRefused,
+  kUnknown
+};
+// "outbound", "inbound", ...
+std::string_view Name(Landing landing);
+
+// A rule that matched, or the policy of a base chain.
+struct Step {
+  const ModelTable* table = nullptr;
+  const ModelChain* chain = nullptr;
+  std::size_t rule = 0;    // from 0
+  bool policy = false;     // the end of a base chain, which drops
+  bool uncertain = false;  // it has a condition or a target that is not known
+  HookPoint hook = HookPoint::kPrerouting;
+  // What stands in the way of certainty, where there is no rule to show.
+  const UnreadChain* unread = nullptr;
+
+  // nullptr for a policy.
+  const ModelRule* get() const { return policy || unread ? nullptr : &chain->rules[rule]; }
+};
+
+struct Outcome {
+  Landing landing = Landing::kDirect;
+  std::uint16_t port = 0;  // of the listener
+  std::optional<Step> decided = {};
+  std::vector<Step> path = {};
+  std::vector<std::string> notes = {};
+  bool tproxied = false;
+  bool nat = false;                // the destination was changed
+  SocketAddress destination = {};  // as it arrives
+  IpAddress source = {};
+  std::string device = {};  // a direct one leaves by it; "lo" or the one it came by when local
+  bool local = false;       // to this host
+};
+
+struct Explanation {
+  Outcome outcome;  // landing kUnknown when the candidates differ
+  std::vector<Outcome> candidates;
+};
+
+class Walker {
+ public:
+  // Both outlive this.
+  Walker(const Model& model, Host& host);
+
+  Explanation Explain(const Connection& connection) const;
+
+  // The port of the DNS, outbound and inbound listeners as our rules name them; 0 for none.
+  std::uint16_t PortOf(Landing landing) const;
+
+ private:
+  friend class Run;
+  // A base chain at a hook.
+  struct Base {
+    int priority = 0;
+    const ModelTable* table = nullptr;  // nullptr: unread
+    const ModelChain* chain = nullptr;
+    const UnreadChain* unread = nullptr;
+  };
+  std::vector<Base> at_[2][5];  // by family and hook, in order
+  const Model& model_;
+  Host& host_;
+  std::map<Landing, std::uint16_t> ports_;
+};
+
+}  // namespace sluice::capture::explain

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "cmd/sluice-init/explain/explain.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include <boost/json.hpp>
+
+#include "base/error.h"
+#include "base/pod_contract.h"
+#include "capture/capture_rules.h"
+#include "capture/explain/cause.h"
+#include "cmd/sluice-init/explain/kernel_host.h"
+#include "cmd/sluice-init/explain/question.h"
+#include "iptables/xt_reader.h"
+#include "netns/nf_hooks.h"
+
+namespace sluice::init {
+namespace {
+
+namespace json = boost::json;
+using namespace capture::explain;
+
+struct Answer {
+  Connection connection;
+  Explanation explanation;
+  std::vector<std::string> notes;
+};
+
+// --- how a rule is written down ---
+struct Place {
+  std::string backend = {};
+  std::string table = {};
+  std::string chain = {};
+  std::string text = {};
+  std::string flag = {};
+  std::string why = {};
+  std::size_t rule = 0;  // from 1; 0 for what is no rule
+};
+
+Place PlaceOf(const Step& step) {
+  if (step.unread != nullptr) {
+    return {.backend = step.unread->backend,
+            .table = step.unread->table,
+            .chain = step.unread->chain,
+            .text = "rules that could not be read"};
+  }
+  Place out{.backend = step.table->backend, .table = step.table->name, .chain = step.chain->name};
+  if (step.policy) {
+    out.text = "policy DROP";
+    return out;
+  }
+  const ModelRule& rule = *step.get();
+  out.rule = step.rule + 1;
+  out.text = rule.text;
+  out.flag = rule.flag;
+  out.why = rule.why;
+  return out;
+}
+
+// "iptables nat ISTIO_OUTPUT rule 3"
+std::string Where(const Place& place) {
+  std::string out = place.backend + " " + place.table + " " + place.chain;
+  if (place.rule != 0) out += " rule " + std::to_string(place.rule);
+  return out;
+}
+
+json::object ToJson(const Step& step) {
+  const Place place = PlaceOf(step);
+  json::object out;
+  out["backend"] = place.backend;
+  out["table"] = place.table;
+  out["chain"] = place.chain;
+  out["rule"] = place.rule;
+  out["text"] = place.text;
+  if (place.flag.empty()) {
+    out["flag"] = nullptr;
+  } else {
+    out["flag"] = place.flag;
+  }
+  return out;
+}
+
+std::string ToJson(const Answer& answer) {
+  const Outcome& outcome = answer.explanation.outcome;
+  json::object out;
+  out["landing"] = Name(outcome.landing);
+  out["port"] = outcome.port;
+  out["family"] = sluice::Name(answer.connection.to.ip.family());
+  if (outcome.decided) {
+    out["decided_by"] = ToJson(*outcome.decided);
+  } else {
+    out["decided_by"] = nullptr;
+  }
+  json::array path;
+  for (const Step& step : outcome.path) path.push_back(ToJson(step));
+  out["path"] = std::move(path);
+  json::array notes;
+  for (const std::string& note : answer.notes) notes.push_back(json::value(note));
+  out["notes"] = std::move(notes);
+  return json::serialize(out) + "\n";
+}
+
+std::string Describe(const Outcome& outcome) {
+  std::string out(Name(outcome.landing));
+  if (outcome.port != 0) out += ", port " + std::to_string(outcome.port);
+  return out;
+}
+
+std::string Describe(const Connection& connection) {
+  std::string out = std::string(capture::Name(connection.protocol)) + " ";
+  if (connection.from) out += "from " + connection.from->ToString() + " ";
+  out += "to " + connection.to.ToString();
+  if (connection.inbound()) return out + " by " + connection.in_interface;
+  if (connection.uid) out += " as uid " + std::to_string(*connection.uid);
+  if (connection.gid) out += ", gid " + std::to_string(*connection.gid);
+  return out;
+}
+
+std::string ToText(const Answer& answer) {
+  const Outcome& outcome = answer.explanation.outcome;
+  std::string out = Describe(answer.connection) + ": " + Describe(outcome) + "\n";
+  if (outcome.decided) {
+    const Place place = PlaceOf(*outcome.decided);
+    out += "decided by " + Where(place) + ": " + place.text + "\n";
+    if (!place.flag.empty()) out += "  which is there because of " + place.flag + "\n";
+    if (!place.why.empty()) out += "  " + place.why + "\n";
+  }
+  if (!outcome.path.empty()) out += "path:\n";
+  for (const Step& step : outcome.path) {
+    const Place place = PlaceOf(step);
+    out += "  " + Where(place) + ": " + place.text;
+    if (!place.flag.empty()) out += "  [" + place.flag + "]";
+    if (step.uncertain) out += "  (unknown whether it matches)";
+    out += "\n";
+  }
+  if (!answer.notes.empty()) out += "notes:\n";
+  for (const std::string& note : answer.notes) out += "  " + note + "\n";
+  return out;
+}
+
+// --- the answer ---
+class Explainer {
+ public:
+  Explainer(const capture::InitConfig& config, const Model& model, netns::NetworkState& network)
+      : model_(model), host_(network, config.planned), walker_(model, host_) {
+    uid_ = config.capture.proxy_uids.empty() ? pod::kProxyId : config.capture.proxy_uids.front();
+    gid_ = config.capture.proxy_gids.empty() ? uid_ : config.capture.proxy_gids.front();
+    mark_ = capture::MarksOf(config.capture).inbound.value;
+    if (!config.planned) TakeFromRules();
+  }
+
+  Answer Of(Question question) {
+    Answer answer;
+    Connection& connection = question.connection;
+    if (connection.inbound()) NameInterface(question);
+    answer.explanation = walker_.Explain(connection);
+    answer.notes = std::move(question.notes);
+    const Outcome& outcome = answer.explanation.outcome;
+    const auto add = [&answer](const std::string& note) {
+      if (std::ranges::find(answer.notes, note) == answer.notes.end()) answer.notes.push_back(note);
+    };
+    for (const std::string& note : outcome.notes) add(note);
+    for (const std::string& note : model_.notes) add(note);
+    if (outcome.landing == Landing::kUnknown) AddCandidates(answer.explanation, add);
+    AddAdvice(outcome, add);
+    if (!HasRules(connection.to.ip.family())) {
+      add("there are no rules of Sluice for " +
+          std::string(sluice::Name(connection.to.ip.family())));
+    }
+    AddSecondHalf(connection, outcome, add);
+    answer.connection = connection;
+    return answer;
+  }
+
+ private:
+  // What the installed rules say of the proxy, whatever the configuration at hand.
+  void TakeFromRules() {
+    bool uid = false, gid = false;
+    for (const ModelTable& table : model_.tables) {
+      for (const ModelChain& chain : table.chains) {
+        for (const ModelRule& rule : chain.rules) {
+          const auto take = [&rule](std::string_view flag, bool& done, std::uint32_t& id) {
+            if (done || !rule.flag.starts_with(flag)) return;
+            id = static_cast<std::uint32_t>(std::stoul(rule.flag.substr(flag.size())));
+            done = true;
+          };
+          take("--proxy-uid=", uid, uid_);
+          take("--proxy-gid=", gid, gid_);
+          if (const auto* tproxy = std::get_if<capture::Tproxy>(&rule.action);
+              tproxy != nullptr && chain.ours) {
+            mark_ = tproxy->mark.value;
+          }
+        }
+      }
+    }
+  }
+
+  bool HasRules(Family family) const {
+    return std::ranges::any_of(model_.tables, [family](const ModelTable& table) {
+      return table.family == family &&
+             std::ranges::any_of(table.chains, [](const ModelChain& chain) { return chain.ours; });
+    });
+  }
+
+  // An inbound connection comes by the interface that leads back to its source.
+  void NameInterface(Question& question) {
+    Connection& connection = question.connection;
+    if (connection.in_interface != kUnnamedInterface) {
+      if (model_.planned || host_.HasInterface(connection.in_interface)) return;
+      throw Error(ErrorKind::kUsage,
+                  {.doing = "use \"" + connection.in_interface + "\" as the interface",
+                   .target = {},
+                   .why = "there is no such interface in this network namespace",
+                   .help = {}});
+    }
+    connection.in_interface.clear();
+    if (!model_.planned && host_.IsOwn(*connection.from)) {
+      // From an address of its own: outbound, by whoever asks.
+      connection.uid = 0;
+      connection.gid = 0;
+      question.notes.push_back(connection.from->ToString() +
+                               " is an address of this namespace: taken to be sent from here, by "
+                               "uid 0");
+      return;
+    }
+    const RouteAnswer route = host_.Route({.to = *connection.from});
+    connection.in_interface = route.device.empty() ? "eth0" : route.device;
+    question.notes.push_back("taken to come by " + connection.in_interface +
+                             ", which leads back to its source");
+  }
+
+  template <typename Add>
+  static void AddCandidates(const Explanation& explanation, Add add) {
+    for (const Outcome& one : explanation.candidates) {
+      std::string text = "it may be: " + Describe(one);
+      if (one.decided) text += ", by " + Where(PlaceOf(*one.decided));
+      if (one.landing == Landing::kUnknown) {
+        text = "it may be decided by what is not known";
+        if (one.decided) text += ": " + Where(PlaceOf(*one.decided));
+      }
+      add(text);
+      for (const std::string& note : one.notes) add(note);
+      for (const Step& step : one.path) {
+        if (step.uncertain && step.get() != nullptr) {
+          add("not known of " + Where(PlaceOf(step)) + ": " + step.get()->text);
+        }
+      }
+    }
+  }
+
+  template <typename Add>
+  static void AddAdvice(const Outcome& outcome, Add add) {
+    const bool captured = outcome.landing == Landing::kOutbound ||
+                          outcome.landing == Landing::kInbound || outcome.landing == Landing::kDns;
+    if (!captured) {
+      const ModelRule* rule = outcome.decided ? outcome.decided->get() : nullptr;
+      if (rule == nullptr) return;
+      if (!rule->why.empty()) add(rule->why);
+      const std::string advice = AdviceFor(rule->flag, false);
+      if (!advice.empty()) add(advice);
+      if (!outcome.decided->chain->ours) {
+        add("the rule that decided is not Sluice's: to have it otherwise, change \"" + rule->text +
+            "\"");
+      }
+      return;
+    }
+    // The rule that led to the redirection says more than the redirection.
+    for (const Step& step : outcome.path) {
+      if (step.get() == nullptr) continue;
+      const std::string advice = AdviceFor(step.get()->flag, true);
+      if (advice.empty() || std::holds_alternative<capture::Return>(step.get()->action)) continue;
+      add("captured because of " + step.get()->flag + ": " + Where(PlaceOf(step)));
+      add(advice);
+    }
+  }
+
+  // What the proxy does with it, and what becomes of that.
+  template <typename Add>
+  void AddSecondHalf(Connection connection, Outcome outcome, Add add) {
+    std::vector<Landing> seen;
+    while (true) {
+      const Landing landing = outcome.landing;
+      Connection next = connection;
+      next.in_interface.clear();
+      next.uid = uid_;
+      next.gid = gid_;
+      next.mark = 0;
+      next.state = kStateNew;
+      next.from.reset();
+      next.from_port_known = false;
+      std::string who = "the proxy (uid " + std::to_string(uid_) + ") connects to ";
+      if (landing == Landing::kInbound && outcome.tproxied) {
+        next.from = outcome.source;
+        next.mark = mark_;
+        who = "the proxy (uid " + std::to_string(uid_) + ", mark " + std::to_string(mark_) +
+              ", from the client's address) connects to ";
+      } else if (landing == Landing::kInbound) {
+        next.from = pod::PassthroughSource(connection.to.ip.family());
+        who = "the proxy (uid " + std::to_string(uid_) + ", from " + next.from->ToString() +
+              ") connects to ";
+      } else if (landing == Landing::kDns) {
+        who = "the DNS proxy (uid " + std::to_string(uid_) + ") asks ";
+      } else if (landing != Landing::kOutbound) {
+        return;
+      }
+      seen.push_back(landing);
+      const Explanation explanation = walker_.Explain(next);
+      std::string note = "then " + who + next.to.ToString() + ": " + Describe(explanation.outcome);
+      const bool again = std::ranges::find(seen, explanation.outcome.landing) != seen.end();
+      if (again) note += "; captured again: a loop";
+      if (explanation.outcome.decided) {
+        note += ", by " + Where(PlaceOf(*explanation.outcome.decided));
+      }
+      add(note);
+      if (again) return;
+      connection = next;
+      outcome = explanation.outcome;
+    }
+  }
+
+  const Model& model_;
+  KernelHost host_;
+  Walker walker_;
+  std::uint32_t uid_ = pod::kProxyId;
+  std::uint32_t gid_ = pod::kProxyId;
+  std::uint32_t mark_ = pod::kTproxyMark;
+};
+
+std::string ReadBatch(const std::string& path) {
+  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::ifstream file(path, std::ios::binary);
+  if (!file.is_open()) {
+    throw Error(ErrorKind::kUsage, {.doing = "read the connections",
+                                    .target = path,
+                                    .why = "it cannot be opened",
+                                    .help = "give a file of JSON Lines, or - for standard input"});
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+}  // namespace
+
+Model ReadInstalled() {
+  Model model;
+  iptables::TableNames names;
+  iptables::ReadModel(names, model);
+  if (const auto chains = netns::ListNfBaseChains()) {
+    for (const netns::NfBaseChain& chain : *chains) {
+      for (const Family family : capture::kFamilies) {
+        if (!(family == Family::kIpv4 ? chain.ipv4 : chain.ipv6)) continue;
+        model.unread.push_back({.backend = "nftables",
+                                .family = family,
+                                .table = chain.table,
+                                .chain = chain.chain,
+                                .hook = static_cast<HookPoint>(chain.hook),
+                                .priority = chain.priority});
+      }
+    }
+    if (!chains->empty()) {
+      model.notes.push_back(
+          "there are rules of nf_tables here, which are not read: \"nft list "
+          "ruleset\" prints them");
+    }
+  }
+  Finish(model);
+  return model;
+}
+
+Model PlanModel(const capture::InitConfig& config, const capture::Backend& backend) {
+  return ModelOf(backend.Compile(capture::BuildRules(config.capture)), backend.Name());
+}
+
+std::string Explain(const capture::InitConfig& config, const Model& model,
+                    netns::NetworkState& network) {
+  Explainer explainer(config, model, network);
+  const auto print = [&config](const Answer& answer) {
+    return config.json_output ? ToJson(answer) : ToText(answer);
+  };
+  if (config.batch.empty()) return print(explainer.Of(ParseQuestion(config.explain)));
+  const std::string text = ReadBatch(config.batch);
+  std::string out;
+  std::size_t number = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    at = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    try {
+      if (!config.json_output && !out.empty()) out += "\n";
+      out += print(explainer.Of(ParseQuestionJson(line)));
+    } catch (const Error& error) {
+      ErrorText named = error.text();
+      named.target = "line " + std::to_string(number) + " of " + config.batch;
+      throw Error(error.kind(), named);
+    }
+  }
+  return out;
+}
+
+}  // namespace sluice::init

@@ -39,7 +39,7 @@ std::string_view Name(Landing landing) {
   return kNames.at(static_cast<std::size_t>(landing));
 }
 
-Walker::Walker(const Model& model, Host& host) : model_(model), host_(host) {
+Walker::Walker(const Model& model, Host& host) : host_(host) {
   for (const ModelTable& table : model.tables) {
     for (const ModelChain& chain : table.chains) {
       if (chain.base) {

@@ -136,7 +136,6 @@ class Walker {
     const UnreadChain* unread = nullptr;
   };
   std::vector<Base> at_[2][5];  // by family and hook, in order
-  const Model& model_;
   Host& host_;
   std::map<Landing, std::uint16_t> ports_;
 };

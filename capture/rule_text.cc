@@ -22,7 +22,7 @@ std::string PortText(const PortRange& range) {
 // Writes the words of one rule, each with a space before it.
 class Writer {
  public:
-  explicit Writer(const Rule& rule) : rule_(rule) {}
+  Writer(const Rule& rule, Ranges ranges) : rule_(rule), ranges_(ranges) {}
 
   std::string Write() {
     if (rule_.source) Option(" -s ", *rule_.source, rule_.source->value.ToString());
@@ -91,13 +91,13 @@ class Writer {
  private:
   // iptables(8) takes a list as well, and makes one rule of each range.
   void List(const RangeList& list) {
-    constexpr std::size_t kShown = 4;
+    const std::size_t shown = ranges_ == Ranges::kAll ? list.ranges.size() : 4;
     out_ += list.of == RangeOf::kSource ? " -s " : " -d ";
-    for (std::size_t i = 0; i < list.ranges.size() && i < kShown; ++i) {
+    for (std::size_t i = 0; i < list.ranges.size() && i < shown; ++i) {
       if (i != 0) out_ += ',';
       out_ += list.ranges[i].ToString();
     }
-    if (list.ranges.size() > kShown) {
+    if (list.ranges.size() > shown) {
       out_ += ",... (" + std::to_string(list.ranges.size()) + " ranges)";
     }
   }
@@ -110,12 +110,13 @@ class Writer {
   }
 
   const Rule& rule_;
+  Ranges ranges_;
   std::string out_;
 };
 
 }  // namespace
 
-std::string ToText(const Rule& rule) { return Writer(rule).Write(); }
+std::string ToText(const Rule& rule, Ranges ranges) { return Writer(rule, ranges).Write(); }
 
 std::ostream& operator<<(std::ostream& out, const Rule& rule) { return out << ToText(rule); }
 

@@ -9,7 +9,9 @@ namespace sluice::capture {
 
 // The rule as iptables-legacy-save writes it behind "-A CHAIN ", e.g.
 // "-s 127.0.0.6/32 -o lo -j RETURN"; but for TPROXY, where save adds "--on-ip" with the family's
-// unspecified address. iptables-restore takes it back.
-std::string ToText(const Rule& rule);
+// unspecified address. iptables-restore takes it back. A long list of ranges is cut where `ranges`
+// says so.
+enum class Ranges { kFew, kAll };
+std::string ToText(const Rule& rule, Ranges ranges = Ranges::kFew);
 
 }  // namespace sluice::capture

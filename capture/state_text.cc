@@ -15,7 +15,7 @@ std::string CounterText(const Counters& counters) {
 }  // namespace
 
 std::string RuleLine(const InstalledRule& rule) {
-  return rule.rule ? ToText(*rule.rule) : "(a foreign rule: " + rule.target + ")";
+  return rule.rule ? ToText(*rule.rule, Ranges::kAll) : "(a foreign rule: " + rule.target + ")";
 }
 
 std::vector<std::string> StateLines(const InstalledTable& state, Counting counting) {
@@ -44,7 +44,7 @@ std::vector<std::string> RuleLines(const TableRules& rules) {
   for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
     for (const EntryJump& jump : rules.jumps) {
       if (jump.hook != hook) continue;
-      lines.push_back("-A " + std::string(Name(hook)) + " " + ToText(jump.rule));
+      lines.push_back("-A " + std::string(Name(hook)) + " " + ToText(jump.rule, Ranges::kAll));
     }
   }
   std::vector<const Chain*> chains;
@@ -52,7 +52,9 @@ std::vector<std::string> RuleLines(const TableRules& rules) {
   std::ranges::sort(chains, {}, [](const Chain* chain) { return chain->name; });
   for (const Chain* chain : chains) {
     lines.push_back("-N " + chain->name);
-    for (const Rule& rule : chain->rules) lines.push_back("-A " + chain->name + " " + ToText(rule));
+    for (const Rule& rule : chain->rules) {
+      lines.push_back("-A " + chain->name + " " + ToText(rule, Ranges::kAll));
+    }
   }
   return lines;
 }

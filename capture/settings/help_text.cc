@@ -65,6 +65,8 @@ const std::vector<Group>& Groups() {
         {"force-apply"},
         {"reconcile"},
         {"network-namespace", "WHERE"},
+        {"backend", "auto|iptables|nftables"},
+        {"native-nftables"},
         {"wait", "DURATION"},
         {"config", "FILE"},
         {"print-config"},

@@ -335,6 +335,30 @@ LogLevel ParseLogLevel(std::string_view text) {
   return of_default.value_or(of_all.value_or(LogLevel::kInfo));
 }
 
+// --backend; where it is not given, what istio-iptables has for the same.
+void ReadBackend(const Reader& reader, InitConfig& config) {
+  using enum BackendChoice;
+  const auto take = [&](BackendChoice choice, std::string_view name) {
+    if (choice == kAuto || config.backend != kAuto) return;
+    config.backend = choice;
+    config.backend_origin = reader.Origin(name);
+  };
+  take(OneOf<BackendChoice>(reader, "backend",
+                            {{"auto", kAuto}, {"iptables", kIptables}, {"nftables", kNftables}},
+                            "auto, iptables or nftables"),
+       "backend");
+  take(reader.Bool("native-nftables") ? kNftables : kAuto, "native-nftables");
+  take(OneOf<BackendChoice>(reader, "force-iptables-binary",
+                            {{"", kAuto},
+                             {"legacy", kIptables},
+                             {"iptables-legacy", kIptables},
+                             {"nft", kNftables},
+                             {"iptables-nft", kNftables}},
+                            "legacy or nft"),
+       "force-iptables-binary");
+  take(reader.Bool("force-legacy-iptables") ? kIptables : kAuto, "force-legacy-iptables");
+}
+
 InitConfig ToInitConfig(const Settings& settings) {
   const Reader reader(settings);
   InitConfig config;
@@ -372,9 +396,7 @@ InitConfig ToInitConfig(const Settings& settings) {
   config.rollback_on_failed_validation = reader.Bool("rollback-on-failed-validation");
   reader.Bool("reconcile");
   reader.Bool("cni-mode");
-  reader.Bool("force-legacy-iptables");
-  OneOf<int>(reader, "force-iptables-binary", {{"", 0}, {"legacy", 0}, {"iptables-legacy", 0}},
-             "legacy; there is no nftables backend yet");
+  ReadBackend(reader, config);
   config.explain = {.to = settings.Text("to"),
                     .from = settings.Text("from"),
                     .from_uid = settings.Text("from-uid"),

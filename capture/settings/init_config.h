@@ -12,6 +12,8 @@
 
 namespace sluice::capture {
 
+// Which backend carries the rules.
+enum class BackendChoice { kAuto, kIptables, kNftables };
 enum class Ipv6Mode { kAuto, kOn, kOff };
 enum class LogFormat { kText, kJson };
 // What is written of a run: each level includes those before it.
@@ -33,6 +35,8 @@ struct ExplainText {
 // is not in it yet: capture.ipv6 and capture.dns_servers are filled by FillFromHost.
 struct InitConfig {
   CaptureConfig capture;
+  BackendChoice backend = BackendChoice::kAuto;
+  std::string backend_origin;  // "--backend"; empty for kAuto
   Ipv6Mode ipv6 = Ipv6Mode::kAuto;
   std::chrono::milliseconds lock_wait{30'000};
   LogFormat log_format = LogFormat::kText;

@@ -37,6 +37,12 @@ std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig&
       rules, {.force = config.force_apply && !config.cleanup_only}, context.warnings);
   steps.insert(steps.end(), std::make_move_iterator(rule_steps.begin()),
                std::make_move_iterator(rule_steps.end()));
+  if (context.other != nullptr) {
+    // Both at once do no harm, and none at all would: a connection in between is captured by one.
+    auto others = context.other->Plan({}, {}, context.warnings);
+    steps.insert(steps.end(), std::make_move_iterator(others.begin()),
+                 std::make_move_iterator(others.end()));
+  }
   if (!routing) add_address();
   if (config.cleanup_only) {
     steps.push_back(std::make_unique<verify::ProbeLinkCleanupStep>(context.network.socket()));

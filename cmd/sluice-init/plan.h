@@ -16,6 +16,8 @@ namespace sluice::init {
 struct PlanContext {
   netns::NetworkState& network;
   capture::Backend& backend;
+  // Whose rules go, once those of `backend` are there; nullptr for none.
+  capture::Backend* other = nullptr;
   // What a step had to leave out.
   std::vector<std::string> warnings = {};
 };

@@ -73,6 +73,9 @@ void AddText(const Report& report, Lines& lines) {
               report.exit_code());
     return;
   }
+  if (!report.backend.empty() && report.changed()) {
+    lines.Add(capture::LogLevel::kInfo, "backend: {} ({})", report.backend, report.backend_why);
+  }
   for (const capture::StepResult& step : report.steps) {
     // What is not ours and is not there is not worth a line.
     if (!step.changed && step.summary == "nothing of ours") continue;
@@ -106,6 +109,9 @@ std::string ToJson(const Report& report) {
   if (report.action == "diff") out["drift"] = report.drift;
   out["changed"] = !report.error && report.changed();
   out["network_namespace"] = report.network_namespace;
+  if (!report.backend.empty()) {
+    out["backend"] = {{"name", report.backend}, {"why", report.backend_why}};
+  }
   json::array& steps = out["steps"].emplace_array();
   for (const capture::StepResult& step : report.steps) {
     steps.push_back({{"name", step.name}, {"changed", step.changed}, {"summary", step.summary}});

@@ -20,6 +20,8 @@ inline constexpr int kDriftExitCode = 10;
 struct Report {
   std::string action;             // "apply", "clean-up", "dry run", ...
   std::string network_namespace;  // "net:[4026531840]"
+  std::string backend;            // "iptables", "nftables"; empty before it is chosen
+  std::string backend_why;
   std::vector<capture::StepResult> steps;
   std::vector<verify::Check> checks;  // of the validation
   std::vector<std::string> warnings;

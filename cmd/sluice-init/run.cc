@@ -14,12 +14,12 @@
 #include "capture/foreign.h"
 #include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
+#include "cmd/sluice-init/backends.h"
 #include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
 #include "cmd/version.h"
-#include "iptables/backend.h"
 #include "netns/host.h"
 #include "netns/namespace.h"
 #include "netns/route_socket.h"
@@ -42,7 +42,9 @@ struct Site {
   netns::Namespace here = NamespaceOf(socket);
   capture::Lock lock{here.fd()};
   netns::NetworkState network{socket};
-  iptables::XtablesBackend backend;
+  Backends backends;
+
+  capture::Backend& backend() { return backends.chosen(); }
 };
 
 // What a validation left that was killed. Whoever validates holds the lock.
@@ -70,10 +72,19 @@ void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) 
   }
 }
 
+// What captures as well, though it is not ours: nobody but its owner may remove it.
+void WarnOfForeignCaptures(capture::InitConfig& config, Backends& backends) {
+  for (const std::string& found : backends.ForeignCaptures()) {
+    config.warnings.push_back(found +
+                              " (nf_tables), not Sluice's, captures as well; it is left "
+                              "alone: remove it with what made it");
+  }
+}
+
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
   netns::FillFromHost(config, site.network);
-  WriteOutput(site.backend.Text(capture::BuildRules(config.capture)));
+  WriteOutput(site.backend().Text(capture::BuildRules(config.capture)));
 }
 
 void Apply(capture::InitConfig& config, Site& site, Report& report) {
@@ -82,41 +93,46 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   site.lock.Try();
   if (!config.cleanup_only) RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  PlanContext context{.network = site.network, .backend = site.backend};
+  PlanContext context{
+      .network = site.network, .backend = site.backend(), .other = site.backends.other()};
   auto steps = PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
   // As a step of the transaction its failure is one of the transaction's.
   const bool as_step = validate && config.rollback_on_failed_validation;
   if (as_step) {
-    steps.push_back(
-        std::make_unique<verify::ValidationStep>(config, site.socket, site.backend, report.checks));
+    steps.push_back(std::make_unique<verify::ValidationStep>(config, site.socket, site.backend(),
+                                                             report.checks));
   }
   report.steps = capture::RunTransaction(steps, site.lock, config.lock_wait).steps;
   if (as_step) report.steps.pop_back();  // its checks say more
-  WarnOfObstructions(config, site.backend);
+  WarnOfObstructions(config, site.backend());
+  WarnOfForeignCaptures(config, site.backends);
+  if (config.cleanup_only && !site.backends.unseen().empty()) {
+    config.warnings.push_back(site.backends.unseen());
+  }
   if (validate && !as_step)
-    verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
+    verify::Validate(config, site.lock, site.socket, site.backend(), report.checks);
   config.warnings.insert(config.warnings.end(), context.warnings.begin(), context.warnings.end());
 }
 
 void Verify(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "verify";
   netns::FillFromHost(config, site.network);
-  verify::Validate(config, site.lock, site.socket, site.backend, report.checks);
+  verify::Validate(config, site.lock, site.socket, site.backend(), report.checks);
 }
 
 void Show(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "show";
   RemoveLeftovers(config, site);
-  WriteOutput(config.json_output ? ShowJson(config, site.network, site.backend)
-                                 : ShowText(config, site.network, site.backend));
+  WriteOutput(config.json_output ? ShowJson(config, site.network, site.backends)
+                                 : ShowText(config, site.network, site.backends));
 }
 
 void Explain(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "explain";
   if (config.planned) netns::FillFromHost(config, site.network);
-  const auto model = config.planned ? PlanModel(config, site.backend) : ReadInstalled();
+  const auto model = config.planned ? PlanModel(config, site.backend()) : ReadInstalled();
   WriteOutput(init::Explain(config, model, site.network));
 }
 
@@ -124,10 +140,26 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
   RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  const Drift drift = FindDrift(config, site.network, site.backend);
+  const Drift drift = FindDrift(config, site.network, site.backends);
   WriteOutput(config.json_output ? drift.Json() : drift.Text());
   report.drift = drift.any();
-  WarnOfObstructions(config, site.backend);
+  WarnOfObstructions(config, site.backend());
+}
+
+// With the other backend where the kernel turns out to lack something of the one that was taken.
+void ApplyAsPossible(capture::InitConfig& config, Site& site, Report& report) {
+  try {
+    try {
+      Apply(config, site, report);
+    } catch (const Error& error) {
+      if (!site.backends.FallBack(error)) throw;
+      report.backend = site.backend().Name();
+      report.backend_why = site.backends.why();
+      Apply(config, site, report);
+    }
+  } catch (const Error& error) {
+    throw site.backends.Complete(error);
+  }
 }
 
 void Execute(capture::Command command, capture::InitConfig& config, Report& report) {
@@ -136,12 +168,15 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   }
   Site site;
   report.network_namespace = site.here.name();
+  site.backends.Choose(config);
+  report.backend = site.backend().Name();
+  report.backend_why = site.backends.why();
   if (command == capture::Command::kShow) return Show(config, site, report);
   if (command == capture::Command::kExplain) return Explain(config, site, report);
   if (command == capture::Command::kDiff) return Diff(config, site, report);
   if (command == capture::Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);
-  Apply(config, site, report);
+  ApplyAsPossible(config, site, report);
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ json::object RuleJson(const capture::InstalledRule& rule) {
           {"bytes", rule.counters.bytes}};
 }
 
-json::object TableJson(Family family, capture::Table table, const capture::InstalledTable& state) {
+json::object TableJson(Family family, capture::Table table, const capture::InstalledTable& state,
+                       std::string_view backend) {
   json::array jumps;
   for (const capture::InstalledJump& jump : state.jumps) {
     json::object entry = RuleJson(jump.rule);
@@ -50,7 +51,8 @@ json::object TableJson(Family family, capture::Table table, const capture::Insta
     for (const capture::InstalledRule& rule : chain.rules) rules.push_back(RuleJson(rule));
     chains.push_back({{"name", chain.name}, {"rules", std::move(rules)}});
   }
-  return {{"family", Name(family)},
+  return {{"backend", backend},
+          {"family", Name(family)},
           {"table", capture::Name(table)},
           {"jumps", std::move(jumps)},
           {"chains", std::move(chains)}};
@@ -79,6 +81,13 @@ json::array LinesWith(char sign, const std::string& diff) {
   return out;
 }
 
+// The backends that can be looked at, the chosen one first.
+std::vector<capture::Backend*> All(Backends& backends) {
+  std::vector<capture::Backend*> out = {&backends.chosen()};
+  if (backends.other() != nullptr) out.push_back(backends.other());
+  return out;
+}
+
 std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
   std::vector<capture::Obstruction> out;
   if (!backend.SawForeignRules()) return out;
@@ -91,7 +100,7 @@ std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
 }  // namespace
 
 std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
-                     capture::Backend& backend) {
+                     Backends& backends) {
   std::string out;
   bool has_tables = false;
   const auto section = [&out](const std::string& name, const std::vector<std::string>& lines) {
@@ -99,13 +108,23 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
     out += "# " + name + "\n";
     for (const std::string& line : lines) out += line + "\n";
   };
-  for (const Family family : capture::kFamilies) {
-    for (const capture::Table table : capture::kTables) {
-      const capture::InstalledTable state = backend.Read(family, table);
-      has_tables |= !state.empty();
-      section(capture::Describe(family, table),
-              capture::StateLines(Selected(state, config.only_nonzero), capture::Counting::kWith));
+  for (capture::Backend* const backend : All(backends)) {
+    const bool chosen = backend == &backends.chosen();
+    std::string rules;
+    std::swap(out, rules);
+    for (const Family family : capture::kFamilies) {
+      for (const capture::Table table : capture::kTables) {
+        const capture::InstalledTable state = backend->Read(family, table);
+        has_tables |= !state.empty();
+        section(
+            capture::Describe(family, table),
+            capture::StateLines(Selected(state, config.only_nonzero), capture::Counting::kWith));
+      }
     }
+    std::swap(out, rules);
+    if (rules.empty()) continue;
+    out += "# backend " + std::string(backend->Name()) + ": " +
+           (chosen ? backends.why() : "left from another run") + "\n" + rules;
   }
   if (!config.only_nonzero) {
     for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
@@ -113,20 +132,23 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
     out = "# no packet has met a rule of ours\n";
   }
   std::vector<std::string> others;
-  for (const capture::Obstruction& found : Obstructions(backend)) {
+  for (const capture::Obstruction& found : Obstructions(backends.chosen())) {
     others.push_back(found.ToString());
   }
   section("rules of others that decide first", others);
+  section("rules of others that capture as well (nf_tables)", backends.ForeignCaptures());
   return out.empty() ? "# nothing of ours is installed\n" : out;
 }
 
 std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,
-                     capture::Backend& backend) {
+                     Backends& backends) {
   json::array tables;
-  for (const Family family : capture::kFamilies) {
-    for (const capture::Table table : capture::kTables) {
-      const auto state = Selected(backend.Read(family, table), config.only_nonzero);
-      if (!state.empty()) tables.push_back(TableJson(family, table, state));
+  for (capture::Backend* const backend : All(backends)) {
+    for (const Family family : capture::kFamilies) {
+      for (const capture::Table table : capture::kTables) {
+        const auto state = Selected(backend->Read(family, table), config.only_nonzero);
+        if (!state.empty()) tables.push_back(TableJson(family, table, state, backend->Name()));
+      }
     }
   }
   json::object beside;
@@ -136,7 +158,7 @@ std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& net
     }
   }
   json::array others;
-  for (const capture::Obstruction& found : Obstructions(backend)) {
+  for (const capture::Obstruction& found : Obstructions(backends.chosen())) {
     others.push_back({{"family", Name(found.family)},
                       {"table", capture::Name(found.table)},
                       {"chain", found.chain},
@@ -147,14 +169,17 @@ std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& net
                       {"meaning", found.meaning},
                       {"certain", found.certain}});
   }
-  return PrettyJson(json::object{{"tables", std::move(tables)},
-                                 {"network", std::move(beside)},
-                                 {"foreign", std::move(others)}});
+  return PrettyJson(
+      json::object{{"backend", {{"name", backends.chosen().Name()}, {"why", backends.why()}}},
+                   {"tables", std::move(tables)},
+                   {"network", std::move(beside)},
+                   {"foreign", std::move(others)},
+                   {"foreign_captures", json::value_from(backends.ForeignCaptures())}});
 }
 
 Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
-                capture::Backend& backend) {
-  PlanContext context{.network = network, .backend = backend};
+                Backends& backends) {
+  PlanContext context{.network = network, .backend = backends.chosen(), .other = backends.other()};
   Drift drift;
   for (const auto& step : PlanSteps(config, context)) {
     drift.parts.push_back(

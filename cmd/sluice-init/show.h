@@ -4,18 +4,19 @@
 #include <string>
 #include <vector>
 
-#include "capture/backend.h"
 #include "capture/settings/init_config.h"
+#include "cmd/sluice-init/backends.h"
 #include "netns/network_state.h"
 
 namespace sluice::init {
 
 // What of ours is installed in the network namespace of the calling thread, with packet counters:
-// rules, policy rules, routes and addresses. Of `config` only how to show counts; changes nothing.
+// rules of both backends, policy rules, routes and addresses. Of `config` only how to show counts;
+// changes nothing.
 std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
-                     capture::Backend& backend);
+                     Backends& backends);
 std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,
-                     capture::Backend& backend);
+                     Backends& backends);
 
 // The result of `diff`.
 struct Drift {
@@ -34,6 +35,6 @@ struct Drift {
 // What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
 // is complete (FillFromHost). Changes nothing.
 Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
-                capture::Backend& backend);
+                Backends& backends);
 
 }  // namespace sluice::init

@@ -27,7 +27,7 @@ class InitDrift : public testing::TestWithParam<std::string> {
     if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
     Apply();
     wanted_ = TakeSnapshot(pod());
-    wanted_rules_ = {SavedRules(pod(), Family::kIpv4), SavedRules(pod(), Family::kIpv6)};
+    wanted_rules_ = {RulesOf(pod(), Family::kIpv4), RulesOf(pod(), Family::kIpv6)};
   }
 
   const netns::Namespace& pod() const { return network_.pod(); }
@@ -46,7 +46,7 @@ class InitDrift : public testing::TestWithParam<std::string> {
   // The same, quicker, for a change of one family's rules.
   void ExpectHealed(const std::string& change, Family family) {
     EXPECT_THAT(Apply(), HasSubstr("]: done (")) << change;
-    EXPECT_EQ(SavedRules(pod(), family), wanted_rules_[family == Family::kIpv6]) << change;
+    EXPECT_EQ(RulesOf(pod(), family), wanted_rules_[family == Family::kIpv6]) << change;
   }
 
   PodNetwork network_;
@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(, InitDrift,
                          testing::Values("everything", "tproxy-dns", "many-excluded-cidrs"),
                          [](const auto& info) { return TestName(info.param); });
 
-// One chain of ours, with its rules as iptables-save writes them behind "-A CHAIN ".
+// One chain of ours, with its rules in the language of the backend's own program.
 struct SavedChain {
   Family family;
   std::string table;
@@ -86,52 +86,139 @@ std::vector<SavedChain> ChainsOf(const Snapshot& snapshot) {
   return chains;
 }
 
+std::vector<SavedChain> NftChainsOf(const Snapshot& snapshot) {
+  std::vector<SavedChain> chains;
+  for (const auto& [where, text] : snapshot.tables) {
+    if (!where.starts_with("nft ip")) continue;
+    const Family family = where.starts_with("nft ip6") ? Family::kIpv6 : Family::kIpv4;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("\tchain ")) {
+        chains.push_back({family, "sluice", line.substr(7, line.rfind(" {") - 7), {}});
+      } else if (line.starts_with("\t\t") && !line.starts_with("\t\ttype ")) {
+        // An anonymous set of many elements takes several lines.
+        if (line.starts_with("\t\t\t")) {
+          chains.back().rules.back() += line;
+        } else {
+          chains.back().rules.push_back(line.substr(2));
+        }
+      }
+    }
+  }
+  return chains;
+}
+
+// What a chain of ours may be turned into.
+struct Editor {
+  std::vector<SavedChain> (*chains)(const Snapshot& snapshot);
+  void (*write)(const netns::Namespace& pod, const SavedChain& chain,
+                const std::vector<std::string>& rules);
+  const char* foreign_rule;
+};
+
+const Editor& EditorUnderTest() {
+  static const Editor kXtables = {
+      ChainsOf,
+      [](const netns::Namespace& pod, const SavedChain& chain,
+         const std::vector<std::string>& rules) {
+        const bool v4 = chain.family == Family::kIpv4;
+        std::string text = "*" + chain.table + "\n-F " + chain.name + "\n";
+        for (const std::string& rule : rules) text += "-A " + chain.name + " " + rule + "\n";
+        const auto result =
+            RunCommand(pod, {.argv = {v4 ? "iptables-legacy-restore" : "ip6tables-legacy-restore",
+                                      "--noflush", "-w"},
+                             .input = text + "COMMIT\n"});
+        EXPECT_EQ(result.exit_status, 0) << text << result.err;
+      },
+      "-p udp --dport 9 -j RETURN"};
+  static const Editor kNftables = {NftChainsOf,
+                                   [](const netns::Namespace& pod, const SavedChain& chain,
+                                      const std::vector<std::string>& rules) {
+                                     const std::string at =
+                                         std::string(chain.family == Family::kIpv4 ? "ip" : "ip6") +
+                                         " sluice " + chain.name;
+                                     std::string text = "flush chain " + at + "\n";
+                                     for (const std::string& rule : rules)
+                                       text += "add rule " + at + " " + rule + "\n";
+                                     Nft(pod, text);
+                                   },
+                                   "udp dport 9 counter return"};
+  return TestsNftables() ? kNftables : kXtables;
+}
+
 TEST_P(InitDrift, RuleDeletedPermutedAppendedOrReplaced) {
-  for (const SavedChain& chain : ChainsOf(wanted_)) {
+  const Editor& editor = EditorUnderTest();
+  const auto chains = editor.chains(wanted_);
+  ASSERT_GE(chains.size(), 5U);
+  for (const SavedChain& chain : chains) {
     SCOPED_TRACE(chain.table + " " + chain.name + " " + std::string(Name(chain.family)));
     ASSERT_FALSE(chain.rules.empty());
-    const auto edit = [&](const std::string& arguments) {
-      Iptables(pod(), chain.family, "-t " + chain.table + " " + arguments);
+    const auto becomes = [&](const std::vector<std::string>& rules, const char* what) {
+      editor.write(pod(), chain, rules);
+      ExpectHealed(what, chain.family);
     };
-    edit("-D " + chain.name + " 1");
-    ExpectHealed("a rule deleted", chain.family);
-    edit("-A " + chain.name + " -p udp --dport 9 -j RETURN");
-    ExpectHealed("a rule appended", chain.family);
-    edit("-R " + chain.name + " 1 -p tcp --dport 9 -j RETURN");
-    ExpectHealed("a rule replaced", chain.family);
+    auto rules = chain.rules;
+    rules.erase(rules.begin());
+    becomes(rules, "a rule deleted");
+    rules = chain.rules;
+    rules.emplace_back(editor.foreign_rule);
+    becomes(rules, "a rule appended");
+    rules = chain.rules;
+    rules.front() = editor.foreign_rule;
+    becomes(rules, "a rule replaced");
     // As many rules, and the same ones: only the order differs, which changes what they do.
     if (chain.rules.size() < 2 || chain.rules[0] == chain.rules[1]) continue;
-    edit("-D " + chain.name + " 1");
-    edit("-I " + chain.name + " 2 " + chain.rules[0]);
-    ExpectHealed("two rules permuted", chain.family);
+    rules = chain.rules;
+    std::swap(rules[0], rules[1]);
+    becomes(rules, "two rules permuted");
   }
 }
 
+// What somebody may do to the nat table: for iptables, and for nft in "ip sluice".
+struct Damage {
+  const char* what;
+  std::vector<const char*> iptables;
+  const char* nft;
+};
+
 TEST_P(InitDrift, JumpsAndChains) {
+  const std::vector<Damage> kDamages = {
+      {"a jump deleted", {"-D OUTPUT -j ISTIO_OUTPUT"}, "flush chain TABLE nat/OUTPUT"},
+      {"a jump there twice",
+       {"-A OUTPUT -j ISTIO_OUTPUT"},
+       "add rule TABLE nat/OUTPUT counter jump nat/ISTIO_OUTPUT"},
+      {"a jump from elsewhere",
+       {"-A PREROUTING -p tcp -j ISTIO_REDIRECT"},
+       "add chain TABLE nat/PREROUTING { type nat hook prerouting priority -99; }\n"
+       "add rule TABLE nat/PREROUTING meta l4proto tcp jump nat/ISTIO_REDIRECT"},
+      {"a chain left over", {"-N ISTIO_LEFT_OVER"}, "add chain TABLE nat/ISTIO_LEFT_OVER"},
+      {"a chain emptied", {"-F ISTIO_OUTPUT"}, "flush chain TABLE nat/ISTIO_OUTPUT"},
+      // Rules that Sluice cannot express, in a chain of ours.
+      {"an unknown match",
+       {"-I ISTIO_OUTPUT 1 -m comment --comment foreign -j RETURN"},
+       "insert rule TABLE nat/ISTIO_OUTPUT meta length 5 return"},
+      {"a rule without a target",
+       {"-I ISTIO_OUTPUT 1"},
+       "insert rule TABLE nat/ISTIO_OUTPUT counter"},
+      {"everything gone", {"-F OUTPUT", "-F", "-X"}, "delete table TABLE"}};
   for (const Family family : kFamilies) {
     SCOPED_TRACE(Name(family));
-    const auto edit = [&](const std::string& arguments) {
-      Iptables(pod(), family, "-t nat " + arguments);
-    };
-    edit("-D OUTPUT -j ISTIO_OUTPUT");
-    ExpectHealed("a jump deleted");
-    edit("-A OUTPUT -j ISTIO_OUTPUT");
-    ExpectHealed("a jump there twice");
-    edit("-A PREROUTING -p tcp -j ISTIO_REDIRECT");
-    ExpectHealed("a jump from elsewhere");
-    edit("-N ISTIO_LEFT_OVER");
-    ExpectHealed("a chain left over");
-    edit("-F ISTIO_OUTPUT");
-    ExpectHealed("a chain emptied");
-    // A rule that Sluice cannot express, in a chain of ours.
-    edit("-I ISTIO_OUTPUT 1 -m comment --comment foreign -j RETURN");
-    ExpectHealed("an unknown match");
-    edit("-I ISTIO_OUTPUT 1");
-    ExpectHealed("a rule without a target");
-    edit("-F OUTPUT");
-    edit("-F");
-    edit("-X");
-    ExpectHealed("everything gone");
+    for (const Damage& damage : kDamages) {
+      if (TestsNftables()) {
+        std::string commands = damage.nft;
+        const std::string table = family == Family::kIpv4 ? "ip sluice" : "ip6 sluice";
+        for (auto at = commands.find("TABLE"); at != std::string::npos;
+             at = commands.find("TABLE")) {
+          commands.replace(at, 5, table);
+        }
+        Nft(pod(), commands);
+      } else {
+        for (const char* const arguments : damage.iptables) {
+          Iptables(pod(), family, std::string("-t nat ") + arguments);
+        }
+      }
+      ExpectHealed(damage.what);
+    }
   }
 }
 
@@ -142,7 +229,11 @@ TEST_P(InitDrift, DiffTellsByItsExitCode) {
   const auto in_place = RunCase(pod(), asked);
   EXPECT_EQ(in_place.exit_status, 0) << in_place.err;
   EXPECT_EQ(in_place.out, "");
-  Iptables(pod(), Family::kIpv4, "-t nat -D ISTIO_REDIRECT 1");
+  if (TestsNftables()) {
+    Nft(pod(), "flush chain ip sluice nat/ISTIO_REDIRECT");
+  } else {
+    Iptables(pod(), Family::kIpv4, "-t nat -D ISTIO_REDIRECT 1");
+  }
   const Snapshot before = TakeSnapshot(pod());
   const auto drift = RunCase(pod(), asked);
   EXPECT_EQ(drift.exit_status, 10) << drift.err;

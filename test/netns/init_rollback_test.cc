@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 #include "iptables/backend.h"
 #include "netns/route_socket.h"
 #include "netns/sysctl.h"
+#include "nftables/backend.h"
 #include "test/support/capture_cases.h"
 #include "test/support/connection.h"
 #include "test/support/init_program.h"
@@ -23,6 +25,11 @@ namespace {
 
 using testing::EndsWith;
 using testing::HasSubstr;
+
+std::unique_ptr<capture::Backend> MakeBackend() {
+  if (TestsNftables()) return std::make_unique<nftables::NftablesBackend>();
+  return std::make_unique<iptables::XtablesBackend>();
+}
 
 class InitRollback : public testing::Test {
  protected:
@@ -148,14 +155,14 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
     Apply(transition.from);
     MakeCountersOfNat();
     const Snapshot before = TakeSnapshot(pod());
-    const std::string nat = TakeSnapshot(pod(), WithCounters::kYes).tables.at("v4 nat");
+    const std::string nat = NatOf(TakeSnapshot(pod(), WithCounters::kYes));
     std::size_t steps_count = 1;
     for (std::size_t position = 0; position <= steps_count; ++position) {
       RunIn(pod(), kRoot, [&] {
         netns::RouteSocket socket;
         netns::NetworkState network(socket);
-        iptables::XtablesBackend backend;
-        init::PlanContext context{.network = network, .backend = backend};
+        const auto backend = MakeBackend();
+        init::PlanContext context{.network = network, .backend = *backend};
         auto steps = init::PlanSteps(transition.to, context);
         steps_count = steps.size();
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
@@ -169,9 +176,9 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
         }
       });
       ASSERT_EQ(TakeSnapshot(pod()), before) << "position " << position;
-      ASSERT_EQ(TakeSnapshot(pod(), WithCounters::kYes).tables.at("v4 nat"), nat);
+      ASSERT_EQ(NatOf(TakeSnapshot(pod(), WithCounters::kYes)), nat);
     }
-    EXPECT_GE(steps_count, 9U);
+    EXPECT_GE(steps_count, TestsNftables() ? 4U : 9U);
   }
 }
 
@@ -183,8 +190,8 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
   RunIn(pod(), kRoot, [&] {
     netns::RouteSocket socket;
     netns::NetworkState network(socket);
-    iptables::XtablesBackend backend;
-    init::PlanContext context{.network = network, .backend = backend};
+    const auto backend = MakeBackend();
+    init::PlanContext context{.network = network, .backend = *backend};
     for (const auto& step : init::PlanSteps(to, context)) {
       if (!step->Differs()) continue;
       step->Apply();
@@ -206,15 +213,16 @@ TEST_F(InitRollback, TheRouteOfTproxyComesBeforeTheRulesAndGoesBehindThem) {
     RunIn(pod(), kRoot, [&] {
       netns::RouteSocket socket;
       netns::NetworkState network(socket);
-      iptables::XtablesBackend backend;
-      init::PlanContext context{.network = network, .backend = backend};
+      const auto backend = MakeBackend();
+      init::PlanContext context{.network = network, .backend = *backend};
       for (const auto& step : init::PlanSteps(config, context)) out.push_back(step->Name());
     });
     return out;
   };
   const auto route_first = [](const std::vector<std::string>& steps, const std::string& family) {
     const auto route = std::ranges::find(steps, "policy routing (" + family + ")");
-    const auto rules = std::ranges::find(steps, "mangle table (" + family + ")");
+    const std::string mangle = "mangle table (" + family + ")";
+    const auto rules = std::ranges::find(steps, TestsNftables() ? "nftables" : mangle);
     EXPECT_TRUE(route != steps.end() && rules != steps.end());
     return route < rules;
   };

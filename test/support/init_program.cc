@@ -2,6 +2,7 @@
 #include "test/support/init_program.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <ostream>
@@ -61,6 +62,36 @@ void AddTables(const std::string& family, const std::string& saved,
   }
 }
 
+// The same of what `nft list ruleset` printed. It has chains in the order in which they were made,
+// which says nothing about what they do.
+void AddNftTables(const std::string& listed, std::map<std::string, std::string>& out) {
+  static const std::regex kCounter(R"(counter packets (\d+) bytes (\d+))");
+  std::map<std::string, std::set<std::string>> chains;
+  std::string table;
+  std::string key;
+  std::string block;
+  for (const std::string& line : Lines(std::regex_replace(listed, kCounter, "counter [$1:$2]"))) {
+    if (line.starts_with("table ")) {
+      table = "nft " + line.substr(6, line.rfind(" {") - 6);
+      chains[table];
+    } else if (line.starts_with("\t")) {
+      if (block.empty()) {
+        const auto slash = line.find('/');
+        const bool of_ours = line.starts_with("\tchain ") && slash != std::string::npos;
+        key = of_ours ? table + " " + line.substr(7, slash - 7) : table;
+      }
+      block += line + "\n";
+      if (line != "\t}") continue;
+      chains[key].insert(block);
+      block.clear();
+    }
+  }
+  for (const auto& [name, blocks] : chains) {
+    for (const std::string& text : blocks) out[name] += text;
+    out[name];
+  }
+}
+
 // "[12:3456]" at the start of a rule.
 const std::regex& CounterPattern() {
   static const std::regex pattern(R"(\[(\d+):(\d+)\])");
@@ -87,7 +118,16 @@ Counted Split(const std::string& text) {
 
 }  // namespace
 
+std::string BackendUnderTest() {
+  const char* const chosen = std::getenv("SLUICE_TEST_BACKEND");
+  return chosen != nullptr ? chosen : "iptables";
+}
+
 Command InitCommand(std::vector<std::string> args) {
+  if (std::getenv("SLUICE_TEST_BACKEND") != nullptr &&
+      std::ranges::find(args, "--backend") == args.end()) {
+    args.insert(args.end(), {"--backend", BackendUnderTest()});
+  }
   args.insert(args.begin(), ProgramPath("sluice-init"));
   return {.argv = std::move(args)};
 }
@@ -141,6 +181,14 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
   Snapshot out;
   AddTables("v4", Saved(where, Family::kIpv4, counters), out.tables);
   AddTables("v6", Saved(where, Family::kIpv6, counters), out.tables);
+  std::vector<std::string> nft = {"nft", "list", "ruleset"};
+  if (counters == WithCounters::kNo) nft.insert(nft.begin() + 1, "-s");
+  const CommandResult listed = RunCommand(where, {.argv = nft});
+  if (listed.exit_status != 0) {
+    throw Error(ErrorKind::kFailed,
+                {.doing = "run nft", .target = {}, .why = listed.err, .help = {}});
+  }
+  AddNftTables(listed.out, out.tables);
   netns::RouteSocket socket(where);
   for (const Family family : capture::kFamilies) {
     // 133 and 200: the ones that the cases name. Not the local table: the kernel adds a route there
@@ -184,10 +232,24 @@ bool OnlyCountedOn(const Snapshot& before, const Snapshot& after) {
 
 bool HasCounted(const Snapshot& snapshot) {
   return std::ranges::any_of(snapshot.tables | std::views::values, [](const std::string& text) {
-    return std::ranges::any_of(Lines(text), [](const std::string& line) {
-      return line.starts_with('[') && !line.starts_with("[0:0]");
-    });
+    const auto counters = Split(text).counters;
+    return std::ranges::any_of(counters, [](auto value) { return value != 0; });
   });
+}
+
+const std::string& NatOf(const Snapshot& snapshot) {
+  return snapshot.tables.at(TestsNftables() ? "nft ip sluice nat" : "v4 nat");
+}
+
+std::string RulesOf(const netns::Namespace& where, Family family) {
+  if (!TestsNftables()) return SavedRules(where, family);
+  const char* const name = family == Family::kIpv4 ? "ip" : "ip6";
+  return RunCommand(where, {.argv = {"nft", "-s", "list", "table", name, "sluice"}}).out;
+}
+
+void Nft(const netns::Namespace& where, const std::string& commands) {
+  const CommandResult result = RunCommand(where, {.argv = {"nft", "-f", "-"}, .input = commands});
+  EXPECT_EQ(result.exit_status, 0) << commands << ": " << result.err;
 }
 
 void Iptables(const netns::Namespace& where, Family family, const std::string& arguments) {

@@ -14,6 +14,11 @@
 // Runs sluice-init, and shows what it has changed.
 namespace sluice::testing_support {
 
+// The tests of sluice-init run once for each backend: "iptables", or what $SLUICE_TEST_BACKEND
+// says. Where that is set, InitCommand passes it on, but for arguments that name one.
+std::string BackendUnderTest();
+inline bool TestsNftables() { return BackendUnderTest() == "nftables"; }
+
 // The command for sluice-init with these arguments. Change it before RunCommand as needed.
 Command InitCommand(std::vector<std::string> args);
 
@@ -31,6 +36,8 @@ CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
 struct Snapshot {
   // By family and table ("v4 nat"), as iptables-save writes it. A table without rules and without
   // user-defined chains is left out: the kernel keeps every table that was used once.
+  // Tables of nf_tables, without those that iptables-legacy has, as nft prints them; ours by what
+  // stands before the '/' in the names of its chains ("nft ip sluice nat").
   std::map<std::string, std::string> tables;
   std::vector<netns::PolicyRule> policy_rules;
   std::vector<netns::Route> routes;  // of every table that a policy rule, or Sluice, names
@@ -50,6 +57,15 @@ bool OnlyCountedOn(const Snapshot& before, const Snapshot& after);
 
 // Whether the counter of any rule is above zero.
 bool HasCounted(const Snapshot& snapshot);
+
+// What of `snapshot` is in the nat table of IPv4 of the backend under test.
+const std::string& NatOf(const Snapshot& snapshot);
+
+// The rules that stand in a family, of the backend under test.
+std::string RulesOf(const netns::Namespace& where, Family family);
+
+// Has nft carry out `commands`. The test fails when it fails.
+void Nft(const netns::Namespace& where, const std::string& commands);
 
 // Runs iptables-legacy, or ip6tables-legacy for IPv6, with the words of `arguments`. The test fails
 // when it fails.

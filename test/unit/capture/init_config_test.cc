@@ -68,6 +68,26 @@ TEST(InitConfig, NumbersMayBeHexadecimalAndWaitsHaveUnits) {
   EXPECT_EQ(config.lock_wait, std::chrono::milliseconds(1500));
 }
 
+TEST(InitConfig, BackendsByAllTheirNames) {
+  const auto backend = [](const std::vector<std::string>& arguments,
+                          const std::vector<std::string>& environment = {}) {
+    const InitConfig config = Read(arguments, environment);
+    return std::pair(config.backend, config.backend_origin);
+  };
+  using enum BackendChoice;
+  EXPECT_EQ(backend({}), std::pair(kAuto, std::string()));
+  EXPECT_EQ(backend({"--backend", "iptables"}), std::pair(kIptables, std::string("--backend")));
+  EXPECT_EQ(backend({"--native-nftables"}), std::pair(kNftables, std::string("--native-nftables")));
+  EXPECT_EQ(backend({"--native-nftables=false"}).first, kAuto);
+  EXPECT_EQ(backend({}, {"NATIVE_NFTABLES=true"}).first, kNftables);
+  EXPECT_EQ(backend({}, {"SLUICE_BACKEND=nftables"}).first, kNftables);
+  EXPECT_EQ(backend({"--force-iptables-binary", "nft"}).first, kNftables);
+  EXPECT_EQ(backend({"--force-iptables-binary", "legacy"}).first, kIptables);
+  EXPECT_EQ(backend({"--force-legacy-iptables"}).first, kIptables);
+  EXPECT_EQ(backend({"--native-nftables", "--backend", "iptables"}).first, kIptables);
+  EXPECT_EQ(backend({"--native-nftables", "--force-iptables-binary", "legacy"}).first, kNftables);
+}
+
 TEST(InitConfig, WarnsOfWhatCapturesNothing) {
   const std::string nothing =
       "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr (-i) "

@@ -19,6 +19,8 @@
 #include "capture/capture_rules.h"
 #include "iptables/compile.h"
 #include "iptables/restore_text.h"
+#include "nftables/compile.h"
+#include "nftables/text.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::docs {
@@ -85,6 +87,14 @@ std::string Rules(std::string_view family, const std::string& text) {
   return out;
 }
 
+// The same for the other backend, folded away.
+std::string Nftables(const std::string& text) {
+  std::string spaces;
+  for (const char letter : text)
+    spaces += letter == '\t' ? std::string("  ") : std::string(1, letter);
+  return "\n<details><summary>nftables</summary>\n\n```\n" + spaces + "```\n\n</details>\n";
+}
+
 std::string Section(const RulePage::Case& described) {
   const CaptureCase& chosen = testing_support::FindCase(described.name);
   const capture::CaptureConfig config = testing_support::ConfigOf(chosen);
@@ -92,7 +102,8 @@ std::string Section(const RulePage::Case& described) {
   return "\n## " + chosen.name + "\n\n" + std::string(described.meaning) + "\n\n```sh\n" +
          CommandLine(chosen) + "\n```\n" + Pod(chosen, config) +
          Rules("IPv4", iptables::RestoreText(iptables::Compile(rules.v4))) +
-         Rules("IPv6", iptables::RestoreText(iptables::Compile(rules.v6)));
+         Rules("IPv6", iptables::RestoreText(iptables::Compile(rules.v6))) +
+         Nftables(nftables::NftText(nftables::Compile(rules)));
 }
 
 std::string Page(const RulePage& page) {

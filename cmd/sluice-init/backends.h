@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "capture/backend.h"
+#include "capture/settings/init_config.h"
+#include "iptables/backend.h"
+#include "nftables/backend.h"
+
+namespace sluice::init {
+
+// The backends, and which of them a run is about. The only place that knows both.
+class Backends {
+ public:
+  // Looks where rules of ours are, and what the kernel and the privileges allow. Makes nothing.
+  void Choose(const capture::InitConfig& config);
+
+  capture::Backend& chosen() { return *chosen_; }
+  // The one whose rules go; nullptr where there can be none, or cannot be looked.
+  capture::Backend* other() { return other_; }
+  const std::string& why() const { return why_; }
+  // What could not be looked at, for who removes; empty for nothing.
+  const std::string& unseen() const { return unseen_; }
+
+  // After `error`, of a kernel that lacks something: takes the other backend where nobody asked for
+  // this one and no rules of ours are there. False when there is none to take.
+  bool FallBack(const Error& error);
+  // `error` with what kept us from the other backend, where it is about the kernel.
+  Error Complete(const Error& error) const;
+
+  // What of others in nf_tables looks as if it captured as well. Empty where it cannot be seen.
+  std::vector<std::string> ForeignCaptures();
+
+ private:
+  void Take(capture::Backend& backend, std::string why);
+
+  iptables::XtablesBackend xtables_;
+  nftables::NftablesBackend nftables_;
+  capture::Backend* chosen_ = &xtables_;
+  capture::Backend* other_ = nullptr;
+  bool automatic_ = true;
+  bool in_place_ = false;
+  std::string why_;
+  std::string unseen_;
+  std::optional<Error> no_nftables_;
+  // Why a backend was given up, in words.
+  std::string given_up_;
+};
+
+}  // namespace sluice::init

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// Which backend carries the rules, from one to the other, and what only one of them has to care
+// for.
+
+#include <linux/capability.h>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "capture/rule.h"
+#include "test/support/capture_cases.h"
+#include "test/support/connection.h"
+#include "test/support/init_program.h"
+#include "test/support/pod_network.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+class InitBackends : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
+  }
+
+  const netns::Namespace& pod() const { return network_.pod(); }
+
+  std::string Run(const CaptureCase& chosen, const std::vector<std::string>& more) {
+    const auto result = RunCase(pod(), chosen, more);
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    return result.err;
+  }
+
+  static bool IsNft(const std::string& table) { return table.starts_with("nft "); }
+  // How many tables of ours there are: of x_tables, and of nf_tables.
+  std::pair<int, int> Tables() {
+    std::pair<int, int> out;
+    for (const auto& [name, text] : TakeSnapshot(pod()).tables) {
+      ++(IsNft(name) ? out.second : out.first);
+    }
+    return out;
+  }
+
+  PodNetwork network_;
+};
+
+TEST_F(InitBackends, AutoStaysWhereTheRulesAre) {
+  const CaptureCase& chosen = FindCase("seed-dual-stack");
+  EXPECT_THAT(Run(chosen, {}), HasSubstr("backend: iptables (the kernel uses x_tables)"));
+  EXPECT_EQ(Tables().second, 0);
+  EXPECT_THAT(Run(chosen, {"--backend", "nftables"}), HasSubstr("backend: nftables (--backend)"));
+  EXPECT_EQ(Tables().first, 0);
+  EXPECT_THAT(Run(chosen, {}), HasSubstr("already in place, nothing written"));
+  EXPECT_THAT(Run(FindCase("multi-uid"), {}), HasSubstr("backend: nftables (its rules are there)"));
+  EXPECT_EQ(Tables().first, 0);
+  EXPECT_THAT(RunInit(pod(), {"show"}).out,
+              testing::StartsWith("# backend nftables: its rules are there\n"));
+}
+
+// An ordinary user with CAP_NET_ADMIN and nothing else, as runAsNonRoot wants it.
+TEST_F(InitBackends, NftablesNeedsOneCapability) {
+  const CaptureCase& chosen = FindCase("tproxy-dual");
+  Command command = CaseCommand(chosen);
+  command.who = kApplication;
+  command.capabilities = {CAP_NET_ADMIN};
+  const auto applied = RunCommand(pod(), command);
+  EXPECT_EQ(applied.exit_status, 0) << applied.err;
+  EXPECT_THAT(applied.err, HasSubstr("backend: nftables (x_tables needs CAP_NET_RAW"));
+  EXPECT_EQ(TableNames(pod()), "") << "looking made a table";
+  const auto again = RunCommand(pod(), command);
+  EXPECT_THAT(again.err, HasSubstr("nothing written")) << again.err;
+  command.argv = InitCommand({"--cleanup-only"}).argv;
+  EXPECT_EQ(RunCommand(pod(), command).exit_status, 0);
+  EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
+
+  command = CaseCommand(FindCase("seed-manifest"), {"--backend", "nftables"});
+  command.capabilities = {CAP_NET_RAW};
+  const auto refused = RunCommand(pod(), command);
+  EXPECT_EQ(refused.exit_status, 3);
+  EXPECT_THAT(refused.err, HasSubstr("missing CAP_NET_ADMIN; grant it: "
+                                     "securityContext.capabilities.add: [NET_ADMIN] "));
+  EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
+}
+
+// From one to the other and back, in both modes: every connection made meanwhile is captured.
+TEST_F(InitBackends, NoConnectionIsUncapturedDuringTheChange) {
+  for (const bool transparent : {false, true}) {
+    const CaptureCase& chosen = FindCase(transparent ? "tproxy-dual" : "seed-dual-stack");
+    const Listeners listeners(pod(),
+                              {{.port = 15001, .answer = "out15001"},
+                               {.port = 15006, .answer = "in15006", .transparent = transparent},
+                               {.port = 80}});
+    const Listeners world(network_.outside(), {{.port = 80}});
+    Run(chosen, {"--backend", "iptables"});
+    for (int round = 0; round < 4; ++round) {
+      const bool to_nftables = round % 2 == 0;
+      Process change(pod(),
+                     CaseCommand(chosen, {"--backend", to_nftables ? "nftables" : "iptables"}));
+      bool running = true;
+      // Once more after its end.
+      for (int i = 0; i < 1000 && running; ++i) {
+        running = change.Running();
+        for (const char* const ip : {"198.51.100.1", "2001:db8::1"}) {
+          ASSERT_EQ(Connect(pod(), {IpAddress::Parse(ip), 80}, {.who = kApplication}), "out15001");
+        }
+        for (const char* const ip : {"192.0.2.2", "fd00:2::2"}) {
+          ASSERT_EQ(Connect(network_.outside(), {IpAddress::Parse(ip), 80}), "in15006");
+        }
+      }
+      const auto result = change.Wait(std::chrono::seconds(60));
+      ASSERT_EQ(result.exit_status, 0) << result.err;
+      ASSERT_EQ(to_nftables ? Tables().first : Tables().second, 0);
+      ASSERT_GT(to_nftables ? Tables().second : Tables().first, 0);
+    }
+    RunInit(pod(), {"--cleanup-only"});
+  }
+}
+
+TEST_F(InitBackends, CleanUpRemovesTheRulesOfBoth) {
+  const Snapshot fresh = TakeSnapshot(pod());
+  const CaptureCase& chosen = FindCase("tproxy-dual");
+  Run(chosen, {"--backend", "nftables"});
+  const PodNetwork elsewhere;
+  const auto listed = RunCommand(pod(), {.argv = {"nft", "list", "table", "ip", "sluice"}}).out +
+                      RunCommand(pod(), {.argv = {"nft", "list", "table", "ip6", "sluice"}}).out;
+  Run(chosen, {"--backend", "iptables"});
+  Nft(pod(), listed);  // as if a change had been cut off
+  EXPECT_GT(Tables().first, 0);
+  EXPECT_GT(Tables().second, 0);
+  const auto diff = RunInit(pod(), {"diff", "--cleanup-only", "--backend", "iptables"});
+  EXPECT_EQ(diff.exit_status, 10);
+  EXPECT_THAT(diff.out, HasSubstr("kernel: nftables\n"));
+  EXPECT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+  EXPECT_EQ(TakeSnapshot(pod()), fresh);
+}
+
+TEST_F(InitBackends, WhatCapturesAsWellIsNamedAndLeftAlone) {
+  Nft(pod(),
+      "add table inet istio-proxy-nat\n"
+      "add table ip nat\nadd chain ip nat ISTIO_OUTPUT\n");
+  const Snapshot before = TakeSnapshot(pod());
+  for (const char* const backend : {"iptables", "nftables"}) {
+    const std::string said = Run(FindCase("seed-dual-stack"), {"--backend", backend});
+    EXPECT_THAT(said, HasSubstr("warning: inet istio-proxy-nat (nf_tables), not Sluice's, captures "
+                                "as well; it is left alone"));
+    EXPECT_THAT(said, HasSubstr("warning: ip nat, chain ISTIO_OUTPUT (nf_tables), not Sluice's"));
+    EXPECT_THAT(RunInit(pod(), {"show"}).out, HasSubstr("inet istio-proxy-nat\n"));
+  }
+  EXPECT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+  EXPECT_EQ(TakeSnapshot(pod()), before);
+}
+
+// x_tables' TPROXY drops where nobody listens. That of nf_tables goes on to the next rule, and the
+// client would reach the application.
+TEST_F(InitBackends, TproxyWithoutAListenerLetsNobodyThrough) {
+  const Listeners application(pod(), {{.port = 80}});
+  for (const char* const backend : {"iptables", "nftables"}) {
+    Run(FindCase("tproxy-dual"), {"--backend", backend});
+    for (const char* const ip : {"192.0.2.2", "fd00:2::2"}) {
+      EXPECT_EQ(Connect(network_.outside(), {IpAddress::Parse(ip), 80},
+                        {.timeout = std::chrono::milliseconds(300)}),
+                "timeout")
+          << backend << " " << ip;
+    }
+  }
+}
+
+// Of two chains in one place the later one is asked first: ours stands behind, whoever came first,
+// so that a DNAT of others decides as it does with x_tables.
+TEST_F(InitBackends, ADnatOfOthersDecidesFirstInBothOrders) {
+  const Listeners agent(
+      pod(), {{.port = 15001, .answer = "out15001"}, {.port = 8888, .answer = "docker"}});
+  const std::string docker =
+      "add table ip docker-dns\n"
+      "add chain ip docker-dns out { type nat hook output priority -100; }\n"
+      "add rule ip docker-dns out ip daddr 203.0.113.9 tcp dport 53 dnat to 127.0.0.1:8888\n";
+  for (const bool first : {true, false}) {
+    if (first) Nft(pod(), docker);
+    Run(FindCase("seed-manifest"), {"--backend", "nftables"});
+    if (!first) Nft(pod(), docker);
+    EXPECT_EQ(Connect(pod(), {IpAddress::Parse("203.0.113.9"), 53}, {.who = kApplication}),
+              "docker");
+    EXPECT_EQ(Connect(pod(), {IpAddress::Parse("203.0.113.9"), 80}, {.who = kApplication}),
+              "out15001");
+    EXPECT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+    Nft(pod(), "delete table ip docker-dns\n");
+  }
+}
+
+// Somebody else changes the rule set all the time: neither loses anything.
+TEST_F(InitBackends, OthersWriteAtTheSameTime) {
+  const CaptureCase& chosen = FindCase("seed-dual-stack");
+  Nft(pod(), "add table inet other\nadd chain inet other c\n");
+  Process other(pod(),
+                {.argv = {"sh", "-c",
+                          "i=0; while [ $i -lt 100 ]; do i=$((i+1)); "
+                          "nft add rule inet other c tcp dport $i counter || exit 1; done"}});
+  int rounds = 0;
+  do {
+    Run(chosen, {"--backend", "nftables"});
+    ASSERT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+    ++rounds;
+  } while (other.Running() && rounds < 1000);
+  const auto result = other.Wait(std::chrono::seconds(60));
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(Run(chosen, {"--backend", "nftables"}), HasSubstr("]: done ("));
+  const std::string listed =
+      RunCommand(pod(), {.argv = {"nft", "-s", "list", "chain", "inet", "other", "c"}}).out;
+  for (int port = 1; port <= 100; ++port) {
+    ASSERT_THAT(listed, HasSubstr("tcp dport " + std::to_string(port) + " counter\n"));
+  }
+}
+
+// Chains that are as wanted keep their counters; --force-apply writes all anew.
+TEST_F(InitBackends, OnlyChainsThatDifferAreWritten) {
+  const Listeners agent(pod(), {{.port = 15001, .answer = "out15001"}});
+  const std::vector<std::string> nftables = {"--backend", "nftables"};
+  const auto redirected = [&] {
+    const auto shown = boost::json::parse(RunInit(pod(), {"show", "--output", "json"}).out);
+    EXPECT_EQ(shown.at("backend").at("name"), "nftables");
+    for (const auto& table : shown.at("tables").as_array()) {
+      if (table.at("family") != "IPv4" || table.at("table") != "nat") continue;
+      for (const auto& chain : table.at("chains").as_array()) {
+        if (chain.at("name") == "ISTIO_REDIRECT") {
+          return chain.at("rules").at(0).at("packets").to_number<int>();
+        }
+      }
+    }
+    return -1;
+  };
+  Run(FindCase("defaults"), nftables);
+  Run(FindCase("current-manifest"), nftables);
+  EXPECT_EQ(redirected(), 0);
+  ASSERT_EQ(Connect(pod(), {IpAddress::Parse("198.51.100.1"), 80}, {.who = kApplication}),
+            "out15001");
+  EXPECT_EQ(redirected(), 1);
+  Run(FindCase("port-ranges"), nftables);
+  EXPECT_EQ(redirected(), 1);
+  Run(FindCase("port-ranges"), {"--backend", "nftables", "--force-apply"});
+  EXPECT_EQ(redirected(), 0);
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

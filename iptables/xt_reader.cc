@@ -8,12 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include <libiptc/libiptc.h>
-// Unlike its twin it does not say that it is C.
-extern "C" {
-#include <libiptc/libip6tc.h>
-}
-
+#include "iptables/libiptc_api.h"
 #include "iptables/xt_model.h"
 #include "iptables/xtables_errors.h"
 
@@ -21,32 +16,8 @@ namespace sluice::iptables {
 namespace {
 
 using namespace capture::explain;
-
-// The reading half of libiptc, under the two names that it has.
-struct V4 {
-  static constexpr Family kFamily = Family::kIpv4;
-  static constexpr auto* init = iptc_init;
-  static constexpr auto* free = iptc_free;
-  static constexpr auto* first_chain = iptc_first_chain;
-  static constexpr auto* next_chain = iptc_next_chain;
-  static constexpr auto* first_rule = iptc_first_rule;
-  static constexpr auto* next_rule = iptc_next_rule;
-  static constexpr auto* get_target = iptc_get_target;
-  static constexpr auto* builtin = iptc_builtin;
-  static constexpr auto* get_policy = iptc_get_policy;
-};
-struct V6 {
-  static constexpr Family kFamily = Family::kIpv6;
-  static constexpr auto* init = ip6tc_init;
-  static constexpr auto* free = ip6tc_free;
-  static constexpr auto* first_chain = ip6tc_first_chain;
-  static constexpr auto* next_chain = ip6tc_next_chain;
-  static constexpr auto* first_rule = ip6tc_first_rule;
-  static constexpr auto* next_rule = ip6tc_next_rule;
-  static constexpr auto* get_target = ip6tc_get_target;
-  static constexpr auto* builtin = ip6tc_builtin;
-  static constexpr auto* get_policy = ip6tc_get_policy;
-};
+using libiptc::V4;
+using libiptc::V6;
 
 template <typename Api>
 struct Free {

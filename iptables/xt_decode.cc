@@ -16,21 +16,10 @@ namespace {
 
 using capture::ForeignRule;
 using Bytes = std::span<const std::byte>;
+using xt::BoundedText;
+using xt::Read;
 using xt::V4;
 using xt::V6;
-
-// Copies a struct out of `bytes`, which may be shorter and need not be aligned.
-template <typename T>
-bool Read(Bytes bytes, T& out) {
-  if (bytes.size() < sizeof(T)) return false;
-  std::memcpy(&out, bytes.data(), sizeof(T));
-  return true;
-}
-
-template <std::size_t N>
-std::string_view BoundedText(const char (&text)[N]) {
-  return {text, strnlen(text, N)};
-}
 
 // Prefix length of a netmask, or nothing when its ones have gaps.
 std::optional<int> PrefixLength(std::span<const std::uint8_t> mask) {

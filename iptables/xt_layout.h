@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-// Internal to xt_encode and xt_decode: the names, revisions and structs of the extensions in use.
-// The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an older one
-// its save programs print "[unsupported revision]" and nothing that could be restored.
+// Internal to xt_encode, xt_decode and xt_model: the names, revisions and structs of the extensions
+// in use. The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an
+// older one its save programs print "[unsupported revision]" and nothing that could be restored.
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -18,7 +18,11 @@
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
 
 namespace sluice::iptables::xt {
 
@@ -73,6 +77,20 @@ inline constexpr std::uint16_t kStateRelated = XT_CONNTRACK_STATE_BIT(IP_CT_RELA
 constexpr std::size_t Aligned(std::size_t size) {
   constexpr std::size_t kAlignment = __alignof__(_xt_align);
   return (size + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Copies a struct out of `bytes`, which may be shorter and need not be aligned.
+template <typename T>
+bool Read(std::span<const std::byte> bytes, T& out) {
+  if (bytes.size() < sizeof(T)) return false;
+  std::memcpy(&out, bytes.data(), sizeof(T));
+  return true;
+}
+
+// A name in an array that it may fill whole.
+template <std::size_t N>
+std::string_view BoundedText(const char (&text)[N]) {
+  return {text, strnlen(text, N)};
 }
 
 }  // namespace sluice::iptables::xt

@@ -26,20 +26,9 @@ namespace {
 using namespace capture::explain;
 using capture::Mark;
 using Bytes = std::span<const std::byte>;
+using xt::Read;
 using xt::V4;
 using xt::V6;
-
-template <typename T>
-bool Read(Bytes bytes, T& out) {
-  if (bytes.size() < sizeof(T)) return false;
-  std::memcpy(&out, bytes.data(), sizeof(T));
-  return true;
-}
-
-template <std::size_t N>
-std::string BoundedText(const char (&text)[N]) {
-  return std::string(text, strnlen(text, N));
-}
 
 std::string Text(const PortRange& range) {
   if (range.first == range.last) return std::to_string(range.first);
@@ -160,7 +149,7 @@ class Decoder {
       if (negated) Add(NeverTest{}, flag + "+");
       return;
     }
-    const std::string text = BoundedText(name);
+    const std::string text(xt::BoundedText(name));
     // A name that is compared with its NUL is exact.
     const bool whole = compared > text.size() || text.size() == IFNAMSIZ;
     if (!whole && text.size() != compared &&
@@ -182,7 +171,7 @@ class Decoder {
         return Unknown("a match that cannot be read");
       }
       const std::size_t size = header.u.user.match_size;
-      const std::string name = BoundedText(header.u.user.name);
+      const std::string name(xt::BoundedText(header.u.user.name));
       const Bytes info = bytes.subspan(sizeof(header), size - sizeof(header));
       if (!Match(name, header.u.user.revision, info)) Unknown("-m " + name);
       bytes = bytes.subspan(size);
@@ -360,7 +349,7 @@ class Decoder {
   bool Comment(Bytes bytes) {
     xt_comment_info info;
     if (!Read(bytes, info)) return false;
-    text_ += " -m comment --comment \"" + BoundedText(info.comment) + "\"";
+    text_ += " -m comment --comment \"" + std::string(xt::BoundedText(info.comment)) + "\"";
     return true;
   }
 
@@ -392,7 +381,7 @@ class Decoder {
       rule_.action = UnknownAction{"a target that cannot be read"};
       return;
     }
-    const std::string name = BoundedText(header.u.user.name);
+    const std::string name(xt::BoundedText(header.u.user.name));
     // XT_STANDARD_TARGET: a verdict or a jump.
     if (name.empty()) return Standard(bytes, target);
     text_ += " -j " + name;

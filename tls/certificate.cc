@@ -4,32 +4,19 @@
 #include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
 
 #include <array>
 #include <ctime>
 #include <memory>
 
 #include "base/error.h"
+#include "tls/openssl.h"
 
 namespace sluice::tls {
 namespace {
 
-template <auto Function>
-struct Deleter {
-  template <typename T>
-  void operator()(T* pointer) const {
-    Function(pointer);
-  }
-};
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
+using UniqueExtension = std::unique_ptr<X509_EXTENSION, FreeWith<X509_EXTENSION_free>>;
 
 // The one translator of OpenSSL's errors.
 Error Failure(std::string doing, ErrorKind kind = ErrorKind::kFailed, std::string target = {}) {
@@ -47,8 +34,8 @@ void Check(bool good) {
   if (!good) throw Failure("make a certificate");
 }
 
-Bio Reading(std::string_view text) {
-  Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+UniqueBio Reading(std::string_view text) {
+  UniqueBio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
   Check(bio != nullptr);
   return bio;
 }
@@ -60,39 +47,39 @@ std::string Text(BIO* bio) {
 }
 
 std::string ToPem(X509* certificate) {
-  const Bio bio(BIO_new(BIO_s_mem()));
+  const UniqueBio bio(BIO_new(BIO_s_mem()));
   Check(bio != nullptr && PEM_write_bio_X509(bio.get(), certificate) == 1);
   return Text(bio.get());
 }
 
 std::string ToPem(EVP_PKEY* key) {
-  const Bio bio(BIO_new(BIO_s_mem()));
+  const UniqueBio bio(BIO_new(BIO_s_mem()));
   Check(bio != nullptr &&
         PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
   return Text(bio.get());
 }
 
-Certificate ReadCertificate(BIO* bio) {
-  return Certificate(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
+UniqueX509 ReadCertificate(BIO* bio) {
+  return UniqueX509(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
 }
 
 void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const Extension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+  const UniqueExtension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
   Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1);
 }
 
 // Everything but the issuer's part and the signature.
-Certificate Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours validity) {
-  Certificate certificate(X509_new());
+UniqueX509 Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours validity) {
+  UniqueX509 certificate(X509_new());
   Check(certificate != nullptr && X509_set_version(certificate.get(), X509_VERSION_3) == 1);
   // Two certificates of one issuer must differ in it (RFC 5280, 4.1.2.2: at most 20 bytes, > 0).
   std::array<unsigned char, 16> serial{};
   Check(RAND_bytes(serial.data(), static_cast<int>(serial.size())) == 1);
   serial[0] = static_cast<unsigned char>((serial[0] & 0x7fU) | 0x40U);
-  const std::unique_ptr<BIGNUM, Deleter<BN_free>> number(
+  const std::unique_ptr<BIGNUM, FreeWith<BN_free>> number(
       BN_bin2bn(serial.data(), static_cast<int>(serial.size()), nullptr));
   Check(number != nullptr &&
         BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate.get())) != nullptr);
@@ -111,9 +98,9 @@ Certificate Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours val
 }  // namespace
 
 KeyPair MakeAuthority(const std::string& name, std::chrono::hours validity) {
-  const Key key(EVP_EC_gen("P-256"));
+  const UniqueKey key(EVP_EC_gen("P-256"));
   Check(key != nullptr);
-  const Certificate certificate = Begin(key.get(), name, validity);
+  const UniqueX509 certificate = Begin(key.get(), name, validity);
   X509* const self = certificate.get();
   Check(X509_set_issuer_name(self, X509_get_subject_name(self)) == 1);
   AddExtension(self, self, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
@@ -125,13 +112,13 @@ KeyPair MakeAuthority(const std::string& name, std::chrono::hours validity) {
 
 KeyPair MakeServer(const KeyPair& authority, const std::vector<std::string>& names,
                    std::chrono::hours validity) {
-  const Certificate issuer = ReadCertificate(Reading(authority.certificate).get());
-  const Key issuer_key(
+  const UniqueX509 issuer = ReadCertificate(Reading(authority.certificate).get());
+  const UniqueKey issuer_key(
       PEM_read_bio_PrivateKey(Reading(authority.key).get(), nullptr, nullptr, nullptr));
-  const Key key(EVP_EC_gen("P-256"));
+  const UniqueKey key(EVP_EC_gen("P-256"));
   Check(issuer != nullptr && issuer_key != nullptr && key != nullptr);
   // A common name has 64 characters at most, and nobody looks at it: the names are below.
-  const Certificate certificate = Begin(key.get(), names.at(0).substr(0, 64), validity);
+  const UniqueX509 certificate = Begin(key.get(), names.at(0).substr(0, 64), validity);
   X509* const self = certificate.get();
   Check(X509_set_issuer_name(self, X509_get_subject_name(issuer.get())) == 1);
   AddExtension(self, issuer.get(), NID_basic_constraints, "critical,CA:FALSE");
@@ -148,9 +135,9 @@ KeyPair MakeServer(const KeyPair& authority, const std::vector<std::string>& nam
 }
 
 std::vector<std::string> CertificatesOf(std::string_view pem, const std::string& name) {
-  const Bio bio = Reading(pem);
+  const UniqueBio bio = Reading(pem);
   std::vector<std::string> out;
-  while (const Certificate certificate = ReadCertificate(bio.get())) {
+  while (const UniqueX509 certificate = ReadCertificate(bio.get())) {
     out.push_back(ToPem(certificate.get()));
   }
   // The end looks like a text without a begin.
@@ -161,7 +148,7 @@ std::vector<std::string> CertificatesOf(std::string_view pem, const std::string&
 }
 
 std::chrono::sys_seconds ExpiryOf(std::string_view pem, const std::string& name) {
-  const Certificate certificate = ReadCertificate(Reading(pem).get());
+  const UniqueX509 certificate = ReadCertificate(Reading(pem).get());
   std::tm time{};
   if (certificate == nullptr ||
       ASN1_TIME_to_tm(X509_get0_notAfter(certificate.get()), &time) != 1) {

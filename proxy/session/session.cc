@@ -52,8 +52,9 @@ constexpr std::chrono::seconds kDeliveryPatience{5};
 // In a loop none of the connections is ever answered: from so many on it is asked for.
 constexpr std::size_t kSuspiciouslyUnanswered = 16;
 
+// Never early: part of the present tick is over.
 std::uint64_t Ticks(std::chrono::milliseconds time) {
-  return static_cast<std::uint64_t>(time / kTick) + 1;
+  return static_cast<std::uint64_t>((time + kTick - std::chrono::milliseconds(1)) / kTick) + 1;
 }
 
 Failure ConnectFailure(int error) {

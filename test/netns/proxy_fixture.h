@@ -29,6 +29,12 @@ inline constexpr std::chrono::seconds kPatience{60};
 enum class End : std::uint8_t { kFin, kReset, kTimeout };
 std::ostream& operator<<(std::ostream& out, End end);
 
+// A source port that the kernel gives to nobody by itself, another one for each `i` below 10,000.
+// A client that takes any port may get one that the proxy had for an attempt that nobody answered:
+// conntrack keeps that entry for two minutes, without a redirection, and the client's connection to
+// the same destination follows it past the proxy.
+inline std::uint16_t PortOfNoProxy(int i) { return static_cast<std::uint16_t>(20'000 + i); }
+
 // One end of a TCP connection, played by the test. Blocking, with kPatience as limit.
 class Peer {
  public:

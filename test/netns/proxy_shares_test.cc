@@ -88,7 +88,8 @@ TEST_P(SharesTest, ConnectsThatNobodyAnswersMakeRoomForOthers) {
   const SocketAddress there{Cluster::PodIp(0, GetParam()), silent.port()};
   std::vector<Peer> waiting;
   for (int i = 0; i < 100; ++i) {
-    if (auto peer = Peer::Connect(server(), there)) waiting.push_back(std::move(*peer));
+    auto peer = Peer::Connect(server(), there, kApplication, PortOfNoProxy(i));
+    if (peer) waiting.push_back(std::move(*peer));
   }
   EXPECT_TRUE(
       Eventually([&] { return Metric("istio_tcp_connections_opened_total", "source") >= 100; }));

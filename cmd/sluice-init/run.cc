@@ -7,6 +7,9 @@
 #include <optional>
 #include <utility>
 
+#include "apply/drift.h"
+#include "apply/plan.h"
+#include "apply/site.h"
 #include "base/error.h"
 #include "base/standard_output.h"
 #include "base/text/program_text.h"
@@ -14,38 +17,20 @@
 #include "capture/foreign.h"
 #include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
-#include "cmd/sluice-init/backends.h"
 #include "cmd/sluice-init/explain/explain.h"
-#include "cmd/sluice-init/plan.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
 #include "cmd/version.h"
 #include "netns/host.h"
 #include "netns/namespace.h"
-#include "netns/route_socket.h"
 #include "verify/probe_link.h"
 #include "verify/verify.h"
 
 namespace sluice::init {
 namespace {
 
+using apply::Site;
 using Clock = std::chrono::steady_clock;
-
-netns::Namespace NamespaceOf(const netns::RouteSocket& socket) {
-  auto found = socket.Where();
-  return found ? *std::move(found) : netns::Namespace::Current();
-}
-
-// Where a run takes place.
-struct Site {
-  netns::RouteSocket socket;
-  netns::Namespace here = NamespaceOf(socket);
-  capture::Lock lock{here.fd()};
-  netns::NetworkState network{socket};
-  Backends backends;
-
-  capture::Backend& backend() { return backends.chosen(); }
-};
 
 // What a validation left that was killed. Whoever validates holds the lock.
 void RemoveLeftovers(capture::InitConfig& config, Site& site) {
@@ -73,7 +58,7 @@ void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) 
 }
 
 // What captures as well, though it is not ours: nobody but its owner may remove it.
-void WarnOfForeignCaptures(capture::InitConfig& config, Backends& backends) {
+void WarnOfForeignCaptures(capture::InitConfig& config, apply::Backends& backends) {
   for (const std::string& found : backends.ForeignCaptures()) {
     config.warnings.push_back(found +
                               " (nf_tables), not Sluice's, captures as well; it is left "
@@ -93,9 +78,9 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   site.lock.Try();
   if (!config.cleanup_only) RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  PlanContext context{
+  apply::PlanContext context{
       .network = site.network, .backend = site.backend(), .other = site.backends.other()};
-  auto steps = PlanSteps(config, context);
+  auto steps = apply::PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
   // As a step of the transaction its failure is one of the transaction's.
@@ -140,7 +125,7 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "diff";
   RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
-  const Drift drift = FindDrift(config, site.network, site.backends);
+  const apply::Drift drift = apply::FindDrift(config, site.network, site.backends);
   WriteOutput(config.json_output ? drift.Json() : drift.Text());
   report.drift = drift.any();
   WarnOfObstructions(config, site.backend());

@@ -2,21 +2,19 @@
 #include "cmd/sluice-init/show.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include <boost/json.hpp>
 
 #include "base/text/pretty_json.h"
-#include "base/text/unified_diff.h"
 #include "capture/foreign.h"
 #include "capture/state_text.h"
-#include "cmd/sluice-init/plan.h"
 #include "netns/network_steps.h"
 
 namespace sluice::init {
 namespace {
 
 namespace json = boost::json;
+using apply::Backends;
 using capture::Table;
 
 // The steps of a clean-up that are not tables: what they have is what of ours stands beside the
@@ -68,17 +66,6 @@ capture::InstalledTable Selected(capture::InstalledTable state, bool only_nonzer
   std::erase_if(state.chains, [](const auto& chain) { return chain.rules.empty(); });
   std::erase_if(state.jumps, [&](const auto& jump) { return is_zero(jump.rule); });
   return state;
-}
-
-// Lines of a diff but its headers, by their first character.
-json::array LinesWith(char sign, const std::string& diff) {
-  json::array out;
-  std::istringstream in(diff);
-  std::string line;
-  for (int number = 0; std::getline(in, line); ++number) {
-    if (number >= 2 && line.starts_with(sign)) out.emplace_back(line.substr(1));
-  }
-  return out;
 }
 
 // The backends that can be looked at, the chosen one first.
@@ -175,39 +162,6 @@ std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& net
                    {"network", std::move(beside)},
                    {"foreign", std::move(others)},
                    {"foreign_captures", json::value_from(backends.ForeignCaptures())}});
-}
-
-Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
-                Backends& backends) {
-  PlanContext context{.network = network, .backend = backends.chosen(), .other = backends.other()};
-  Drift drift;
-  for (const auto& step : PlanSteps(config, context)) {
-    drift.parts.push_back(
-        {step->Name(), UnifiedDiff(step->Have(), step->Want(), "kernel: " + step->Name(),
-                                   "configuration: " + step->Name())});
-  }
-  return drift;
-}
-
-bool Drift::any() const {
-  return std::ranges::any_of(parts, [](const Part& part) { return !part.diff.empty(); });
-}
-
-std::string Drift::Text() const {
-  std::string out;
-  for (const Part& part : parts) out += part.diff;
-  return out;
-}
-
-std::string Drift::Json() const {
-  json::array out;
-  for (const Part& part : parts) {
-    out.push_back({{"name", part.name},
-                   {"differs", !part.diff.empty()},
-                   {"removed", LinesWith('-', part.diff)},
-                   {"added", LinesWith('+', part.diff)}});
-  }
-  return PrettyJson(json::object{{"drift", any()}, {"parts", std::move(out)}});
 }
 
 }  // namespace sluice::init

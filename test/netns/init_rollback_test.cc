@@ -8,9 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "apply/plan.h"
 #include "base/error.h"
 #include "capture/transaction.h"
-#include "cmd/sluice-init/plan.h"
 #include "iptables/backend.h"
 #include "netns/route_socket.h"
 #include "netns/sysctl.h"
@@ -162,8 +162,8 @@ TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
         netns::RouteSocket socket;
         netns::NetworkState network(socket);
         const auto backend = MakeBackend();
-        init::PlanContext context{.network = network, .backend = *backend};
-        auto steps = init::PlanSteps(transition.to, context);
+        apply::PlanContext context{.network = network, .backend = *backend};
+        auto steps = apply::PlanSteps(transition.to, context);
         steps_count = steps.size();
         steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(position),
                      std::make_unique<Failing>());
@@ -191,8 +191,8 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
     netns::RouteSocket socket;
     netns::NetworkState network(socket);
     const auto backend = MakeBackend();
-    init::PlanContext context{.network = network, .backend = *backend};
-    for (const auto& step : init::PlanSteps(to, context)) {
+    apply::PlanContext context{.network = network, .backend = *backend};
+    for (const auto& step : apply::PlanSteps(to, context)) {
       if (!step->Differs()) continue;
       step->Apply();
       step->Forget();
@@ -214,8 +214,8 @@ TEST_F(InitRollback, TheRouteOfTproxyComesBeforeTheRulesAndGoesBehindThem) {
       netns::RouteSocket socket;
       netns::NetworkState network(socket);
       const auto backend = MakeBackend();
-      init::PlanContext context{.network = network, .backend = *backend};
-      for (const auto& step : init::PlanSteps(config, context)) out.push_back(step->Name());
+      apply::PlanContext context{.network = network, .backend = *backend};
+      for (const auto& step : apply::PlanSteps(config, context)) out.push_back(step->Name());
     });
     return out;
   };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "cmd/sluice-init/plan.h"
+#include "apply/plan.h"
 
 #include <iterator>
 
@@ -7,7 +7,7 @@
 #include "netns/network_steps.h"
 #include "verify/probe_link.h"
 
-namespace sluice::init {
+namespace sluice::apply {
 
 std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
                                                       PlanContext& context) {
@@ -51,4 +51,4 @@ std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig&
   return steps;
 }
 
-}  // namespace sluice::init
+}  // namespace sluice::apply

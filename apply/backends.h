@@ -11,7 +11,7 @@
 #include "iptables/backend.h"
 #include "nftables/backend.h"
 
-namespace sluice::init {
+namespace sluice::apply {
 
 // The backends, and which of them a run is about. The only place that knows both.
 class Backends {
@@ -51,4 +51,4 @@ class Backends {
   std::string given_up_;
 };
 
-}  // namespace sluice::init
+}  // namespace sluice::apply

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "cmd/sluice-init/backends.h"
+#include "apply/backends.h"
 
 #include <linux/capability.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 
 #include "base/os/capabilities.h"
 
-namespace sluice::init {
+namespace sluice::apply {
 namespace {
 
 // What x_tables shows where it is loaded, and nothing else makes.
@@ -95,4 +95,4 @@ std::vector<std::string> Backends::ForeignCaptures() {
   return nftables_.ForeignCaptures();
 }
 
-}  // namespace sluice::init
+}  // namespace sluice::apply

@@ -10,7 +10,7 @@
 #include "capture/transaction.h"
 #include "netns/network_state.h"
 
-namespace sluice::init {
+namespace sluice::apply {
 
 // What steps work on. Outlives them.
 struct PlanContext {
@@ -27,4 +27,4 @@ struct PlanContext {
 std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
                                                       PlanContext& context);
 
-}  // namespace sluice::init
+}  // namespace sluice::apply

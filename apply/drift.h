@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apply/backends.h"
+#include "capture/settings/init_config.h"
+#include "netns/network_state.h"
+
+namespace sluice::apply {
+
+// Where a network namespace differs from what a configuration says.
+struct Drift {
+  // A table, policy routing or an address.
+  struct Part {
+    std::string name;
+    std::string diff;  // unified; "" when there is no difference
+  };
+  std::vector<Part> parts;
+
+  bool any() const;
+  std::string Text() const;  // the diffs; "" for none
+  std::string Json() const;
+};
+
+// What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
+// is complete (FillFromHost). Changes nothing.
+Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
+                Backends& backends);
+
+}  // namespace sluice::apply

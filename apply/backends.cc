@@ -68,6 +68,12 @@ void Backends::Choose(const capture::InitConfig& config) {
   }
 }
 
+void Backends::CheckPrivilege() const {
+  if (chosen_ == &nftables_ && no_nftables_ && no_nftables_->kind() == ErrorKind::kPrivilege) {
+    throw *no_nftables_;
+  }
+}
+
 bool Backends::FallBack(const Error& error) {
   if (error.kind() != ErrorKind::kKernelFeature || !automatic_ || in_place_) return false;
   if (chosen_ != &nftables_ || !given_up_.empty()) return false;

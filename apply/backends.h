@@ -26,6 +26,10 @@ class Backends {
   // What could not be looked at, for who removes; empty for nothing.
   const std::string& unseen() const { return unseen_; }
 
+  // Throws what keeps a run from the backend that was asked for, where a privilege is missing.
+  // Other steps need the same one, and know less of what helps.
+  void CheckPrivilege() const;
+
   // After `error`, of a kernel that lacks something: takes the other backend where nobody asked for
   // this one and no rules of ours are there. False when there is none to take.
   bool FallBack(const Error& error);

@@ -2,6 +2,7 @@
 #include "inject/capture_flags.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "capture/settings/init_config.h"
@@ -83,7 +84,9 @@ CaptureFlags FlagsOf(const Settings& settings, const Annotations& annotations,
   } else {
     excluded = own_ports;
   }
-  out.config = capture::ToInitConfig(values).capture;
+  capture::InitConfig config = capture::ToInitConfig(values);
+  out.nftables = config.backend == capture::BackendChoice::kNftables;
+  out.config = std::move(config.capture);
   out.outbound_port = values.Text("envoy-port");
   out.inbound_port = values.Text("inbound-capture-port");
   for (const std::string_view name : kAlways) {

@@ -18,6 +18,7 @@ using Annotations = std::function<const std::string*(std::string_view name)>;
 struct CaptureFlags {
   std::vector<std::string> flags;  // -p 15001 -z 15006 ...
   capture::CaptureConfig config;   // what it makes of them
+  bool nftables = false;           // by nf_tables, whatever is there
   std::string outbound_port;
   std::string inbound_port;
   // The annotations that say the same, with their values.

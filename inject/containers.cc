@@ -88,9 +88,16 @@ json::object InitContainer(const ContainerPlan& plan) {
   container["resources"] =
       json::object{{"requests", json::object{{"cpu", "10m"}, {"memory", "10Mi"}}},
                    {"limits", json::object{{"memory", "32Mi"}}}};
-  // libiptc opens a raw socket, which is what NET_RAW is for; the kernel wants root for it.
-  container["securityContext"] =
-      cni ? SecurityContext(1337, 1337, {}) : SecurityContext(0, 0, {"NET_ADMIN", "NET_RAW"});
+  if (cni) {
+    container["securityContext"] = SecurityContext(1337, 1337, {});
+  } else if (plan.nftables) {
+    // Kubernetes keeps a capability of an ordinary user only for programs whose file has it, which
+    // that of the image has (deploy/image/Dockerfile).
+    container["securityContext"] = SecurityContext(1337, 1337, {"NET_ADMIN"});
+  } else {
+    // libiptc opens a raw socket, which is what NET_RAW is for; the kernel wants root for it.
+    container["securityContext"] = SecurityContext(0, 0, {"NET_ADMIN", "NET_RAW"});
+  }
   return container;
 }
 

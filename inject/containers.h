@@ -22,6 +22,7 @@ struct ContainerPlan {
   std::string outbound_port;
   std::string inbound_port;
   bool redirect_dns = false;
+  bool nftables = false;
   unsigned status_port = 15020;  // 0: none
   unsigned drain_seconds = 25;
   std::string concurrency = "2";

@@ -21,7 +21,6 @@ constexpr std::string_view kInject = "sidecar.istio.io/inject";
 constexpr std::string_view kProxyConfig = "proxy.istio.io/config";
 constexpr std::string_view kStatusPort = "status.sidecar.istio.io/port";
 constexpr std::string_view kNativeSidecar = "sidecar.istio.io/nativeSidecar";
-constexpr std::string_view kNftables = "sidecar.istio.io/nativeNftables";
 constexpr std::string_view kInterceptionMode = "sidecar.istio.io/interceptionMode";
 
 // Of meshes that capture traffic, and what makes them of a pod.
@@ -228,11 +227,6 @@ class Decider {
       }
       plan_.settings.native_sidecar = node->value == "true";
     }
-    if (const Node* node = Annotation(kNftables); node != nullptr && node->value != "false") {
-      throw Refusal(node->line, "the annotation " + std::string(kNftables) + " is \"" +
-                                    node->value +
-                                    "\": expected \"false\", there is no nftables backend yet");
-    }
     if (const Node* node = Annotation(kStatusPort)) {
       try {
         plan_.status_port = static_cast<unsigned>(ParseNumber(node->value, 0, 65535));
@@ -261,6 +255,7 @@ class Decider {
     plan_.inbound_port = flags_.inbound_port;
     plan_.tproxy = flags_.config.mode == capture::InterceptionMode::kTproxy;
     plan_.redirect_dns = flags_.config.redirect_dns;
+    plan_.nftables = flags_.nftables;
     // Kubernetes' default is 30 s. Some are left to end in.
     const auto grace = NumberOf(Get(spec_, "terminationGracePeriodSeconds")).value_or(30);
     plan_.drain_seconds = static_cast<unsigned>(std::clamp<std::int64_t>(grace - 5, 0, 45));

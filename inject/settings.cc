@@ -155,9 +155,13 @@ const std::vector<SettingSpec>& SettingSpecs() {
        }},
       {"proxy-arg", "ARGUMENT", "for sluice-proxy, such as --access-log=off; may be repeated", "",
        true, [](Settings& s, const std::string& v) { s.proxy_args.push_back(Printable(v)); }},
-      {"native-nftables", nullptr, "refused: there is no nftables backend yet", "", false,
-       [](Settings&, const std::string& v) {
-         if (Switch(v)) Expect("false: there is no nftables backend yet");
+      {"native-nftables", nullptr,
+       "sluice-init writes rules of nf_tables, and runs as an ordinary user with NET_ADMIN alone",
+       "sidecar.istio.io/nativeNftables", false,
+       [](Settings& s, const std::string& v) {
+         // The last word, whatever --capture said.
+         for (const char* const name : {"backend", "force-iptables-binary"}) s.capture.erase(name);
+         s.capture["native-nftables"] = Switch(v) ? "true" : "false";
        }},
   };
   return specs;

@@ -7,6 +7,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -35,14 +36,21 @@ std::uint16_t Type(int message) {
 }
 
 Error NoPrivilege(std::string doing) {
-  const bool have = ReadCapabilities().Has(CAP_NET_ADMIN);
-  return Error(ErrorKind::kPrivilege,
-               {.doing = std::move(doing),
-                .target = {},
-                .why = have ? std::strerror(EPERM) : "missing CAP_NET_ADMIN",
-                .help = have ? "the network namespace belongs to another user namespace; run in "
-                               "the one that owns it"
-                             : "grant it: securityContext.capabilities.add: [NET_ADMIN]"});
+  ErrorText text{.doing = std::move(doing),
+                 .target = {},
+                 .why = "missing CAP_NET_ADMIN",
+                 .help = "grant it: securityContext.capabilities.add: [NET_ADMIN]"};
+  if (ReadCapabilities().Has(CAP_NET_ADMIN)) {
+    text.why = std::strerror(EPERM);
+    text.help =
+        "the network namespace belongs to another user namespace; run in the one that owns it";
+  } else if (::geteuid() != 0 && IsInBoundingSet(CAP_NET_ADMIN)) {
+    // Granted, and lost when the program was started by somebody who is not root.
+    text.help +=
+        "; for a user other than root the program's file needs it, too: setcap "
+        "cap_net_admin=p, as in our image; else runAsUser: 0";
+  }
+  return Error(ErrorKind::kPrivilege, std::move(text));
 }
 
 Error NoNftables(int saved_errno) {

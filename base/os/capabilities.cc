@@ -2,6 +2,7 @@
 #include "base/os/capabilities.h"
 
 #include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -41,5 +42,14 @@ void SetCapabilities(const Capabilities& wanted) {
                         .inheritable = High(wanted.inheritable)}};
   if (::syscall(SYS_capset, &header, words) != 0) throw SystemError(errno, "set the capabilities");
 }
+
+void RaisePermitted() {
+  Capabilities have = ReadCapabilities();
+  if (have.effective == have.permitted) return;
+  have.effective = have.permitted;
+  SetCapabilities(have);
+}
+
+bool IsInBoundingSet(int capability) { return ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1; }
 
 }  // namespace sluice

@@ -19,6 +19,14 @@ struct Capabilities {
 // Throws sluice::Error.
 Capabilities ReadCapabilities();
 
+// Makes what is permitted effective, which is how a program has the capabilities of its file where
+// the file does not say so itself (setcap NAME=p). Such a file can also be started where the
+// capability is not allowed; one of NAME=ep cannot. Throws sluice::Error.
+void RaisePermitted();
+
+// Whether the file of a program could give it the capability: it is in the bounding set.
+bool IsInBoundingSet(int capability);
+
 // The ambient set is within the inheritable one, and goes with it. Throws sluice::Error.
 void SetCapabilities(const Capabilities& wanted);
 

@@ -11,6 +11,7 @@
 #include "apply/plan.h"
 #include "apply/site.h"
 #include "base/error.h"
+#include "base/os/capabilities.h"
 #include "base/standard_output.h"
 #include "base/text/program_text.h"
 #include "capture/capture_rules.h"
@@ -74,6 +75,7 @@ void DryRun(capture::InitConfig& config, Site& site, Report& report) {
 
 void Apply(capture::InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
+  if (!config.skip_rule_apply) site.backends.CheckPrivilege();
   // Before anything is looked at, so that one look is enough.
   site.lock.Try();
   if (!config.cleanup_only) RemoveLeftovers(config, site);
@@ -148,6 +150,7 @@ void ApplyAsPossible(capture::InitConfig& config, Site& site, Report& report) {
 }
 
 void Execute(capture::Command command, capture::InitConfig& config, Report& report) {
+  RaisePermitted();
   if (!config.network_namespace.empty()) {
     netns::EnterForGood(netns::Namespace::Open(config.network_namespace));
   }

@@ -3,6 +3,12 @@
 // for.
 
 #include <linux/capability.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -86,6 +92,39 @@ TEST_F(InitBackends, NftablesNeedsOneCapability) {
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
+// As in a container with runAsNonRoot, allowPrivilegeEscalation: false and NET_ADMIN: the kernel
+// leaves an ordinary user what the program's file has as well.
+TEST_F(InitBackends, AFileCapabilityServesAContainerWithoutRoot) {
+  const auto directory = std::filesystem::temp_directory_path() /
+                         ("sluice-file-capability-" + std::to_string(getpid()));
+  std::filesystem::create_directory(directory);
+  Command command = CaseCommand(FindCase("tproxy-dual"), {"--backend", "nftables"});
+  const auto program = directory / "sluice-init";
+  std::filesystem::copy_file(command.argv[0], program);
+  std::filesystem::permissions(directory, std::filesystem::perms(0755));
+  command.who = kApplication;
+  command.capabilities = {CAP_NET_ADMIN};
+  command.only_by_its_file = true;
+  const auto without = RunCommand(pod(), command);
+  EXPECT_EQ(without.exit_status, 3);
+  EXPECT_THAT(without.err, HasSubstr("setcap cap_net_admin=p"));
+
+  // setcap cap_net_admin=p
+  vfs_cap_data has{};
+  has.magic_etc = VFS_CAP_REVISION_2;
+  has.data[0].permitted = CAP_TO_MASK(CAP_NET_ADMIN);
+  ASSERT_EQ(setxattr(program.c_str(), "security.capability", &has, sizeof(has), 0), 0)
+      << strerror(errno);
+  command.argv[0] = program;
+  const auto with = RunCommand(pod(), command);
+  EXPECT_EQ(with.exit_status, 0) << with.err;
+  EXPECT_GT(Tables().second, 0);
+  // It can also be started where the capability is not allowed, as beside a CNI plugin.
+  command.capabilities = std::vector<int>{};
+  EXPECT_EQ(RunCommand(pod(), command).exit_status, 3);
+  std::filesystem::remove_all(directory);
+}
+
 // From one to the other and back, in both modes: every connection made meanwhile is captured.
 TEST_F(InitBackends, NoConnectionIsUncapturedDuringTheChange) {
   for (const bool transparent : {false, true}) {
@@ -108,7 +147,8 @@ TEST_F(InitBackends, NoConnectionIsUncapturedDuringTheChange) {
           ASSERT_EQ(Connect(pod(), {IpAddress::Parse(ip), 80}, {.who = kApplication}), "out15001");
         }
         for (const char* const ip : {"192.0.2.2", "fd00:2::2"}) {
-          ASSERT_EQ(Connect(network_.outside(), {IpAddress::Parse(ip), 80}), "in15006");
+          const std::string landed = Connect(network_.outside(), {IpAddress::Parse(ip), 80});
+          ASSERT_EQ(landed, "in15006") << ip << (transparent ? " TPROXY" : " REDIRECT");
         }
       }
       const auto result = change.Wait(std::chrono::seconds(60));

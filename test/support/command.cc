@@ -78,15 +78,17 @@ struct ChildPlan {
   _exit(127);
 }
 
-bool SetCapabilities(const std::vector<int>& wanted) {
+bool SetCapabilities(const std::vector<int>& wanted, bool ambient) {
   __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
   for (const int capability : wanted) {
     auto& set = sets[CAP_TO_INDEX(capability)];
     set.effective |= CAP_TO_MASK(capability);
-    set.permitted = set.inheritable = set.effective;
+    set.permitted = set.effective;
+    if (ambient) set.inheritable = set.effective;
   }
   if (syscall(SYS_capset, &header, sets) != 0) return false;
+  if (!ambient) return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
   for (const int capability : wanted) {
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) return false;
   }
@@ -122,7 +124,9 @@ bool SetCapabilities(const std::vector<int>& wanted) {
   if (syscall(SYS_setgroups, who.groups.size(), who.groups.data()) != 0) Give("setgroups");
   if (syscall(SYS_setresgid, who.gid, who.gid, who.gid) != 0) Give("setresgid");
   if (syscall(SYS_setresuid, who.uid, who.uid, who.uid) != 0) Give("setresuid");
-  if (command.capabilities && !SetCapabilities(*command.capabilities)) Give("set capabilities");
+  if (command.capabilities && !SetCapabilities(*command.capabilities, !command.only_by_its_file)) {
+    Give("set capabilities");
+  }
   // After the change of user, which would clear it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan.parent) _exit(127);
   sigset_t none;

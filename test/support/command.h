@@ -25,6 +25,9 @@ struct Command {
   // Its capabilities, such as CAP_NET_ADMIN of <linux/capability.h>, whatever its uid.
   // Without a value, root has all and other users have none.
   std::optional<std::vector<int>> capabilities = {};
+  // With capabilities: it is started as Kubernetes starts who is not root, with no_new_privs and
+  // without the ambient set. What its file does not have is lost.
+  bool only_by_its_file = false;
   // It is killed, with its process group, when it takes longer.
   std::chrono::milliseconds timeout{60'000};
   std::optional<std::size_t> open_files = {};  // RLIMIT_NOFILE

@@ -318,6 +318,24 @@ class DecisionTest(Case):
         self.assertEqual((proxy["restartPolicy"], proxy["securityContext"]["runAsUser"]),
                          ("Always", 1337))
 
+    def test_nftables_needs_no_root(self):
+        name = "sidecar.istio.io/nativeNftables"
+        backend = ("--capture", "backend=nftables")
+        for text, *flags in ((POD, "--native-nftables"), (POD, *backend),
+                             (annotated(**{name: '"true"'}), "--capture", "backend=iptables")):
+            init = self.pod(text, *flags)["spec"]["initContainers"][0]
+            context = init["securityContext"]
+            self.assertEqual((context["runAsUser"], context["runAsNonRoot"],
+                              context["readOnlyRootFilesystem"], context["capabilities"]),
+                             (1337, True, True, {"drop": ["ALL"], "add": ["NET_ADMIN"]}))
+            self.assertTrue({"--native-nftables=true", "--backend=nftables"} & set(init["args"]))
+        for flags in ((), ("--native-nftables",), backend):
+            init = self.pod(annotated(**{name: '"false"'}), *flags)["spec"]["initContainers"][0]
+            self.assertEqual(init["securityContext"]["runAsUser"], 0)
+            self.assertNotIn("nftables", " ".join(init["args"]))
+        cni = self.pod(POD, "--cni", "--native-nftables")["spec"]["initContainers"][0]
+        self.assertEqual(cni["securityContext"]["capabilities"], {"drop": ["ALL"]})
+
     def test_time_to_drain_fits_the_pod(self):
         for grace, drain in ((None, 25), (10, 5), (3, 0), (600, 45)):
             text = POD + (f"  terminationGracePeriodSeconds: {grace}\n" if grace else "")
@@ -387,7 +405,7 @@ class AnnotationTest(Case):
                                  ("status.sidecar.istio.io/port", "x", "a number"),
                                  ("proxy.istio.io/config", "'{'", "proxy.istio.io/config"),
                                  (native, "maybe", "true or false"),
-                                 ("sidecar.istio.io/nativeNftables", '"true"', "nftables")):
+                                 ("sidecar.istio.io/nativeNftables", "maybe", "true or false")):
             self.refused(annotated(**{name: value}), why)
 
     def test_own_annotations_are_kept(self):
@@ -442,7 +460,7 @@ class ProgramTest(Case):
         for arguments in ((), ("-f", "-", "x"), ("-f", "-", "--nothing"), ("serve",),
                           ("-f", "-", "--in-place"), ("-f", "-", "-o", "xml"),
                           ("print-config", "-f", "-"), ("-f", "-", "--sidecar", "no"),
-                          ("-f", "-", "--capture", "nothing=1"), ("-f", "-", "--native-nftables"),
+                          ("-f", "-", "--capture", "nothing=1"), ("-f", "-", "--native-nftables=x"),
                           ("-f", "-", "--proxy-cpu", "lots"), ("-f", "-", "--config", "/none")):
             done = INJECTOR.run(*arguments, text=POD)
             self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)

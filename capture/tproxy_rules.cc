@@ -16,8 +16,11 @@ constexpr Protocol kTcp = Protocol::kTcp;
 void AddLoopGuards(const CaptureConfig& config, Sequence& inbound) {
   const TproxyMarks marks = MarksOf(config);
   // The proxy's connection to the application carries the mark: the connection keeps it, so that
-  // the application's answer can be told from other traffic (see BuildOutput).
-  inbound.Add({.protocol = kTcp,
+  // the application's answer can be told from other traffic (see BuildOutput). It comes by lo. What
+  // comes from outside has the mark only where the other backend's rules, which are there as well
+  // while one takes over from the other, have just given it to the listener.
+  inbound.Add({.in_interface = Is("lo"),
+               .protocol = kTcp,
                .matches = {MarkMatch{Is(marks.inbound)}},
                .target = SaveConnmark{marks.inbound.mask}});
   inbound.Add({.protocol = kTcp, .matches = {MarkMatch{Is(marks.inbound)}}, .target = Return{}});

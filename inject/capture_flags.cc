@@ -42,48 +42,10 @@ void AddFlag(std::vector<std::string>& flags, const OptionSpec& option, const st
 
 }  // namespace
 
-bool IsCaptureAnnotation(std::string_view name) {
-  return std::ranges::any_of(capture::Options(), [name](const OptionSpec& option) {
-    return std::ranges::any_of(
-        option.annotations, [name](const char* each) { return each != nullptr && name == each; });
-  });
-}
-
-CaptureFlags FlagsOf(const Settings& settings, const Annotations& annotations,
+CaptureFlags FlagsOf(const Settings& settings, const capture::Annotations& annotations,
                      unsigned status_port) {
-  capture::Settings values;
-  for (const OptionSpec& option : capture::Options())
-    values.values.push_back({option.fallback, {}});
-  const auto set = [&values](std::string_view name, std::string value, std::string origin) {
-    values.values.at(capture::IndexOfOption(name)) = {std::move(value), std::move(origin)};
-  };
-  // All is captured unless somebody says otherwise, but for the proxy's own ports.
-  std::string own_ports = "15090";
-  if (status_port != 0) own_ports += "," + std::to_string(status_port);
-  set("proxy-uid", "1337", {});
-  set("istio-service-cidr", "*", {});
-  set("istio-inbound-ports", "*", {});
-  set("istio-local-exclude-ports", own_ports, {});
-  for (const auto& [name, value] : settings.capture) {
-    set(name, value, "--capture " + name);
-  }
-  for (const OptionSpec& option : capture::Options()) {
-    for (const char* const annotation : option.annotations) {
-      const std::string* const value = annotation == nullptr ? nullptr : annotations(annotation);
-      if (value == nullptr) continue;
-      set(option.name, *value, "the annotation " + std::string(annotation));
-      break;
-    }
-  }
-  // The check is of what was given; the proxy's own ports are not the user's to know.
+  const capture::Settings values = capture::PodSettings(settings.capture, annotations, status_port);
   CaptureFlags out;
-  capture::ToInitConfig(values);
-  auto& excluded = values.values.at(capture::IndexOfOption("istio-local-exclude-ports")).value;
-  if (excluded != own_ports && !excluded.empty()) {
-    excluded = own_ports + "," + excluded;
-  } else {
-    excluded = own_ports;
-  }
   capture::InitConfig config = capture::ToInitConfig(values);
   out.nftables = config.backend == capture::BackendChoice::kNftables;
   out.config = std::move(config.capture);
@@ -99,6 +61,10 @@ CaptureFlags FlagsOf(const Settings& settings, const Annotations& annotations,
   }
   for (const std::string_view name : kAnnotated) {
     out.annotations.emplace_back(capture::FindOption(name)->annotations[0], values.Text(name));
+  }
+  // All of it, where a plugin writes the rules, which sees nothing but annotations.
+  if (settings.cni) {
+    out.annotations.emplace_back(capture::kCaptureAnnotation, capture::DescribeCapture(values));
   }
   return out;
 }

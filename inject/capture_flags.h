@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-#include <functional>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "capture/capture_config.h"
+#include "capture/pod/annotations.h"
 #include "inject/settings.h"
 
 namespace sluice::inject {
-
-// The value of an annotation of the pod; nullptr when it has none.
-using Annotations = std::function<const std::string*(std::string_view name)>;
 
 // What a pod's sluice-init is told.
 struct CaptureFlags {
@@ -27,10 +24,7 @@ struct CaptureFlags {
 
 // By the settings and, over them, the annotations; each goes through sluice-init's own table and
 // checks. Throws Error(kUsage) that names the annotation, its value and what would be right.
-CaptureFlags FlagsOf(const Settings& settings, const Annotations& annotations,
+CaptureFlags FlagsOf(const Settings& settings, const capture::Annotations& annotations,
                      unsigned status_port);
-
-// Whether an annotation of that name is one of capture.
-bool IsCaptureAnnotation(std::string_view name);
 
 }  // namespace sluice::inject

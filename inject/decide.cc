@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "capture/pod/annotations.h"
 #include "inject/capture_flags.h"
 #include "inject/containers.h"
 #include "inject/edit/status.h"
@@ -15,13 +16,12 @@
 namespace sluice::inject {
 namespace {
 
+using capture::kInjectAnnotation;
+using capture::kInterceptionModeAnnotation;
 using yaml::Node;
 
-constexpr std::string_view kInject = "sidecar.istio.io/inject";
 constexpr std::string_view kProxyConfig = "proxy.istio.io/config";
-constexpr std::string_view kStatusPort = "status.sidecar.istio.io/port";
 constexpr std::string_view kNativeSidecar = "sidecar.istio.io/nativeSidecar";
-constexpr std::string_view kInterceptionMode = "sidecar.istio.io/interceptionMode";
 
 // Of meshes that capture traffic, and what makes them of a pod.
 struct Mesh {
@@ -118,14 +118,14 @@ class Decider {
 
   // What the label, or the annotation, of that name says; the label counts.
   std::optional<bool> Asked(const Node*& about) const {
-    about = Get(Get(metadata_, "labels"), kInject);
+    about = Get(Get(metadata_, "labels"), kInjectAnnotation);
     std::string what = "label ";
     if (about == nullptr) {
-      about = Get(annotations_, kInject);
+      about = Get(annotations_, kInjectAnnotation);
       what = "annotation ";
     }
     if (about == nullptr || yaml::IsNull(*about)) return {};
-    what += kInject;
+    what += kInjectAnnotation;
     if (!yaml::IsString(*about)) {
       throw Refusal(about->line,
                     "the " + what + " is not a string: put quotes around " + about->value);
@@ -138,8 +138,8 @@ class Decider {
 
   bool Skips() {
     const Node* about = nullptr;
-    if (Asked(about) == false) return Skip(about, std::string(kInject) + " is \"false\"");
-    if (IsSystemNamespace(workload_.name_space)) {
+    if (Asked(about) == false) return Skip(about, std::string(kInjectAnnotation) + " is \"false\"");
+    if (capture::IsSystemNamespace(workload_.name_space)) {
       return Skip(nullptr, "the namespace " + workload_.name_space + " belongs to the cluster");
     }
     const Node* const host = Get(spec_, "hostNetwork");
@@ -159,9 +159,10 @@ class Decider {
         }
       }
     }
-    if (const Node* mode = Annotation(kInterceptionMode);
+    if (const Node* mode = Annotation(kInterceptionModeAnnotation);
         mode != nullptr && mode->value == "NONE") {
-      return Skip(mode, std::string(kInterceptionMode) + " is NONE: nothing is to be captured");
+      return Skip(mode,
+                  std::string(kInterceptionModeAnnotation) + " is NONE: nothing is to be captured");
     }
     if (Items(spec_, "containers").empty()) return Skip(spec_, "it has no containers");
     return false;
@@ -227,12 +228,15 @@ class Decider {
       }
       plan_.settings.native_sidecar = node->value == "true";
     }
-    if (const Node* node = Annotation(kStatusPort)) {
+    const capture::Annotations annotations = [this](std::string_view name) -> const std::string* {
+      const Node* node = Annotation(name);
+      return node == nullptr ? nullptr : &node->value;
+    };
+    if (const Node* node = Annotation(capture::kStatusPortAnnotation)) {
       try {
-        plan_.status_port = static_cast<unsigned>(ParseNumber(node->value, 0, 65535));
-      } catch (const std::invalid_argument& error) {
-        throw Refusal(node->line, "use \"" + node->value + "\" for the annotation " +
-                                      std::string(kStatusPort) + ": expected " + error.what());
+        plan_.status_port = capture::StatusPort(annotations);
+      } catch (const Error& error) {
+        throw Refusal(node->line, error.what());
       }
     }
     if (!plan_.settings.native_sidecar && workload_.runs_to_completion()) {
@@ -243,13 +247,7 @@ class Decider {
     if (!config_mode_.empty()) {
       plan_.settings.capture["istio-inbound-interception-mode"] = config_mode_;
     }
-    flags_ = FlagsOf(
-        plan_.settings,
-        [this](std::string_view name) -> const std::string* {
-          const Node* node = Annotation(name);
-          return node == nullptr ? nullptr : &node->value;
-        },
-        plan_.status_port);
+    flags_ = FlagsOf(plan_.settings, annotations, plan_.status_port);
     plan_.init_flags = flags_.flags;
     plan_.outbound_port = flags_.outbound_port;
     plan_.inbound_port = flags_.inbound_port;
@@ -298,7 +296,7 @@ class Decider {
     if (annotations_ != nullptr && annotations_->IsMapping()) {
       for (const yaml::Member& member : annotations_->members) {
         if (member.key.value.starts_with("traffic.sidecar.istio.io/") &&
-            !IsCaptureAnnotation(member.key.value)) {
+            !capture::IsTrafficAnnotation(member.key.value)) {
           decision_.warnings.push_back("the annotation " + member.key.value +
                                        " is none that anything is known of");
         }

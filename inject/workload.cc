@@ -80,8 +80,4 @@ std::vector<Workload> FindWorkloads(const Node& root, const yaml::Reader& reader
   return out;
 }
 
-bool IsSystemNamespace(std::string_view name) {
-  return name == "kube-system" || name == "kube-public" || name == "kube-node-lease";
-}
-
 }  // namespace sluice::inject

@@ -30,7 +30,4 @@ struct Workload {
 // ReplicationController, Job, CronJob and Pod of the API groups that Kubernetes has them in.
 std::vector<Workload> FindWorkloads(const yaml::Node& root, const yaml::Reader& reader);
 
-// Whether `name` is a namespace that belongs to the cluster itself.
-bool IsSystemNamespace(std::string_view name);
-
 }  // namespace sluice::inject

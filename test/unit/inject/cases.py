@@ -310,6 +310,16 @@ class DecisionTest(Case):
                              (True, False, {"drop": ["ALL"]}, {"type": "RuntimeDefault"}))
         self.assertIn("--run-validation", self.init_args(POD, "--cni"))
 
+    def test_what_the_plugin_reads(self):
+        """All that was resolved, where a plugin writes the rules; nothing where the pod does."""
+        name = "sluice.dev/capture"
+        self.assertNotIn(name, self.pod(POD)["metadata"]["annotations"])
+        pod = self.pod(POD, "--cni", "--capture", "drop-invalid", "--mode", "TPROXY")
+        self.assertEqual(json.loads(pod["metadata"]["annotations"][name]),
+                         {"proxy-uid": "1337", "istio-inbound-interception-mode": "TPROXY",
+                          "istio-inbound-ports": "*", "istio-local-exclude-ports": "15090,15020",
+                          "istio-service-cidr": "*", "drop-invalid": "true"})
+
     def test_least_privilege(self):
         init, proxy = self.pod(POD)["spec"]["initContainers"]
         self.assertEqual(init["securityContext"]["capabilities"],

@@ -16,7 +16,7 @@ namespace sluice::apply {
 // The backends, and which of them a run is about. The only place that knows both.
 class Backends {
  public:
-  // Looks where rules of ours are, and what the kernel and the privileges allow. Makes nothing.
+  // Looks where Sluice rules are, and what the kernel and the privileges allow. Makes nothing.
   void Choose(const capture::InitConfig& config);
 
   capture::Backend& chosen() { return *chosen_; }
@@ -31,7 +31,7 @@ class Backends {
   void CheckPrivilege() const;
 
   // After `error`, of a kernel that lacks something: takes the other backend where nobody asked for
-  // this one and no rules of ours are there. False when there is none to take.
+  // this one and no Sluice rules are there. False when there is none to take.
   bool FallBack(const Error& error);
   // `error` with what kept us from the other backend, where it is about the kernel.
   Error Complete(const Error& error) const;

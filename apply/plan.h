@@ -23,7 +23,7 @@ struct PlanContext {
 };
 
 // The steps that bring the network namespace to what `config` says, or, for cleanup_only, to where
-// nothing of ours is left: rules by family and table, then what stands beside them.
+// no Sluice rules are left: rules by family and table, then what stands beside them.
 std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
                                                       PlanContext& context);
 

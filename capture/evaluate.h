@@ -39,7 +39,7 @@ struct Packet {
 bool Matches(const Rule& rule, const Packet& packet);
 
 // Where it ends.
-struct Passes {  // as if there were no rules of ours
+struct Passes {  // as if there were no Sluice rules
   friend auto operator<=>(const Passes&, const Passes&) = default;
 };
 struct RedirectedTo {

@@ -235,7 +235,7 @@ bool JumpsFrom(const TableRules& rules, Hook hook) {
   return std::ranges::any_of(rules.jumps, [hook](const auto& jump) { return jump.hook == hook; });
 }
 
-// What of ours is installed, as rules; what Sluice cannot have written is left out.
+// The Sluice rules that are installed; what Sluice cannot have written is left out.
 FamilyRules AsRules(Family family, const std::vector<InstalledTable>& installed) {
   FamilyRules out{.family = family, .tables = {}};
   for (std::size_t i = 0; i < installed.size(); ++i) {

@@ -43,7 +43,7 @@ struct Obstruction {
 std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& installed,
                                           const FamilyRules& wanted);
 
-// The same of what is installed now; `wanted` as an argument, or what of ours is there.
+// The same of what is installed now; `wanted` as an argument, or the Sluice rules that are there.
 std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend);
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
 

@@ -10,7 +10,7 @@
 
 #include "capture/rule.h"
 
-// What of ours the kernel holds, as a backend reads it.
+// The Sluice rules that the kernel holds, as a backend reads them.
 namespace sluice::capture {
 
 struct Counters {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "capture/lock.h"
@@ -39,7 +40,9 @@ class Step {
   // After Apply: false when it turned out that there was nothing it could do.
   virtual bool Changed() const { return true; }
 
-  // After Apply, what was done: "4 chains, 17 rules". Otherwise what is there.
+  // After Apply, what was done: "4 chains, 17 rules". Otherwise what is there. kNothing when the
+  // step wants nothing to be there.
+  static constexpr std::string_view kNothing = "no Sluice rules";
   virtual std::string Summary() const = 0;
 };
 

@@ -23,7 +23,7 @@ void TableStep::Apply() {
 void TableStep::Undo() { RestoreTable(family_, wanted_.table, before_); }
 
 std::string TableStep::Summary() const {
-  if (wanted_.empty()) return "nothing of ours";
+  if (wanted_.empty()) return std::string(kNothing);
   std::size_t rules = wanted_.jumps.size();
   for (const capture::Chain& chain : wanted_.chains) rules += chain.rules.size();
   return std::to_string(wanted_.chains.size()) + " chains, " + std::to_string(rules) + " rules";

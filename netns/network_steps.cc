@@ -56,7 +56,7 @@ std::string PolicyRoutingStep::Name() const {
 }
 
 std::string PolicyRoutingStep::Summary() const {
-  return wanted_ ? "1 rule, 1 route" : "nothing of ours";
+  return wanted_ ? "1 rule, 1 route" : std::string(kNothing);
 }
 
 netns::Route PolicyRoutingStep::LocalDefault(std::uint32_t table) const {

@@ -120,7 +120,7 @@ struct PolicyRule {
   std::uint32_t mask = 0;  // 0: the rule does not look at the mark
   std::uint32_t table = kMainTable;
   // Listed with something that this struct does not hold (a source range, a device, a goto...):
-  // never equal to a rule of ours.
+  // never equal to a rule of Sluice.
   bool has_more = false;
 
   std::string ToString() const;

@@ -55,7 +55,7 @@ class TablesStep : public Step {
         rules += chain.rules.size();
       }
     }
-    if (chains == 0) return "nothing of ours";
+    if (chains == 0) return std::string(kNothing);
     return std::to_string(chains) + " chains, " + std::to_string(rules) + " rules";
   }
 

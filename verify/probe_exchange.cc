@@ -333,7 +333,7 @@ Outcome Attempt::Run() {
   if (!known && answer_due_) {
     outcome_.kind = Outcome::Kind::kUnanswered;
   } else if (!known && link_ == nullptr && probe_.expected == Landing::kOutside) {
-    Finish(Outcome::Kind::kLeft, "no listener of ours got it");
+    Finish(Outcome::Kind::kLeft, "no listener of the probe got it");
   }
   if (probe_.client && connected_) {
     Segment reset = ClientSegment();

@@ -68,7 +68,7 @@ class ProbeLinkCleanupStep : public capture::Step {
   std::vector<std::string> Want() override { return {}; }
   void Apply() override { RemoveProbeLinks(socket_); }
   void Undo() override {}
-  std::string Summary() const override { return "nothing of ours"; }
+  std::string Summary() const override { return std::string(kNothing); }
 
  private:
   netns::RouteSocket& socket_;

@@ -216,7 +216,7 @@ std::optional<std::string> FindFault(const capture::CaptureConfig& config, const
     }
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kPrivilege) throw;
-    const std::string should = evaluation.path.empty() ? "no rule of ours should have matched"
+    const std::string should = evaluation.path.empty() ? "no Sluice rule should have matched"
                                                        : "the rule that should have matched is " +
                                                              evaluation.path.back().ToString();
     return should + "; what is in its place cannot be read without CAP_NET_ADMIN and CAP_NET_RAW";
@@ -233,7 +233,7 @@ std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
   if (auto fault = FindFault(config, probe, site, socket, backend)) return *std::move(fault);
   const capture::RuleSet rules = backend.Compile(capture::BuildRules(config));
   const auto evaluation = EvaluateFirst(rules.family(probe.family), probe, site);
-  if (evaluation.path.empty()) return "no rule of ours should have matched";
+  if (evaluation.path.empty()) return "no Sluice rule should have matched";
   std::string out = "the rule that should have matched, " + evaluation.path.back().ToString() +
                     ", is in place: look for one that is not Sluice's";
   for (const capture::Matched& matched : evaluation.path) {

@@ -8,7 +8,7 @@
 
 namespace sluice::capture::explain {
 
-// Fills `flag` and `why` of each rule of ours: the configuration flag that causes such a rule, with
+// Fills `flag` and `why` of each Sluice rule: the configuration flag that causes such a rule, with
 // the part of its value that this rule stands for ("--proxy-uid=1337"). It goes by the rules alone,
 // as they are written by capture_rules.cc, so that installed rules have their causes too. A rule
 // that every configuration has has no flag, and says so in `why`.

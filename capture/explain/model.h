@@ -136,8 +136,8 @@ struct ModelRule {
   std::string text = {};            // as the backend's own tool writes it
   std::uint64_t packets = 0;        // its counter
   std::optional<Rule> known = {};   // as Sluice would have written it
-  std::string flag = {};            // of a rule of ours: "--proxy-uid=1337"; empty: none
-  std::string why = {};             // of a rule of ours, for people
+  std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty: none
+  std::string why = {};             // of a Sluice rule, for people
   std::size_t leads_to = kNowhere;  // the chain of a jump or goto, an index into the table
 
   static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
@@ -189,7 +189,7 @@ struct Model {
 // chains each has: "raw", "mangle", "nat", "filter", "security". Nothing for other names.
 std::optional<BaseHook> BuiltinHook(std::string_view table, std::string_view chain);
 
-// A rule of ours as the model holds it.
+// A Sluice rule as the model holds it.
 ModelRule ModelOf(const Rule& rule);
 
 // What would be installed. `rules` are as the backend holds them (Backend::Compile).

@@ -23,7 +23,7 @@ IpAddress Loopback(Family family) {
   return family == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 1) : IpAddress::FromBytes(kV6);
 }
 
-// Who listens behind a rule of ours.
+// Who listens behind a Sluice rule.
 std::optional<Landing> ListenerOf(std::string_view chain) {
   if (chain == "ISTIO_REDIRECT") return Landing::kOutbound;
   if (chain == "ISTIO_IN_REDIRECT" || chain == "ISTIO_TPROXY") return Landing::kInbound;

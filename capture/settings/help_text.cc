@@ -139,7 +139,7 @@ std::string HelpOfCommand(std::string_view name) {
   constexpr std::array<std::pair<std::string_view, const char*>, 4> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
       {"explain", "where a connection lands, and why"},
-      {"show", "what of ours is installed, with counters"},
+      {"show", "the Sluice rules that are installed, with counters"},
       {"verify", "check with real connections"},
   }};
   const auto found = std::ranges::find(kHelps, name, [](const auto& each) { return each.first; });
@@ -212,7 +212,7 @@ std::string HelpText() {
       "  sluice-init show --nonzero\n"
       "          which rules packets have met\n"
       "  sluice-init --cleanup-only\n"
-      "          remove everything of ours\n"
+      "          remove all Sluice rules\n"
       "\nExit codes: 0 done, or already in place; 1 failed, everything put back; 2 usage\n"
       "or configuration; 3 privilege missing; 4 kernel feature missing; 5 lock not\n"
       "obtained; 10 diff: something would change; 126 validation failed.\n";

@@ -77,9 +77,10 @@ void AddText(const Report& report, Lines& lines) {
     lines.Add(capture::LogLevel::kInfo, "backend: {} ({})", report.backend, report.backend_why);
   }
   for (const capture::StepResult& step : report.steps) {
-    // What is not ours and is not there is not worth a line.
-    if (!step.changed && step.summary == "nothing of ours") continue;
-    if (step.summary == "nothing of ours") {
+    // What is not wanted and was not there is not worth a line.
+    const bool nothing = step.summary == capture::Step::kNothing;
+    if (!step.changed && nothing) continue;
+    if (nothing) {
       lines.Add(capture::LogLevel::kInfo, "{}: removed", step.name);
     } else {
       lines.Add(capture::LogLevel::kInfo, "{}: {}: {}", step.name,

@@ -116,7 +116,7 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
   if (!config.only_nonzero) {
     for (const auto& step : NetworkSteps(network)) section(step->Name(), step->Have());
   } else if (out.empty() && has_tables) {
-    out = "# no packet has met a rule of ours\n";
+    out = "# no packet has met a Sluice rule\n";
   }
   std::vector<std::string> others;
   for (const capture::Obstruction& found : Obstructions(backends.chosen())) {
@@ -124,7 +124,7 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
   }
   section("rules of others that decide first", others);
   section("rules of others that capture as well (nf_tables)", backends.ForeignCaptures());
-  return out.empty() ? "# nothing of ours is installed\n" : out;
+  return out.empty() ? "# no Sluice rules are installed\n" : out;
 }
 
 std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// `sluice-init show`: what of ours is installed, with its counters, whatever configuration made it.
+// `sluice-init show`: which Sluice rules are installed, with its counters, whatever configuration
+// made it.
 
 #include <string>
 
@@ -37,10 +38,10 @@ class InitShow : public testing::Test {
 
 TEST_F(InitShow, NothingIsShownOfOthers) {
   const std::string tables = TableNames(pod());
-  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+  EXPECT_EQ(Show(), "# no Sluice rules are installed\n");
   EXPECT_EQ(TableNames(pod()), tables) << "looking made a table";
   Iptables(pod(), Family::kIpv4, "-t nat -N FOREIGN");
-  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+  EXPECT_EQ(Show(), "# no Sluice rules are installed\n");
 }
 
 TEST_F(InitShow, RulesRoutesAndAddressesOfAnyConfiguration) {
@@ -51,7 +52,7 @@ TEST_F(InitShow, RulesRoutesAndAddressesOfAnyConfiguration) {
   EXPECT_THAT(out, HasSubstr("fwmark 0x539/0x7ff lookup 133"));
   EXPECT_THAT(out, HasSubstr("# address ::6/128 on lo\n"));
   ASSERT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
-  EXPECT_EQ(Show(), "# nothing of ours is installed\n");
+  EXPECT_EQ(Show(), "# no Sluice rules are installed\n");
 }
 
 TEST_F(InitShow, ARuleThatWeCannotHaveWrittenIsShownAsForeign) {

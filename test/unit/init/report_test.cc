@@ -15,7 +15,7 @@ Report Good() {
   report.action = "apply";
   report.network_namespace = "net:[1]";
   report.steps = {{"nat table (IPv4)", true, "4 chains, 17 rules"},
-                  {"nat table (IPv6)", false, "nothing of ours"}};
+                  {"nat table (IPv6)", false, "no Sluice rules"}};
   report.warnings = {"mind the \"gap\""};
   report.notes = {"no log"};
   report.duration = std::chrono::microseconds(1500);
@@ -27,7 +27,7 @@ constexpr const char* kGoodJson = R"json({
   "network_namespace": "net:[1]",
   "steps": [
     {"name": "nat table (IPv4)", "changed": true, "summary": "4 chains, 17 rules"},
-    {"name": "nat table (IPv6)", "changed": false, "summary": "nothing of ours"}],
+    {"name": "nat table (IPv6)", "changed": false, "summary": "no Sluice rules"}],
   "checks": [], "warnings": ["mind the \"gap\""], "notes": ["no log"],
   "duration_ms": 1.5
 })json";

@@ -11,9 +11,6 @@
 namespace sluice::proxy {
 namespace {
 
-// Steps of one flow before the others have their turn, however small they are.
-constexpr int kMaxSteps = 16;
-
 // When to splice. `scripts/bench thresholds` shows what these make of messages of all sizes: per
 // GB, copying costs less CPU up to messages of 32 KiB, splicing from 64 KiB on and half as much for
 // a stream; in between it is a few percent either way, and being there late costs less than that.

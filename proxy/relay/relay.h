@@ -12,6 +12,8 @@
 
 namespace sluice::proxy {
 
+struct Hops;
+
 // What one worker lends to whichever connection it is serving. Not thread-safe.
 struct RelayResources {
   // As large as what one recv(2) should take: 64 KiB cost 0.39 CPU s/GB where 16 KiB cost 0.83;
@@ -66,7 +68,14 @@ struct Endpoint {
   // The peer has sent urgent data (EPOLLPRI). recv(2) stops in front of it and goes on behind it
   // with the next call, so that a short read says nothing; splice(2) never gets past it.
   bool urgent = false;
+  // With a transport, `readable` and `writable` say whether its Read and Write may be called, and
+  // these what the two wait for when it is not what their names say.
+  bool read_waits_for_room = false;
+  bool write_waits_for_input = false;
 };
+
+// To be called after an event has set `readable` or `writable` of an endpoint with a transport.
+void WakeCrosswise(Endpoint& endpoint);
 
 // What a step of a flow ended with.
 enum class Progress : std::uint8_t {
@@ -82,10 +91,22 @@ enum class Progress : std::uint8_t {
 // full is moved by splice(2), and copied again when it goes quiet, unless Splicing says otherwise.
 class Flow {
  public:
-  // Moves bytes from `from` to `to` until there is nothing to read, no room to write, or
-  // RelayResources::share_bytes are moved. Does not pass the FIN on: when both directions are
-  // finished, close(2) does that without another system call.
+  // Between two plain ends. Moves bytes from `from` to `to` until there is nothing to read, no room
+  // to write, or RelayResources::share_bytes are moved. Does not pass the FIN on: when both
+  // directions are finished, close(2) does that without another system call.
   Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
+
+  // The same through transports or a stage, by copying. The end is passed on to a receiver that has
+  // a transport (kFinished: the transport has sent it). May delete the stage, and when nothing is
+  // left that is not plain, Run goes on. One call may enable the other direction: see CanRun.
+  Progress RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
+                      Tap tap = {});
+
+  // Whether there is something to do without another event. Between plain ends that is what kAgain
+  // says; a transport learns in one direction what the other has waited for.
+  bool CanRun(const Endpoint& from, const Endpoint& to) const {
+    return !finished_ && to.writable && (from.readable || ended_ || kept_);
+  }
 
   // Gives back what is held, at the end of the connection.
   void Drop(RelayResources& resources);
@@ -93,9 +114,9 @@ class Flow {
   // Puts bytes in front of the stream, before it starts. False when there is no memory.
   bool Prepend(const char* data, std::size_t size, RelayResources& resources);
 
-  // Bytes taken from the source, without those prepended.
+  // Bytes taken from the source, as its transport gives them, without those prepended.
   std::uint64_t bytes_read() const { return bytes_read_; }
-  // Bytes given to the receiver's socket, including those prepended.
+  // Bytes given to the receiver's socket or transport, including those prepended.
   std::uint64_t bytes_written() const { return bytes_written_; }
   bool finished() const { return finished_; }
   // The last read took much: there is probably more, and whoever has little to say goes first.
@@ -109,11 +130,24 @@ class Flow {
  private:
   enum class Outcome : std::uint8_t { kMoved, kBlocked, kEnded, kFailed };
 
+  // Steps of one flow before the others have their turn, however small they are.
+  static constexpr int kMaxSteps = 16;
+
   Outcome Flush(Endpoint& to, RelayResources& resources);
   bool Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const;
   Outcome Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Outcome Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Outcome EmptyPipe(Endpoint& to);
+  // In layered_flow.cc.
+  Outcome FlushKept(Endpoint& to, const Hops& hops, RelayResources& resources);
+  Outcome ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
+                      Tap tap);
+  Outcome PassStage(std::span<const char> bytes, Endpoint& to, const Hops& hops,
+                    RelayResources& resources);
+  Outcome Emit(std::span<const char> bytes, Endpoint& to, const Hops& hops,
+               RelayResources& resources);
+  Outcome PassEnd(Endpoint& to, const Hops& hops);
+
   Outcome Fail(int error, bool at_source);
   bool Keep(const char* data, std::size_t size, RelayResources& resources);
   void ForgetKept(RelayResources& resources);

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/os/reset_on_close.h"
 #include "base/pod_contract.h"
@@ -204,6 +205,8 @@ bool Session::KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream
   return passes < OwnSockets::kLoop;
 }
 
+void Session::Use(std::unique_ptr<Layers> layers) { layers_ = std::move(layers); }
+
 void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   Endpoint& endpoint = side == Side::kClient ? client_ : server_;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) endpoint.hangup = true;
@@ -211,6 +214,7 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if ((events & EPOLLPRI) != 0) endpoint.urgent = true;
   if (endpoint.hangup || (events & (EPOLLIN | EPOLLPRI)) != 0) endpoint.readable = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
+  if (layers_) WakeCrosswise(endpoint);
   if (state_ != State::kConnecting) {
     // Those who have much to say wait until the others have been served.
     if (request_.bulk() || response_.bulk()) Requeue(worker);
@@ -257,6 +261,13 @@ void Session::BeginRelaying(WorkerContext& worker) {
   worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
   active_tick_ = worker.now_ticks;
   worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
+  // A transport may have to speak first, whoever does so inside of it: no event would tell.
+  if (HasTransport(client_)) client_.readable = client_.writable = true;
+  if (HasTransport(server_)) {
+    server_.readable = server_.writable = true;
+    SendAtOnce(server_.fd);
+    sends_at_once_ = true;
+  }
 }
 
 void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
@@ -303,6 +314,9 @@ void Session::Relay(WorkerContext& worker) {
     Close(worker);
     return;
   }
+  if (layers_ && (request_.CanRun(client_, server_) || response_.CanRun(server_, client_))) {
+    Requeue(worker);
+  }
   if (queued_) return;
   // Nothing more can be read from a side that failed, or it is stuck behind a side that does not
   // read: pass the reset on.
@@ -322,7 +336,8 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
     tap.context = &sniffer_;
     tap.look = request ? LookAtRequest : LookAtResponse;
   }
-  const Progress progress = flow.Run(from, to, worker.relay, tap);
+  const Progress progress =
+      layers_ ? MoveLayered(worker, flow, from, to, tap) : flow.Run(from, to, worker.relay, tap);
   if (flow.bytes_read() != read || flow.bytes_written() != written) {
     active_tick_ = worker.now_ticks;
     DirectionStats& stats = worker.stats.of(direction_);
@@ -334,6 +349,16 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
       stats.sent_bytes.Add(flow.bytes_written() - written);
     }
   }
+  return progress;
+}
+
+Progress Session::MoveLayered(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to,
+                              Tap tap) {
+  Hops hops = &flow == &request_ ? layers_->RequestHops() : layers_->ResponseHops();
+  hops.broken = state_ == State::kBroken;
+  if (hops.plain()) return flow.Run(from, to, worker.relay, tap);
+  const Progress progress = flow.RunLayered(from, to, hops, worker.relay, tap);
+  if (layers_->RequestHops().plain() && layers_->ResponseHops().plain()) layers_.reset();
   return progress;
 }
 
@@ -354,8 +379,9 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
       break;
     case Progress::kFinished:
       if (other.finished()) break;
-      // Fails when the receiver has reset meanwhile; the next call on its socket tells.
-      ::shutdown(to.fd, SHUT_WR);
+      // Fails when the receiver has reset meanwhile; the next call on its socket tells. A transport
+      // has told its peer, and may have to write in order to read on.
+      if (!HasTransport(to)) ::shutdown(to.fd, SHUT_WR);
       worker.timers.Set(*this, worker.now_ticks + IdleTicks(worker));
       break;
     case Progress::kFailed: {
@@ -467,6 +493,7 @@ void Session::Close(WorkerContext& worker) {
   if (upstream_local_.port != 0) {
     worker.own_sockets.Remove(server_.fd, upstream_local_, Upstream(worker));
   }
+  layers_.reset();
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "proxy/accept/sockets.h"
 #include "proxy/config.h"
 #include "proxy/control/admin.h"
+#include "proxy/relay/layers.h"
 #include "proxy/relay/relay.h"
 #include "proxy/session/timer_wheel.h"
 #include "proxy/sniff/sniff.h"
@@ -76,6 +78,13 @@ class Session : public TimerNode {
   int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
            const SocketAddress& original, bool transparent);
 
+  // Leads the bytes through `layers`, which begin with the first byte. After Open and before
+  // anything is relayed; without it the connection is plain. The transports use the session's
+  // sockets, client_fd() and server_fd(), and are deleted before these are closed.
+  void Use(std::unique_ptr<Layers> layers);
+  int client_fd() const { return client_.fd; }
+  int server_fd() const { return server_.fd; }
+
   // `events` as epoll_wait(2) reports them. Moves little: what is more waits in
   // WorkerContext::ready.
   void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);
@@ -114,6 +123,11 @@ class Session : public TimerNode {
   // One side is gone: what had come from it is delivered before the other one is reset.
   void OnBroken(WorkerContext& worker, Side side, int error);
   void DeliverTheRest(WorkerContext& worker);
+  bool HasTransport(const Endpoint& endpoint) const {
+    return layers_ && (&endpoint == &client_ ? layers_->client : layers_->server) != nullptr;
+  }
+  // The same through layers_, which it drops when no layer is left.
+  Progress MoveLayered(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to, Tap tap);
   void Requeue(WorkerContext& worker);
   void Close(WorkerContext& worker);
   void Log(WorkerContext& worker);
@@ -127,6 +141,7 @@ class Session : public TimerNode {
   Sniffer sniffer_;
   Endpoint client_;
   Endpoint server_;
+  std::unique_ptr<Layers> layers_;  // null: both ends are plain, and no stage holds bytes
   Session* pending_before_ = nullptr;
   Session* pending_after_ = nullptr;
   SocketAddress peer_;

@@ -4,9 +4,15 @@
 #include <linux/capability.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <utility>
+#include <variant>
 
 #include "base/os/capabilities.h"
+#include "capture/explain/model.h"
+#include "iptables/xt_reader.h"
+#include "netns/nf_hooks.h"
 
 namespace sluice::apply {
 namespace {
@@ -15,7 +21,85 @@ namespace {
 bool KernelUsesXtables() { return access("/proc/thread-self/net/ip_tables_names", F_OK) == 0; }
 bool CanReadXtables() { return access("/proc/thread-self/net/ip_tables_names", R_OK) == 0; }
 
+bool CanReadXtables(Family family) {
+  const char* const path = family == Family::kIpv4 ? "/proc/thread-self/net/ip_tables_names"
+                                                   : "/proc/thread-self/net/ip6_tables_names";
+  return access(path, R_OK) == 0 || errno == ENOENT;
+}
+
+// The table that all our rules of nf_tables are in.
+constexpr std::string_view kOurTable = "sluice";
+
+template <typename T>
+void AddOnce(std::vector<T>& to, T value) {
+  if (std::ranges::find(to, value) == to.end()) to.push_back(std::move(value));
+}
+
+bool LeadsToOurs(const capture::explain::ModelRule& rule) {
+  const auto* const jump = std::get_if<capture::Jump>(&rule.action);
+  return jump != nullptr && capture::IsOwnedChain(jump->chain);
+}
+
 }  // namespace
+
+std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
+  const Capabilities have = ReadCapabilities();
+  Sight x{.backend = &xtables_};
+  x.in_use = KernelUsesXtables() || access("/proc/thread-self/net/ip6_tables_names", F_OK) == 0;
+  if (x.in_use) {
+    if (!have.Has(CAP_NET_ADMIN) || !have.Has(CAP_NET_RAW)) {
+      x.unseen = std::string("rules of iptables cannot be seen without ") +
+                 (have.Has(CAP_NET_ADMIN) ? "CAP_NET_RAW" : "CAP_NET_ADMIN and CAP_NET_RAW");
+    } else if (!CanReadXtables(Family::kIpv4) || !CanReadXtables(Family::kIpv6)) {
+      // To look at a table would make it, then.
+      x.unseen = "rules of iptables cannot be seen: /proc/net/ip_tables_names cannot be read";
+    }
+  }
+  Sight nft{.backend = &nftables_, .in_use = nf_tables != NfTables::kNotLoaded};
+  if (nft.in_use && !have.Has(CAP_NET_ADMIN)) {
+    nft.unseen = "rules of nftables cannot be seen without CAP_NET_ADMIN";
+  } else if (nf_tables == NfTables::kUnknown) {
+    nft.unseen =
+        "rules of nftables are not looked at: whether nf_tables is loaded cannot be told, and "
+        "asking could load it";
+  } else if (nft.in_use) {
+    try {
+      nftables_.HasAny();
+    } catch (const Error& error) {
+      nft.in_use = error.kind() != ErrorKind::kKernelFeature;
+      if (nft.in_use) nft.unseen = "rules of nftables cannot be seen: " + error.text().why;
+    }
+  }
+  return {x, nft};
+}
+
+std::vector<std::string> Backends::OthersOf(const capture::Backend& backend) {
+  std::vector<std::string> out;
+  if (&backend == &nftables_) {
+    const auto chains = netns::ListNfBaseChains();
+    if (!chains) return out;
+    for (const netns::NfBaseChain& chain : *chains) {
+      if (chain.table != kOurTable) AddOnce(out, chain.table + " (chain " + chain.chain + ")");
+    }
+    return out;
+  }
+  iptables::TableNames names;
+  capture::explain::Model model;
+  iptables::ReadModel(names, model);
+  for (const capture::explain::ModelTable& table : model.tables) {
+    const bool any = std::ranges::any_of(table.chains, [](const auto& chain) {
+      return !chain.ours &&
+             std::ranges::any_of(chain.rules, [](const auto& rule) { return !LeadsToOurs(rule); });
+    });
+    if (any) out.push_back(table.name + " (" + std::string(sluice::Name(table.family)) + ")");
+  }
+  return out;
+}
+
+std::vector<std::string> Backends::CapturesOfOthers(const capture::Backend& backend) {
+  if (&backend != &nftables_) return {};
+  return nftables_.ForeignCaptures();
+}
 
 void Backends::Take(capture::Backend& backend, std::string why) {
   chosen_ = &backend;

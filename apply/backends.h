@@ -13,6 +13,16 @@
 
 namespace sluice::apply {
 
+// Whether nf_tables can be asked without its module being loaded for that.
+enum class NfTables { kAsk, kNotLoaded, kUnknown };
+
+// Whether a backend can be looked at by who may change nothing, not even by asking.
+struct Sight {
+  capture::Backend* backend = nullptr;
+  bool in_use = false;      // otherwise it holds nothing, and is not to be asked
+  std::string unseen = {};  // why it cannot be looked at; empty: it can
+};
+
 // The backends, and which of them a run is about. The only place that knows both.
 class Backends {
  public:
@@ -35,6 +45,13 @@ class Backends {
   bool FallBack(const Error& error);
   // `error` with what kept us from the other backend, where it is about the kernel.
   Error Complete(const Error& error) const;
+
+  // Both of them, in the order in which the kernel asks their rules. Needs no choice.
+  std::vector<Sight> LookOnly(NfTables nf_tables);
+  // Of one that LookOnly says can be asked: the tables in which others have rules, and what of
+  // others looks as if it captured as well.
+  std::vector<std::string> OthersOf(const capture::Backend& backend);
+  std::vector<std::string> CapturesOfOthers(const capture::Backend& backend);
 
   // What of others in nf_tables looks as if it captured as well. Empty where it cannot be seen.
   std::vector<std::string> ForeignCaptures();

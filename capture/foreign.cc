@@ -325,6 +325,11 @@ std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& ba
   return FindObstructions(ReadTables(wanted.family, backend), wanted);
 }
 
+RuleSet ReadRules(Backend& backend) {
+  return {.v4 = AsRules(Family::kIpv4, ReadTables(Family::kIpv4, backend)),
+          .v6 = AsRules(Family::kIpv6, ReadTables(Family::kIpv6, backend))};
+}
+
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend) {
   const auto installed = ReadTables(family, backend);
   return FindObstructions(installed, AsRules(family, installed));

@@ -47,4 +47,8 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
 std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend);
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
 
+// What of ours is installed, as rules; what Sluice cannot have written is left out. All tables are
+// there, and are empty where nothing of ours is in them.
+RuleSet ReadRules(Backend& backend);
+
 }  // namespace sluice::capture

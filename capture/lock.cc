@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -48,6 +49,12 @@ std::string NameOf(long pid) {
   std::ifstream comm("/proc/" + std::to_string(pid) + "/comm");
   std::getline(comm, name);
   return name;
+}
+
+// The file that iptables-legacy locks.
+std::string XtablesLock() {
+  const char* const configured = std::getenv("XTABLES_LOCKFILE");
+  return configured != nullptr && *configured != '\0' ? configured : kXtablesLock;
 }
 
 Error Timeout(int file, const std::string& path, std::chrono::milliseconds wait) {
@@ -103,8 +110,7 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
 
   // Only where it exists: no legacy tool has run in a file system without it, and it is not ours to
   // make. Nor is it ours to insist: it may belong to another user.
-  const char* const configured = std::getenv("XTABLES_LOCKFILE");
-  const std::string path = configured != nullptr && *configured != '\0' ? configured : kXtablesLock;
+  const std::string path = XtablesLock();
   // Without waiting for whoever writes, if it is a FIFO.
   xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!xtables_) return;
@@ -116,6 +122,19 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
     held_ = false;
     throw;
   }
+}
+
+std::vector<LockHolder> FindLockHolders(int network) {
+  std::vector<LockHolder> out;
+  const auto look = [&out](int file, const std::string& lock) {
+    const auto pid = Holder(file);
+    if (pid && *pid != getpid()) out.push_back({.lock = lock, .pid = *pid, .name = NameOf(*pid)});
+  };
+  look(network, "the network namespace");
+  const std::string path = XtablesLock();
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file) look(file.get(), path);
+  return out;
 }
 
 bool Lock::Try() {

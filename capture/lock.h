@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <string>
+#include <vector>
 
 #include "base/unique_fd.h"
 
@@ -36,5 +38,14 @@ class Lock {
   UniqueFd xtables_;
   bool held_ = false;
 };
+
+// Who holds such a lock now, besides this process. Takes none. Processes of other pid namespaces
+// are not seen.
+struct LockHolder {
+  std::string lock;  // the file: "/run/xtables.lock", or "the network namespace"
+  long pid = 0;
+  std::string name = {};  // of the process; empty where it cannot be read
+};
+std::vector<LockHolder> FindLockHolders(int network);
 
 }  // namespace sluice::capture

@@ -17,10 +17,11 @@ set(MAY_tls base)
 set(MAY_inject tls capture base)
 set(MAY_verify netns capture base)
 set(MAY_trace netns capture base)
+set(MAY_doctor netns capture base)
 set(MAY_apply verify iptables nftables netns capture base)
 set(MAY_proxy dns tls base)
-set(MAY_cmd apply verify trace inject proxy iptables nftables netns dns tls capture base)
-set(ROOMS base capture iptables nftables netns dns tls inject verify trace apply proxy cmd)
+set(MAY_cmd apply verify trace doctor inject proxy iptables nftables netns dns tls capture base)
+set(ROOMS base capture iptables nftables netns dns tls inject verify trace doctor apply proxy cmd)
 # A room of more files gets rooms of its own.
 set(MOST_FILES 25)
 

@@ -136,8 +136,9 @@ const char* HomeOf(const OptionSpec& option) {
 }
 
 std::string HelpOfCommand(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 4> kHelps = {{
+  constexpr std::array<std::pair<std::string_view, const char*>, 5> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
+      {"doctor", "what stands in the way; if so, exit 10"},
       {"explain", "where a connection lands, and why"},
       {"show", "the Sluice rules that are installed, with counters"},
       {"verify", "check with real connections"},
@@ -215,7 +216,8 @@ std::string HelpText() {
       "          remove all Sluice rules\n"
       "\nExit codes: 0 done, or already in place; 1 failed, everything put back; 2 usage\n"
       "or configuration; 3 privilege missing; 4 kernel feature missing; 5 lock not\n"
-      "obtained; 10 diff: something would change; 126 validation failed.\n";
+      "obtained; 10 diff: something would change, doctor: something stands against\n"
+      "capture; 126 validation failed.\n";
   return out;
 }
 

@@ -21,8 +21,9 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::array<std::pair<std::string_view, Command>, 4> kCommands = {{
+constexpr std::array<std::pair<std::string_view, Command>, 5> kCommands = {{
     {"diff", Command::kDiff},
+    {"doctor", Command::kDoctor},
     {"explain", Command::kExplain},
     {"show", Command::kShow},
     {"verify", Command::kVerify},
@@ -166,7 +167,8 @@ bool IsBool(const std::string& word) {
 
 // A word that belongs to no flag.
 [[noreturn]] void RefuseWord(const std::string& word) {
-  std::string help = "commands are diff, explain, show and verify; a flag's value follows it";
+  std::string help =
+      "commands are diff, doctor, explain, show and verify; a flag's value follows it";
   if (IsBool(word)) {
     help = "a switch takes its value behind an equals sign, as in --dual-stack=false";
   } else if (FindCommand(word) == kCommands.end()) {

@@ -97,6 +97,7 @@ bool Report::changed() const { return std::ranges::any_of(steps, &capture::StepR
 
 std::string Report::Outcome() const {
   if (action == "diff") return drift ? "something would change" : "no drift";
+  if (!summary.empty()) return summary;
   if (steps.empty() && !checks.empty()) return Summary(checks);
   if (steps.empty()) return "nothing written";
   return changed() ? "done" : "already in place, nothing written";

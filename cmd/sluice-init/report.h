@@ -15,6 +15,8 @@ namespace sluice::init {
 
 // The exit code of `diff` when something would change.
 inline constexpr int kDriftExitCode = 10;
+// That of `doctor` when something stands against capture.
+inline constexpr int kProblemExitCode = 10;
 
 // What a run came to, for people and for machines.
 struct Report {
@@ -27,12 +29,15 @@ struct Report {
   std::vector<std::string> warnings;
   std::vector<std::string> notes;
   std::optional<Error> error;
-  bool drift = false;  // of diff: something would change
+  bool drift = false;    // of diff: something would change
+  bool problem = false;  // of doctor: something stands against capture
+  std::string summary;   // of doctor: what the checks came to
   std::chrono::microseconds duration{0};
 
   bool changed() const;
   int exit_code() const {
     if (error) return error->exit_code();
+    if (problem) return kProblemExitCode;
     return drift ? kDriftExitCode : 0;
   }
   // What it came to, in words: "done", "already in place, nothing written", ...

@@ -18,6 +18,7 @@
 #include "capture/foreign.h"
 #include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
+#include "cmd/sluice-init/doctor/doctor.h"
 #include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
@@ -133,6 +134,14 @@ void Diff(capture::InitConfig& config, Site& site, Report& report) {
   WarnOfObstructions(config, site.backend());
 }
 
+void Doctor(capture::InitConfig& config, Site& site, Report& report) {
+  report.action = "doctor";
+  const auto findings = Diagnose(config, site.here.fd(), site.network, site.backends);
+  WriteOutput(config.json_output ? doctor::ToJson(findings) : doctor::ToText(findings));
+  report.problem = doctor::HasProblem(findings);
+  report.summary = doctor::Summary(findings);
+}
+
 // With the other backend where the kernel turns out to lack something of the one that was taken.
 void ApplyAsPossible(capture::InitConfig& config, Site& site, Report& report) {
   try {
@@ -156,6 +165,8 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   }
   Site site;
   report.network_namespace = site.here.name();
+  // To choose is to ask, and that may load a module.
+  if (command == capture::Command::kDoctor) return Doctor(config, site, report);
   site.backends.Choose(config);
   report.backend = site.backend().Name();
   report.backend_why = site.backends.why();

@@ -50,7 +50,7 @@ class Namespace:
         report = json.loads(done.stderr)
         jsonschema.validate(report, schema("report"))
         assert report["exit_code"] == code, report
-        if words[0] not in ("show", "diff", "verify"):
+        if words[0] not in ("show", "diff", "verify", "doctor"):
             return report
         out = json.loads(done.stdout)
         jsonschema.validate(out, schema(words[0]))
@@ -66,6 +66,10 @@ def main():
         nothing = pod.run("show", *json_of, code=0)
         assert nothing.pop("backend")["name"] in ("iptables", "nftables")
         assert nothing == {"tables": [], "network": {}, "foreign": [], "foreign_captures": []}
+        sick = pod.run("doctor", *json_of, code=10)
+        assert sick["result"] == "problem" and sick["checks"][0]["name"] == "rules", sick
+        before = pod.run("doctor", *json_of, *ALL, code=0)
+        assert before["result"] == "ok" and before["checks"][0]["state"] != "problem", before
         drift = pod.run("diff", *json_of, *ALL, code=10)
         assert drift["drift"] and any("-N ISTIO_OUTPUT" in part["added"] for part in drift["parts"])
         assert all(part["removed"] == [] for part in drift["parts"])

@@ -45,7 +45,7 @@ void PutData(MessageWriter& out, std::uint16_t attribute, const Data& data) {
 class Encoder {
  public:
   Encoder(Family family, const capture::Counters& counters,
-          const std::function<std::uint32_t(const InSet&)>& set_of, MessageWriter& out)
+          const std::function<SetReference(const InSet&)>& set_of, MessageWriter& out)
       : family_(family), counters_(counters), set_of_(set_of), out_(out) {}
 
   void operator()(const LoadMeta& load) {
@@ -112,9 +112,10 @@ class Encoder {
   }
   void operator()(const InSet& set) {
     In("lookup", [&] {
-      out_.PutText(NFTA_LOOKUP_SET, kAnonymousSet);
+      const SetReference reference = set_of_(set);
+      out_.PutText(NFTA_LOOKUP_SET, reference.name);
       out_.PutBig32(NFTA_LOOKUP_SREG, kRegister);
-      out_.PutBig32(NFTA_LOOKUP_SET_ID, set_of_(set));
+      if (reference.id != 0) out_.PutBig32(NFTA_LOOKUP_SET_ID, reference.id);
     });
   }
   void operator()(const Count&) {
@@ -159,7 +160,7 @@ class Encoder {
 
   Family family_;
   const capture::Counters& counters_;
-  const std::function<std::uint32_t(const InSet&)>& set_of_;
+  const std::function<SetReference(const InSet&)>& set_of_;
   MessageWriter& out_;
 };
 
@@ -371,7 +372,7 @@ std::vector<Cidr> ToRanges(std::vector<Element> elements, Family family) {
 }
 
 void EncodeProgram(const Program& program, Family family, const capture::Counters& counters,
-                   const std::function<std::uint32_t(const InSet&)>& set_of, MessageWriter& out) {
+                   const std::function<SetReference(const InSet&)>& set_of, MessageWriter& out) {
   const std::size_t nest = out.Open(NFTA_RULE_EXPRESSIONS);
   Encoder encoder(family, counters, set_of, out);
   for (const Expression& expression : program) std::visit(encoder, expression);

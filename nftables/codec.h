@@ -36,9 +36,18 @@ struct DecodedRule {
   capture::Counters counters;
 };
 
-// Writes the attribute NFTA_RULE_EXPRESSIONS. `set_of` gives the id of the set for an InSet.
+// The name of an anonymous set in a batch: the kernel puts a number into it.
+inline constexpr const char* kAnonymousSet = "__set%d";
+
+// A set as a rule names it: by its id in the same batch, or one that is there by its name.
+struct SetReference {
+  std::string name = kAnonymousSet;
+  std::uint32_t id = 0;  // 0: it is there
+};
+
+// Writes the attribute NFTA_RULE_EXPRESSIONS. `set_of` gives the set for an InSet.
 void EncodeProgram(const Program& program, Family family, const capture::Counters& counters,
-                   const std::function<std::uint32_t(const InSet&)>& set_of, MessageWriter& out);
+                   const std::function<SetReference(const InSet&)>& set_of, MessageWriter& out);
 
 // The content of that attribute. An InSet has the kernel's name for its set and no ranges yet.
 DecodedRule DecodeProgram(Bytes expressions, Family family);
@@ -49,8 +58,5 @@ void EncodeElement(const Element& element, MessageWriter& out);
 // The content of such a nest, behind what is in `out`. False when there is one that is no address
 // of `family`.
 bool DecodeElements(Bytes elements, Family family, std::vector<Element>& out);
-
-// The name of an anonymous set in a batch: the kernel puts a number into it.
-inline constexpr const char* kAnonymousSet = "__set%d";
 
 }  // namespace sluice::nftables

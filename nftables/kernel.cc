@@ -150,15 +150,21 @@ void Kernel::Send(const std::string& bytes) {
 }
 
 // One batch is one message, which has to fit into the socket's buffer.
-void Kernel::SendBatch(const std::string& bytes) {
+bool Kernel::MakeRoom(std::size_t bytes) {
   // net.core.wmem_default is 212,992 nearly everywhere; half of that is safe anywhere.
   constexpr std::size_t kFits = 100'000;
-  if (bytes.size() > kFits) {
-    const int size = static_cast<int>(2 * bytes.size());
-    if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
-      (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    }
-  }
+  if (bytes <= kFits) return true;
+  // The one is refused in a user namespace, the other is bounded by net.core.wmem_max.
+  int size = static_cast<int>(2 * bytes);
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0) return true;
+  (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+  socklen_t length = sizeof(size);
+  if (getsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, &length) != 0) return false;
+  // netlink_sendmsg() of the kernel wants 32 bytes more.
+  return bytes + 32 <= static_cast<std::size_t>(size);
+}
+
+void Kernel::SendBatch(const std::string& bytes) {
   iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
   const msghdr message{.msg_name = nullptr,
                        .msg_namelen = 0,
@@ -168,14 +174,6 @@ void Kernel::SendBatch(const std::string& bytes) {
                        .msg_controllen = 0,
                        .msg_flags = 0};
   while (::sendmsg(socket_.get(), &message, 0) < 0) {
-    if (errno == EMSGSIZE) {
-      throw Error(
-          ErrorKind::kFailed,
-          {.doing = "write the rules of nf_tables",
-           .target = {},
-           .why = std::to_string(bytes.size()) + " bytes do not fit into the buffer of a socket",
-           .help = "raise net.core.wmem_max, or give shorter lists of ranges"});
-    }
     if (errno != EINTR) throw SystemError(errno, "write the rules of nf_tables");
   }
 }
@@ -319,11 +317,33 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
     chain->rules.push_back(std::move(rule));
   });
   if (!consistent) return false;
+  return ReadSets(family, out);
+}
+
+bool Kernel::ReadSets(Family family, FamilyState& out) {
+  MessageWriter request;
+  request.Begin(Type(NFT_MSG_GETSET), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  request.PutText(NFTA_SET_TABLE, kTableName);
+  request.End();
+  std::vector<std::string> named;
+  const bool consistent = Dump(request, [&named](const Received& message) {
+    if (TextOf(message.attributes, NFTA_SET_TABLE) != kTableName) return;
+    const auto flags = FindAttribute(message.attributes, NFTA_SET_FLAGS);
+    if (flags && (flags->Big32().value_or(0) & NFT_SET_ANONYMOUS) != 0) return;
+    named.push_back(TextOf(message.attributes, NFTA_SET_NAME));
+  });
+  if (!consistent) return false;
+  out.unused_sets = named;
   for (ChainState& chain : out.chains) {
     for (RuleState& rule : chain.rules) {
       for (Expression& expression : rule.program) {
         auto* const set = std::get_if<InSet>(&expression);
-        if (set != nullptr && !ReadSet(family, *set)) return false;
+        if (set == nullptr) continue;
+        const std::string name = set->name;
+        if (!ReadSet(family, *set)) return false;
+        if (std::ranges::find(named, name) == named.end()) continue;
+        chain.sets.push_back(name);
+        std::erase(out.unused_sets, name);
       }
     }
   }
@@ -382,7 +402,16 @@ std::vector<std::string> Kernel::ChainsLikeOurs() {
 // The messages of one transaction.
 class Kernel::Batch {
  public:
-  explicit Batch(std::uint32_t generation) {
+  // A set that is made by other batches, before this one.
+  struct StagedSet {
+    Family family;
+    std::string name;
+    std::vector<Cidr> ranges;
+  };
+
+  // `generation`: of the rule set that this is for; 0 for any. With `stage`, sets are not made but
+  // left to the caller, under names of that beginning.
+  explicit Batch(std::uint32_t generation, std::string stage = {}) : stage_(std::move(stage)) {
     out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
     out_.PutBig32(NFNL_BATCH_GENID, generation);
     out_.End();
@@ -392,17 +421,10 @@ class Kernel::Batch {
   void Add(Family family, const FamilyState& have, const FamilyState& want, bool anew) {
     family_ = family;
     if (!want.exists) {
-      if (!have.exists) return;
-      Begin(NFT_MSG_DELTABLE, 0, "remove the table");
-      out_.PutText(NFTA_TABLE_NAME, kTableName);
-      out_.End();
+      if (have.exists) RemoveTable(family);
       return;
     }
-    if (!have.exists) {
-      Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
-      out_.PutText(NFTA_TABLE_NAME, kTableName);
-      out_.End();
-    }
+    if (!have.exists) MakeTable(family);
     const auto kept = [&](const ChainState& chain) {
       const ChainState* const other = FindChain(want, chain.name);
       return other != nullptr && other->base == chain.base;
@@ -427,6 +449,16 @@ class Kernel::Batch {
       out_.PutText(NFTA_CHAIN_NAME, chain.name);
       out_.End();
     }
+    std::set<std::string> old_sets(have.unused_sets.begin(), have.unused_sets.end());
+    std::set<std::string> used_sets;
+    for (const ChainState& chain : have.chains) {
+      const ChainState* const other = FindChain(want, chain.name);
+      const bool stays = other != nullptr && unchanged(*other);
+      (stays ? used_sets : old_sets).insert(chain.sets.begin(), chain.sets.end());
+    }
+    for (const std::string& name : old_sets) {
+      if (!used_sets.contains(name)) RemoveSet(family, name);
+    }
     for (const ChainState& chain : want.chains) {
       const ChainState* const other = FindChain(have, chain.name);
       if (other == nullptr || !kept(*other)) MakeChain(chain);
@@ -437,6 +469,67 @@ class Kernel::Batch {
     }
   }
 
+  void MakeTable(Family family) {
+    family_ = family;
+    Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
+    out_.PutText(NFTA_TABLE_NAME, kTableName);
+    out_.End();
+  }
+  void RemoveTable(Family family) {
+    family_ = family;
+    Begin(NFT_MSG_DELTABLE, 0, "remove the table");
+    out_.PutText(NFTA_TABLE_NAME, kTableName);
+    out_.End();
+  }
+  void RemoveSet(Family family, const std::string& name) {
+    family_ = family;
+    Begin(NFT_MSG_DELSET, 0, "remove the set " + name);
+    out_.PutText(NFTA_SET_TABLE, kTableName);
+    out_.PutText(NFTA_SET_NAME, name);
+    out_.End();
+  }
+
+  // A set with room for `size` elements, which are filled in later.
+  void MakeSet(Family family, const SetReference& set, std::size_t size) {
+    // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
+    constexpr std::uint32_t kAddressType[] = {7, 8};
+    const bool v4 = family == Family::kIpv4;
+    const std::uint32_t anonymous = set.name == kAnonymousSet ? NFT_SET_ANONYMOUS : 0;
+    family_ = family;
+    Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
+    out_.PutText(NFTA_SET_TABLE, kTableName);
+    out_.PutText(NFTA_SET_NAME, set.name);
+    out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
+    out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
+    out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
+    // The kernel wants one in any case.
+    out_.PutBig32(NFTA_SET_ID, set.id != 0 ? set.id : 1);
+    const std::size_t description = out_.Open(NFTA_SET_DESC);
+    out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(size));
+    out_.Close(description);
+    out_.End();
+  }
+
+  // Puts in elements from number `from` on, as many as a message holds, and whole intervals.
+  // Returns the number of the first that is left.
+  std::size_t FillSet(Family family, const SetReference& set, const std::vector<Element>& elements,
+                      std::size_t from) {
+    family_ = family;
+    Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
+    out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
+    out_.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
+    if (set.id != 0) out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, set.id);
+    const std::size_t nest = out_.Open(NFTA_SET_ELEM_LIST_ELEMENTS);
+    while (from < elements.size() &&
+           (out_.SizeOf(nest) < kMostElementBytes || elements[from].is_end)) {
+      EncodeElement(elements[from++], out_);
+    }
+    out_.Close(nest);
+    out_.End();
+    return from;
+  }
+
+  const std::vector<StagedSet>& staged() const { return staged_; }
   bool empty() const { return doing_.empty(); }
   const Doing& doing(std::uint32_t sequence) const {
     static const Doing kWhole{"write the rules", {}};
@@ -444,6 +537,7 @@ class Kernel::Batch {
   }
   // The number of the message whose acknowledgement says that all is done.
   std::uint32_t last() const { return static_cast<std::uint32_t>(doing_.size()); }
+  const std::string& bytes() const { return out_.bytes(); }
   const std::string& Finish() {
     out_.Acknowledge();
     out_.Begin(NFNL_MSG_BATCH_END, 0, last() + 1, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
@@ -477,10 +571,10 @@ class Kernel::Batch {
 
   // Sets come before the rule that looks into them.
   void AddRule(const ChainState& chain, const RuleState& rule) {
-    std::uint32_t next = sets_;
+    std::vector<SetReference> sets;
     if (rule.known()) {
       for (const Expression& expression : rule.program) {
-        if (const auto* set = std::get_if<InSet>(&expression)) MakeSet(*set);
+        if (const auto* set = std::get_if<InSet>(&expression)) sets.push_back(Prepare(*set));
       }
     }
     Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add a rule to the chain " + chain.name,
@@ -489,7 +583,8 @@ class Kernel::Batch {
     out_.PutText(NFTA_RULE_CHAIN, chain.name);
     if (rule.known()) {
       EncodeProgram(
-          rule.program, family_, rule.counters, [&next](const InSet&) { return ++next; }, out_);
+          rule.program, family_, rule.counters,
+          [next = sets.begin()](const InSet&) mutable { return *next++; }, out_);
     } else {
       const std::size_t nest = out_.Open(NFTA_RULE_EXPRESSIONS);
       Bytes bytes(rule.expressions);
@@ -500,37 +595,21 @@ class Kernel::Batch {
     out_.End();
   }
 
-  void MakeSet(const InSet& set) {
-    // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
-    constexpr std::uint32_t kAddressType[] = {7, 8};
-    const bool v4 = family_ == Family::kIpv4;
-    const std::vector<Element> elements = ToElements(set.ranges);
-    const std::uint32_t id = ++sets_;
-    Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
-    out_.PutText(NFTA_SET_TABLE, kTableName);
-    out_.PutText(NFTA_SET_NAME, kAnonymousSet);
-    out_.PutBig32(NFTA_SET_FLAGS, NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
-    out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
-    out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
-    out_.PutBig32(NFTA_SET_ID, id);
-    const std::size_t description = out_.Open(NFTA_SET_DESC);
-    out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(elements.size()));
-    out_.Close(description);
-    out_.End();
-    for (std::size_t i = 0; i < elements.size();) {
-      Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
-      out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
-      out_.PutText(NFTA_SET_ELEM_LIST_SET, kAnonymousSet);
-      out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, id);
-      const std::size_t nest = out_.Open(NFTA_SET_ELEM_LIST_ELEMENTS);
-      while (i < elements.size() && out_.SizeOf(nest) < kMostElementBytes) {
-        EncodeElement(elements[i++], out_);
-      }
-      out_.Close(nest);
-      out_.End();
+  SetReference Prepare(const InSet& set) {
+    ++sets_;
+    if (!stage_.empty()) {
+      staged_.push_back({family_, stage_ + std::to_string(sets_), set.ranges});
+      return {.name = staged_.back().name};
     }
+    const SetReference reference{.id = sets_};
+    const std::vector<Element> elements = ToElements(set.ranges);
+    MakeSet(family_, reference, elements.size());
+    for (std::size_t i = 0; i < elements.size();) i = FillSet(family_, reference, elements, i);
+    return reference;
   }
 
+  std::string stage_;
+  std::vector<StagedSet> staged_;
   MessageWriter out_;
   Family family_ = Family::kIpv4;
   std::uint32_t sets_ = 0;
@@ -543,8 +622,80 @@ bool Kernel::Write(const State& before, const State& wanted, bool anew) {
     batch.Add(family, before.family(family), wanted.family(family), anew);
   }
   if (batch.empty()) return true;
-  const std::string& bytes = batch.Finish();
-  SendBatch(bytes);
+  if (!MakeRoom(batch.Finish().size())) return WriteInParts(before, wanted, anew);
+  return Commit(batch);
+}
+
+bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
+  std::uint32_t generation = before.generation;
+  // The number is not used twice, so that no set of before has the name.
+  const std::string stage = "ranges_" + std::to_string(generation) + "_";
+  std::vector<Batch::StagedSet> sets;
+  {
+    Batch plan(generation, stage);
+    for (const Family family : capture::kFamilies) {
+      plan.Add(family, before.family(family), wanted.family(family), anew);
+    }
+    sets = plan.staged();
+  }
+  std::set<Family> made_tables;
+  std::vector<const Batch::StagedSet*> made;
+  const auto commit = [&](Batch& part) {
+    part.Finish();
+    if (!Commit(part)) return false;
+    // Each transaction counts as one; the number 0 is left out.
+    if (++generation == 0) ++generation;
+    return true;
+  };
+  const auto write = [&] {
+    for (const Batch::StagedSet& set : sets) {
+      const SetReference reference{.name = set.name};
+      const std::vector<Element> elements = ToElements(set.ranges);
+      for (std::size_t i = 0; i < elements.size();) {
+        const bool first = i == 0;
+        const bool needs_table = first && !before.family(set.family).exists;
+        Batch part(generation);
+        if (needs_table) part.MakeTable(set.family);
+        if (first) part.MakeSet(set.family, reference, elements.size());
+        i = part.FillSet(set.family, reference, elements, i);
+        if (!commit(part)) return false;
+        if (first) made.push_back(&set);
+        if (needs_table) made_tables.insert(set.family);
+      }
+    }
+    Batch last(generation, stage);
+    for (const Family family : capture::kFamilies) {
+      last.Add(family, before.family(family), wanted.family(family), anew);
+    }
+    if (!MakeRoom(last.Finish().size()))
+      throw SystemError(EMSGSIZE, "write the rules of nf_tables");
+    return Commit(last);
+  };
+  const auto take_back = [&] {
+    Batch back(0);
+    for (const Batch::StagedSet* const set : made) back.RemoveSet(set->family, set->name);
+    for (const Family family : made_tables) back.RemoveTable(family);
+    if (back.empty()) return;
+    back.Finish();
+    // Others may have removed it; what stays goes with the next run.
+    try {
+      Commit(back);
+    } catch (const Error&) {
+    }
+  };
+  try {
+    if (write()) return true;
+  } catch (...) {
+    take_back();
+    throw;
+  }
+  take_back();
+  return false;
+}
+
+// What has been finished. False when the rule set has changed since it was looked at.
+bool Kernel::Commit(Batch& batch) {
+  SendBatch(batch.bytes());
   bool done = false;
   std::optional<std::pair<int, std::uint32_t>> failure;
   while (const std::size_t received = Receive()) {

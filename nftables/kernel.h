@@ -22,8 +22,10 @@ class Kernel {
   State Read();
 
   // Makes what `before` (as read) is for our tables into `wanted`, in one batch for both families:
-  // all of it, or nothing. Chains that are the same are not written, unless `anew`. False when
-  // somebody has changed the rule set since `before` was read; nothing is written then.
+  // all of it, or nothing. Where the batch does not fit into the socket's buffer, sets are made
+  // before, in several, and the last one makes the rules that look into them. Chains that are the
+  // same are not written, unless `anew`. False when somebody has changed the rule set since
+  // `before` was read; nothing is written then.
   bool Write(const State& before, const State& wanted, bool anew);
 
   // "ip nat, chain ISTIO_OUTPUT": chains named as ours are, in tables of others.
@@ -43,7 +45,12 @@ class Kernel {
   bool ReadFamily(Family family, FamilyState& out);
   bool ReadSet(Family family, InSet& set);
   void Send(const std::string& bytes);
+  bool ReadSets(Family family, FamilyState& out);
+  // Makes the socket's buffer large enough for a batch, as far as that is allowed.
+  bool MakeRoom(std::size_t bytes);
   void SendBatch(const std::string& bytes);
+  bool Commit(Batch& batch);
+  bool WriteInParts(const State& before, const State& wanted, bool anew);
   std::size_t Receive();
 
   UniqueFd socket_;

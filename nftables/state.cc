@@ -76,6 +76,7 @@ const ChainState* FindChain(const FamilyState& state, std::string_view name) {
 
 bool Same(const FamilyState& a, const FamilyState& b) {
   return a.exists == b.exists && a.chains.size() == b.chains.size() &&
+         a.unused_sets == b.unused_sets &&
          std::ranges::all_of(a.chains, [&b](const ChainState& chain) {
            const ChainState* const other = FindChain(b, chain.name);
            return other != nullptr && Same(chain, *other);

@@ -41,15 +41,18 @@ struct ChainState {
   std::string name;  // "nat/ISTIO_OUTPUT", "nat/OUTPUT"
   std::optional<Base> base = {};
   std::vector<RuleState> rules = {};
+  std::vector<std::string> sets = {};  // those with a name that its rules look into
 };
 
-// Whether they are the same but for counters.
+// Whether they are the same but for counters and the names of sets.
 bool Same(const ChainState& a, const ChainState& b);
 
 // What is in the table of one family.
 struct FamilyState {
   bool exists = false;
   std::vector<ChainState> chains = {};
+  // Sets with a name that no rule looks into: what a run left that was killed (Kernel::Write).
+  std::vector<std::string> unused_sets = {};
 };
 bool Same(const FamilyState& a, const FamilyState& b);
 

@@ -6,9 +6,13 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -253,6 +257,62 @@ TEST_F(InitBackends, OthersWriteAtTheSameTime) {
   for (int port = 1; port <= 100; ++port) {
     ASSERT_THAT(listed, HasSubstr("tcp dport " + std::to_string(port) + " counter\n"));
   }
+}
+
+// 10,000 ranges of each family as an ordinary user: more than one message can carry there.
+TEST_F(InitBackends, ListsThatDoNotFitIntoOneMessageGoInParts) {
+  const auto file = std::filesystem::temp_directory_path() /
+                    ("sluice-many-ranges-" + std::to_string(getpid()) + ".json");
+  std::string ranges = "198.51.100.1/32,2001:db8::1/128";
+  for (int i = 0; i < 10'000; ++i) {
+    // No neighbours, which would become one.
+    ranges += ",10." + std::to_string(i / 120) + "." + std::to_string(i % 120 * 2) + ".0/24";
+    std::array<char, 32> v6{};
+    std::snprintf(v6.data(), v6.size(), ",fd01:%x::/32", static_cast<unsigned>(i) * 2);
+    ranges += v6.data();
+  }
+  std::ofstream(file) << R"({"istio-service-cidr": "*", "istio-service-exclude-cidr": ")" << ranges
+                      << "\"}";
+  const Listeners agent(pod(), {{.port = 15001, .answer = "out15001"}});
+  const Listeners world(network_.outside(), {{.port = 80}});
+  Command command =
+      WithPreload(InitCommand({"--config", file, "--backend", "nftables", "--ipv6", "on"}),
+                  "libsluice_small_send_buffer.so");
+  command.who = kApplication;
+  command.capabilities = {CAP_NET_ADMIN};
+  // A run that was killed left a set, and only that.
+  Nft(pod(), "add table ip sluice\nadd set ip sluice left { type ipv4_addr; }\n");
+  const auto sets = [&] {
+    const std::string listed = RunCommand(pod(), {.argv = {"nft", "list", "sets"}}).out;
+    std::vector<std::string> out;
+    std::istringstream lines(listed);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("\tset ")) out.push_back(line.substr(5, line.find(' ', 5) - 5));
+    }
+    return out;
+  };
+  std::vector<std::string> before = sets();
+  ASSERT_THAT(before, testing::ElementsAre("left"));
+  for (const bool again : {false, true}) {
+    if (again) command.argv.emplace_back("--force-apply");
+    const auto applied = RunCommand(pod(), command);
+    ASSERT_EQ(applied.exit_status, 0) << applied.err;
+    const std::vector<std::string> now = sets();
+    ASSERT_EQ(now.size(), 2U) << "one for each family";
+    EXPECT_THAT(now, testing::Each(Not(testing::AnyOfArray(before)))) << "the old ones are gone";
+    before = now;
+    for (const char* const ip : {"198.51.100.1", "2001:db8::1"}) {
+      EXPECT_EQ(Connect(pod(), {IpAddress::Parse(ip), 80}, {.who = kApplication}), "direct");
+    }
+    EXPECT_EQ(Connect(pod(), {IpAddress::Parse("203.0.113.9"), 80}, {.who = kApplication}),
+              "out15001");
+  }
+  command.argv.pop_back();
+  EXPECT_THAT(RunCommand(pod(), command).err, HasSubstr("nothing written"));
+  // A list that fits needs no set with a name.
+  Run(FindCase("many-excluded-cidrs"), {"--backend", "nftables"});
+  EXPECT_THAT(sets(), IsEmpty());
+  std::filesystem::remove(file);
 }
 
 // Chains that are as wanted keep their counters; --force-apply writes all anew.

@@ -71,7 +71,7 @@ DecodedRule ThereAndBack(const Program& program, Family family,
   MessageWriter out;
   out.Begin(0, 0, 0, 0);
   EncodeProgram(
-      program, family, counters, [](const InSet&) { return 1U; }, out);
+      program, family, counters, [](const InSet&) { return SetReference{.id = 1}; }, out);
   out.End();
   const auto* const data = reinterpret_cast<const std::uint8_t*>(out.bytes().data());
   const Bytes attributes = Bytes(data, out.bytes().size()).subspan(20);  // both headers

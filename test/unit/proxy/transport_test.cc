@@ -536,7 +536,9 @@ class LayeredSessionTest : public SessionTest {
       ASSERT_LT(silent, 6000) << "stalls: the client has " << client_peer_.got.size()
                               << " bytes, the server " << server_peer_.got.size();
       Turn(silent > 10 ? 10 : 0);
-      if (client_peer_.Play() | server_peer_.Play()) silent = 0;
+      const bool client_played = client_peer_.Play();
+      const bool server_played = server_peer_.Play();
+      if (client_played || server_played) silent = 0;
     }
     for (int i = 0; i < 6000 && session_.open(); ++i) Turn();
     EXPECT_FALSE(session_.open());
@@ -599,7 +601,6 @@ TEST_F(LayeredSessionTest, InputInsideATransportNeedsNoEventAndWaitsForItsTurn) 
   constexpr std::size_t kFrames = 3000;
   Open(true, false, {.credits = kFrames, .frame_bytes = 1, .moody = false});
   client_peer_.to_send = std::string(kFrames, 'x');
-  client_peer_.got_end = false;
   for (int i = 0; i < 6000 && client_peer_.to_send.size() > 0; ++i) {
     client_peer_.Play();
     if (client_peer_.to_send.size() == kFrames) {

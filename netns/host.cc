@@ -136,7 +136,11 @@ void FillFromHost(capture::InitConfig& config, NetworkState& network) {
         "--ipv6 off: this pod has IPv6 addresses, and their traffic is not "
         "captured");
   }
-  if (config.capture.redirect_dns && !config.capture.capture_all_dns) ReadResolvers(config);
+  // Whoever knows the resolvers better has named them.
+  if (config.capture.redirect_dns && !config.capture.capture_all_dns &&
+      config.capture.dns_servers.empty()) {
+    ReadResolvers(config);
+  }
   WarnOfBareInterfaces(addresses, config);
   WarnOfMissingInterfaces(network, config);
 }

@@ -1,30 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// sluice-cni: captures the traffic of pods as a chained CNI plugin. A runtime starts it.
+// sluice-cni: captures the traffic of pods as a chained CNI plugin, and installs itself. See
+// --help.
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <exception>
 #include <string>
+#include <vector>
 
+#include "base/error.h"
 #include "base/standard_output.h"
+#include "cmd/sluice-cni/options.h"
 #include "cmd/sluice-cni/plugin.h"
 #include "cmd/version.h"
 
-int main(int argc, char** argv) {
-  if (argc > 1) {
-    const bool version = argc == 2 && std::strcmp(argv[1], "--version") == 0;
-    const bool help = argc == 2 && std::strcmp(argv[1], "--help") == 0;
-    if (version) return sluice::WriteOutput("sluice-cni " SLUICE_VERSION_TEXT "\n"), 0;
-    const std::string usage =
-        "usage: CNI_COMMAND=COMMAND sluice-cni <CONFIGURATION\n"
-        "       sluice-cni --help | --version\n"
-        "\n"
-        "A chained CNI plugin (0.3.1 to 1.1.0): captures the traffic of pods that have\n"
-        "the annotation sluice.dev/capture, and leaves all others alone. A container\n"
-        "runtime starts it; its variables and its input are those of the specification.\n";
-    if (help) return sluice::WriteOutput(usage), 0;
-    std::fputs(usage.c_str(), stderr);
-    return 2;
+namespace {
+
+int Run(const std::vector<std::string>& arguments) {
+  using namespace sluice;
+  if (const auto text = AnswerCompletion(arguments, cni::DescribeProgram)) {
+    return WriteOutput(*text), 0;
   }
-  return sluice::cni::RunPlugin([](const char* name) { return std::getenv(name); });
+  const cni::Options options = cni::ParseOptions(arguments);
+  switch (options.verb) {
+    case cni::Verb::kPlugin:
+      return cni::RunPlugin([](const char* name) { return std::getenv(name); });
+    case cni::Verb::kInstall:
+      cni::Install(options.install);
+      break;
+    case cni::Verb::kUninstall:
+      cni::Uninstall(options.install);
+      break;
+    case cni::Verb::kHelp:
+      WriteOutput(cni::HelpText());
+      break;
+    case cni::Verb::kVersion:
+      WriteOutput("sluice-cni " SLUICE_VERSION_TEXT "\n");
+      break;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run({argv + 1, argv + argc});
+  } catch (const sluice::Error& error) {
+    std::fprintf(stderr, "sluice-cni: %s\n", error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sluice-cni: %s\n", error.what());
+    return EXIT_FAILURE;
+  }
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "cmd/sluice-cni/install.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "cmd/sluice-cni/conflist.h"
+
+namespace sluice::cni {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kProgram = "sluice-cni";
+// Of a single plugin's file, whose place a list has taken. No runtime reads it.
+constexpr const char* kSaved = ".sluice-saved";
+
+void Say(const std::string& line) { std::fprintf(stderr, "sluice-cni: %s\n", line.c_str()); }
+
+// Nothing when it cannot be read: it may go at any time.
+std::optional<std::string> ReadFile(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return {};
+  std::string out;
+  std::array<char, 65536> part;
+  for (;;) {
+    const ssize_t count = ::read(file.get(), part.data(), part.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return {};
+    if (count == 0) return out;
+    out.append(part.data(), static_cast<std::size_t>(count));
+  }
+}
+
+// At once, by a rename. The mode and the owner are those of `like`, where there is such a file.
+void Replace(const std::string& path, std::string_view text, const std::string& like, mode_t mode) {
+  std::string name = path + ".XXXXXX";
+  const UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
+  if (!file) throw SystemError(errno, "write a file beside", path);
+  try {
+    while (!text.empty()) {
+      const ssize_t count = ::write(file.get(), text.data(), text.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw SystemError(errno, "write the file", name);
+      text.remove_prefix(static_cast<std::size_t>(count));
+    }
+    struct stat status {};
+    if (::stat(like.c_str(), &status) == 0) {
+      mode = status.st_mode & 07777;
+      if (::fchown(file.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
+        throw SystemError(errno, "keep the owner of", path);
+      }
+    }
+    if (::fchmod(file.get(), mode) != 0) throw SystemError(errno, "set the mode of", name);
+    if (::fsync(file.get()) != 0) throw SystemError(errno, "write the file", name);
+    if (::rename(name.c_str(), path.c_str()) != 0) throw SystemError(errno, "replace", path);
+  } catch (...) {
+    ::unlink(name.c_str());
+    throw;
+  }
+}
+
+bool IsList(const std::string& path) { return path.ends_with(".conflist"); }
+
+// What runtimes read, in their order.
+std::vector<std::string> ConfigurationsIn(const std::string& directory) {
+  std::vector<std::string> out;
+  std::error_code code;
+  for (fs::directory_iterator each(directory, code), end; !code && each != end;
+       each.increment(code)) {
+    const std::string ending = each->path().extension().string();
+    if (ending == ".conf" || ending == ".conflist" || ending == ".json") {
+      out.push_back(each->path().string());
+    }
+  }
+  std::ranges::sort(out);
+  return out;
+}
+
+// Tells a file from what it was at the last look, without reading it.
+struct Look {
+  ino_t inode = 0;
+  off_t size = -1;
+  timespec changed{};
+
+  bool IsStill(const std::string& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return false;
+    const bool same = inode == status.st_ino && size == status.st_size &&
+                      changed.tv_sec == status.st_ctim.tv_sec &&
+                      changed.tv_nsec == status.st_ctim.tv_nsec;
+    *this = {.inode = status.st_ino, .size = status.st_size, .changed = status.st_ctim};
+    return same;
+  }
+};
+
+void EnsureProgram(const InstallOptions& options, Look& last) {
+  const std::string path = options.bin_dir + "/" + kProgram;
+  if (last.IsStill(path)) return;
+  const auto own = ReadFile("/proc/self/exe");
+  if (!own) throw SystemError(errno, "read the program", "/proc/self/exe");
+  if (ReadFile(path) == own && ::access(path.c_str(), X_OK) == 0) return;
+  Replace(path, *own, "", 0755);
+  Say("installed " + path);
+  last.IsStill(path);
+}
+
+// Whether there is a configuration.
+bool EnsureConfiguration(const InstallOptions& options) {
+  for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
+    const auto text = ReadFile(path);
+    // Half-written, or no configuration at all.
+    if (!text || !IsConfiguration(*text, IsList(path))) continue;
+    const auto changed = WithPlugin(*text);
+    if (!changed) return true;
+    if (IsList(path)) {
+      Replace(path, *changed, path, 0644);
+    } else {
+      const std::string list = fs::path(path).replace_extension(".conflist").string();
+      Replace(list, *changed, path, 0644);
+      if (::rename(path.c_str(), (path + kSaved).c_str()) != 0) {
+        throw SystemError(errno, "set aside", path);
+      }
+    }
+    Say("added to " + path);
+    return true;
+  }
+  return false;
+}
+
+// The runtime's own wait for a configuration is as long.
+constexpr int kLookAgainMs = 5000;
+
+void Watch(const UniqueFd& inotify, const InstallOptions& options) {
+  constexpr std::uint32_t kEvents =
+      IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_ONLYDIR;
+  // Again each time, because a directory may be another one now; the same one has the same watch.
+  for (const std::string& directory : {options.conf_dir, options.bin_dir}) {
+    ::inotify_add_watch(inotify.get(), directory.c_str(), kEvents);
+  }
+}
+
+void Stay(const InstallOptions& options, const UniqueFd& signals) {
+  const UniqueFd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!inotify) throw SystemError(errno, "watch", options.conf_dir);
+  bool waiting = false;
+  Look program;
+  for (;;) {
+    // Before the look, so that nothing is missed between the two.
+    Watch(inotify, options);
+    try {
+      EnsureProgram(options, program);
+      const bool found = EnsureConfiguration(options);
+      if (!found && !waiting) Say("there is no configuration in " + options.conf_dir + " yet");
+      waiting = !found;
+    } catch (const Error& error) {
+      // Somebody else writes there as well: the next look may do better.
+      Say(error.what());
+    }
+    std::array<pollfd, 2> watched = {{{signals.get(), POLLIN, 0}, {inotify.get(), POLLIN, 0}}};
+    ::poll(watched.data(), watched.size(), kLookAgainMs);
+    if (watched[0].revents != 0) return;
+    std::array<char, 4096> events;
+    while (::read(inotify.get(), events.data(), events.size()) > 0) {
+    }
+  }
+}
+
+}  // namespace
+
+void Install(const InstallOptions& options) {
+  if (options.once) {
+    Look program;
+    EnsureProgram(options, program);
+    if (EnsureConfiguration(options)) return;
+    throw Error(ErrorKind::kFailed, {.doing = "add the plugin",
+                                     .target = options.conf_dir,
+                                     .why = "there is no network configuration",
+                                     .help = "install another plugin first, or leave out --once"});
+  }
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  const UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC));
+  if (!signals) throw SystemError(errno, "wait for signals");
+  Stay(options, signals);
+  if (options.remove_on_exit) Uninstall(options);
+}
+
+void Uninstall(const InstallOptions& options) {
+  // First the configurations: one that names a program which is not there stops all pods.
+  for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
+    const auto text = IsList(path) ? ReadFile(path) : std::nullopt;
+    const auto changed = text ? WithoutPlugin(*text) : std::nullopt;
+    if (!changed) continue;
+    bool restored = false;
+    for (const char* const ending : {".conf", ".json"}) {
+      const std::string single = fs::path(path).replace_extension(ending).string();
+      if (restored || ::access((single + kSaved).c_str(), F_OK) != 0) continue;
+      if (::rename((single + kSaved).c_str(), single.c_str()) != 0 || ::unlink(path.c_str()) != 0) {
+        throw SystemError(errno, "put back", single);
+      }
+      restored = true;
+    }
+    if (!restored) Replace(path, *changed, path, 0644);
+    Say("taken out of " + path);
+  }
+  const std::string program = options.bin_dir + "/" + kProgram;
+  if (::unlink(program.c_str()) == 0) {
+    Say("removed " + program);
+  } else if (errno != ENOENT && errno != ENOTDIR) {
+    throw SystemError(errno, "remove", program);
+  }
+}
+
+}  // namespace sluice::cni

@@ -2,7 +2,7 @@
 # `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
 # `dev`, the static libraries and their headers. Programs and libraries are installed where they are
 # declared.
-install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/sluice-inject.8 docs/istio-iptables.8
+install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/sluice-inject.8 docs/sluice-cni.8 docs/istio-iptables.8
         DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
@@ -10,7 +10,7 @@ install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
 install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 # What shells read to complete command lines, which each program prints of its own options.
 set(sluice_completions)
-foreach(program sluice-init sluice-proxy sluice-inject)
+foreach(program sluice-init sluice-proxy sluice-inject sluice-cni)
   foreach(shell bash zsh fish)
     set(file ${PROJECT_BINARY_DIR}/completions/${program}.${shell})
     add_custom_command(OUTPUT ${file} COMMAND ${program} completion ${shell} > ${file}
@@ -58,7 +58,8 @@ set(CPACK_DEBIAN_RUNTIME_DESCRIPTION
 "sluice-init redirects the traffic of a pod, or of any network namespace, to a
 proxy; it takes the command line of istio-iptables. sluice-proxy is a small
 transparent TCP proxy that relays what arrives to where it was going.
-sluice-inject puts both into Kubernetes manifests, and takes them out again.")
+sluice-inject puts both into Kubernetes manifests, and takes them out again.
+sluice-cni captures pods as a chained CNI plugin.")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME sluice-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/deploy/debian/conffiles)

@@ -73,6 +73,14 @@ class Decoder {
     return std::move(rule_);
   }
 
+  std::optional<capture::explain::Extension> DecodeExtension(bool target, const std::string& name,
+                                                             int revision, Bytes info) {
+    if (target) text_ += " -j " + name;
+    if (!(target ? Extension(name, revision, info) : Match(name, revision, info))) return {};
+    return capture::explain::Extension{std::move(rule_.tests), std::move(rule_.action),
+                                       text_.empty() ? text_ : text_.substr(1)};
+  }
+
  private:
   static ModelRule Unreadable() {
     ModelRule rule;
@@ -581,6 +589,17 @@ bool IsGoto(Bytes bytes) {
 }
 
 }  // namespace
+
+std::optional<capture::explain::Extension> DecodeExtension(bool target, std::string_view name,
+                                                           int revision,
+                                                           std::span<const std::uint8_t> info,
+                                                           Family family) {
+  const Bytes bytes = std::as_bytes(info);
+  const std::string text(name);
+  return family == Family::kIpv4
+             ? Decoder<V4>(false).DecodeExtension(target, text, revision, bytes)
+             : Decoder<V6>(false).DecodeExtension(target, text, revision, bytes);
+}
 
 ModelRule DecodeModelRule(std::span<const std::byte> entry, std::string_view target,
                           Family family) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -15,5 +17,12 @@ namespace sluice::iptables {
 // an UnknownAction. `target` is what iptc_get_target says of it. Any bytes are safe.
 capture::explain::ModelRule DecodeModelRule(std::span<const std::byte> entry,
                                             std::string_view target, Family family);
+
+// The same of one match or target alone, as iptables-nft gives it to nf_tables. Nothing for what is
+// not known.
+std::optional<capture::explain::Extension> DecodeExtension(bool target, std::string_view name,
+                                                           int revision,
+                                                           std::span<const std::uint8_t> info,
+                                                           Family family);
 
 }  // namespace sluice::iptables

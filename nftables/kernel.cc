@@ -240,6 +240,18 @@ bool Kernel::Dump(MessageWriter& request, Visit visit) {
   }
 }
 
+bool Kernel::DumpAll(int message, std::uint8_t family,
+                     const std::function<void(MessageWriter&)>& fill,
+                     const std::function<void(std::uint8_t, Bytes)>& visit) {
+  MessageWriter request;
+  request.Begin(Type(message), NLM_F_DUMP, ++sequence_, family);
+  if (fill) fill(request);
+  request.End();
+  return Dump(request, [&visit](const Received& received) {
+    visit(received.more.nfgen_family, received.attributes);
+  });
+}
+
 bool Kernel::ReadSet(Family family, InSet& set) {
   // One of intervals, unless nft(8) has made it of hosts.
   MessageWriter about;

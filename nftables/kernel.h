@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,15 @@ class Kernel {
   // "ip nat, chain ISTIO_OUTPUT": chains named as ours are, in tables of others.
   std::vector<std::string> ChainsLikeOurs();
 
+  // Of the rule set of the namespace: each change by anybody counts it up.
+  std::uint32_t Generation();
+
+  // Calls `visit` with the family and the attributes of each message of the answer to a dump, as
+  // NFT_MSG_GETRULE; `fill` writes the attributes of the request, and may be empty. False when the
+  // dump was interrupted by a change.
+  bool DumpAll(int message, std::uint8_t family, const std::function<void(MessageWriter&)>& fill,
+               const std::function<void(std::uint8_t, Bytes)>& visit);
+
  private:
   // What was being done by the message of a number, for errors.
   struct Doing {
@@ -39,7 +49,6 @@ class Kernel {
   };
   class Batch;
 
-  std::uint32_t Generation();
   template <typename Visit>
   bool Dump(MessageWriter& request, Visit visit);
   bool ReadFamily(Family family, FamilyState& out);

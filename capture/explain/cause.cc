@@ -53,9 +53,10 @@ std::string ProxyFlag(const Owner& owner) {
 
 class Namer {
  public:
-  explicit Namer(ModelTable& table) : table_(table) {
+  // Of the chains that are in `local`, a table of x_tables.
+  Namer(ModelTable& table, std::string_view local) : table_(table), local_(local) {
     for (const ModelChain& chain : table.chains) {
-      if (!chain.ours) continue;
+      if (!IsMine(chain)) continue;
       for (const ModelRule& rule : chain.rules) {
         if (!rule.known) continue;
         // The proxy's ids are those whose calls of the own pod are sent back inbound, or marked.
@@ -68,7 +69,7 @@ class Namer {
 
   void Run() {
     for (ModelChain& chain : table_.chains) {
-      if (!chain.ours) continue;
+      if (!IsMine(chain)) continue;
       for (ModelRule& rule : chain.rules) {
         if (!rule.known) {
           rule.why = "a rule that this version of Sluice does not write";
@@ -80,14 +81,18 @@ class Namer {
   }
 
  private:
+  bool IsMine(const ModelChain& chain) const {
+    return chain.ours && LocalTable(table_, chain) == local_;
+  }
+
   static void Set(ModelRule& rule, std::string flag, std::string why = {}) {
     rule.flag = std::move(flag);
     rule.why = std::move(why);
   }
 
   void Name(const ModelChain& chain, ModelRule& rule, const Rule& known) {
-    const std::string_view name = chain.name;
-    if (table_.name == "raw") return Set(rule, "--redirect-dns=true");
+    const std::string_view name = LocalName(chain);
+    if (local_ == "raw") return Set(rule, "--redirect-dns=true");
     if (name == "ISTIO_REDIRECT") return SetPort(rule, known, "--envoy-port=");
     if (name == "ISTIO_IN_REDIRECT") return SetPort(rule, known, "--inbound-capture-port=");
     if (name == "ISTIO_TPROXY") return SetPort(rule, known, "--inbound-capture-port=");
@@ -140,6 +145,10 @@ class Namer {
     if (MatchOf<MarkMatch>(known) != nullptr || MatchOf<ConnmarkMatch>(known) != nullptr) {
       return Set(rule, "--istio-inbound-interception-mode=TPROXY",
                  "what the proxy sends to the application, and what that answers");
+    }
+    if (known.list) {
+      return Set(rule, Returns(known) ? "--istio-service-exclude-cidr" : "--istio-service-cidr",
+                 "a list of ranges");
     }
     if (known.source) {
       return Set(rule, {}, "the proxy's own connection to the application, in every configuration");
@@ -221,6 +230,9 @@ class Namer {
     const auto* port = MatchOf<PortMatch>(known);
     const auto* state = MatchOf<ConntrackStateMatch>(known);
     const std::string to = ChainOf(known);
+    if (known.list && known.list->of == RangeOf::kSource) {
+      return Set(rule, "--istio-inbound-exclude-cidr", "a list of ranges");
+    }
     if (to == "ISTIO_INBOUND_PORTS") return Set(rule, {}, "the rules behind a list of ranges");
     if (to == "ISTIO_DROP") return Set(rule, "--drop-invalid=true");
     if (to == "ISTIO_IN_REDIRECT" || to == "ISTIO_TPROXY" || to == "ISTIO_DIVERT") {
@@ -255,13 +267,14 @@ class Namer {
     if (known.destination) return NameDestination(rule, known.destination->value);
     if (port == nullptr || !port->destination) return;
     // The tunnel's port stands before the excluded ones, in the nat table.
-    const bool tunnel = table_.name == "nat" && !seen_tunnel_;
+    const bool tunnel = local_ == "nat" && !seen_tunnel_;
     seen_tunnel_ = true;
     Set(rule, (tunnel ? "--inbound-tunnel-port=" : "--istio-local-exclude-ports=") +
                   Text(port->destination->value));
   }
 
   ModelTable& table_;
+  std::string_view local_;
   std::set<Owner> proxies_;
   std::set<std::string> virtual_;
   bool seen_proxy_ = false;     // a rule of the proxy's, in the chain for output
@@ -274,7 +287,11 @@ class Namer {
 void NameCauses(ModelTable& table) {
   // Chains that go on from another are behind it, but for what libiptc sorts by name: the order of
   // the first ones is ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT, ISTIO_OUTPUT_INCLUDED.
-  Namer(table).Run();
+  std::set<std::string, std::less<>> locals;
+  for (const ModelChain& chain : table.chains) {
+    if (chain.ours) locals.emplace(LocalTable(table, chain));
+  }
+  for (const std::string& local : locals) Namer(table, local).Run();
 }
 
 std::string AdviceFor(std::string_view flag, bool captured) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
 #include "capture/explain/cause.h"
@@ -104,6 +105,8 @@ std::optional<BaseHook> BuiltinHook(std::string_view table, std::string_view cha
     if (!before) return {};
   } else if (table == "mangle") {
     base.priority = -150;
+    // ipt_mangle_out() of iptable_mangle.c
+    base.reroutes = *found == HookPoint::kOutput;
   } else if (table == "nat") {
     base.priority = before ? -100 : 100;
     base.nat = true;
@@ -154,20 +157,47 @@ Model ModelOf(const RuleSet& rules, std::string_view backend) {
   return model;
 }
 
+std::string_view LocalName(const ModelChain& chain) {
+  const std::string_view name = chain.name;
+  return chain.ours ? name.substr(name.find('/') + 1) : name;
+}
+
+std::string_view LocalTable(const ModelTable& table, const ModelChain& chain) {
+  const auto slash = chain.name.find('/');
+  if (!chain.ours || slash == chain.name.npos) return table.name;
+  return std::string_view(chain.name).substr(0, slash);
+}
+
 void Finish(Model& model) {
   for (ModelTable& table : model.tables) {
+    std::map<std::string_view, std::size_t> chains;
+    for (std::size_t i = 0; i < table.chains.size(); ++i) chains.emplace(table.chains[i].name, i);
+    const auto resolve = [&chains](Action& action, std::size_t& leads_to) {
+      const auto* jump = std::get_if<Jump>(&action);
+      const auto* go = std::get_if<Goto>(&action);
+      if (jump == nullptr && go == nullptr) return;
+      const std::string name = jump != nullptr ? jump->chain : go->chain;
+      const auto found = chains.find(name);
+      if (found == chains.end()) {
+        action = UnknownAction{"the chain " + name};
+      } else {
+        leads_to = found->second;
+      }
+    };
     for (ModelChain& chain : table.chains) {
       for (ModelRule& rule : chain.rules) {
-        const auto* jump = std::get_if<Jump>(&rule.action);
-        const auto* go = std::get_if<Goto>(&rule.action);
-        if (jump == nullptr && go == nullptr) continue;
-        const std::string& name = jump != nullptr ? jump->chain : go->chain;
-        const auto found = std::ranges::find(table.chains, name, &ModelChain::name);
-        if (found == table.chains.end()) {
-          rule.action = UnknownAction{"the chain " + name};
-        } else {
-          rule.leads_to = static_cast<std::size_t>(found - table.chains.begin());
+        resolve(rule.action, rule.leads_to);
+        for (Op& op : rule.program) {
+          if (auto* act = std::get_if<Act>(&op)) resolve(act->action, act->leads_to);
         }
+      }
+    }
+    for (SetModel& set : table.sets) {
+      for (SetItem& item : set.items) {
+        if (item.verdict) resolve(item.verdict->action, item.verdict->leads_to);
+      }
+      if (set.otherwise && set.otherwise->verdict) {
+        resolve(set.otherwise->verdict->action, set.otherwise->verdict->leads_to);
       }
     }
     NameCauses(table);

@@ -78,6 +78,11 @@ struct Tester {
     if (test.of_connection && (!packet.tracked || packet.untracked)) return Meets::kNo;
     if (test.of_connection && !packet.connmark_known) return Meets::kUnknown;
     const std::uint32_t mark = test.of_connection ? packet.connmark : packet.mark;
+    const std::uint32_t known = test.of_connection ? packet.connmark_bits : packet.mark_known;
+    if ((((mark ^ test.mark.value) & test.mark.mask & known) == 0) &&
+        (test.mark.mask & ~known) != 0) {
+      return Meets::kUnknown;
+    }
     return Known(((mark & test.mark.mask) == test.mark.value) != test.negated);
   }
   Meets operator()(const StateTest& test) const {
@@ -107,7 +112,8 @@ struct Tester {
       case Kind::kBroadcast:
         return Turned(Known(has(RTN_BROADCAST) || has(RTN_MULTICAST)), test.negated);
       case Kind::kNone:
-        return Turned(Known(has(RTN_UNREACHABLE)), test.negated);
+        // inet_addr_type() looks into the local table only.
+        return Turned(Known(has(address.is_v4() ? RTN_UNICAST : RTN_UNREACHABLE)), test.negated);
       default:
         return Meets::kUnknown;
     }

@@ -28,6 +28,9 @@ struct Traveller {
   std::optional<std::uint32_t> gid = {};
   std::uint32_t mark = 0;
   std::uint32_t connmark = 0;
+  // The bits of both that are to be believed.
+  std::uint32_t mark_known = 0xffffffff;
+  std::uint32_t connmark_bits = 0xffffffff;
   bool connmark_known = true;  // of a connection that is not new, nobody knows it
   std::uint16_t state = kStateNew;
   // Whether conntrack has looked at it: the raw table is asked before that.

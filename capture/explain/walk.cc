@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "capture/explain/machine.h"
 #include "capture/explain/test.h"
 
 namespace sluice::capture::explain {
@@ -31,6 +32,85 @@ std::optional<Landing> ListenerOf(std::string_view chain) {
   return {};
 }
 
+// What chains may do that makes their order matter.
+struct Deeds {
+  bool writes = false;  // changes what later rules ask
+  bool refuses = false;
+  bool drops = false;
+};
+
+void Note(const Action& action, Deeds& deeds) {
+  if (std::holds_alternative<Drop>(action)) deeds.drops = true;
+  if (std::holds_alternative<Reject>(action)) deeds.refuses = true;
+  const bool harmless =
+      std::holds_alternative<GoOn>(action) || std::holds_alternative<Accept>(action) ||
+      std::holds_alternative<Drop>(action) || std::holds_alternative<Reject>(action) ||
+      std::holds_alternative<Return>(action) || std::holds_alternative<Jump>(action) ||
+      std::holds_alternative<Goto>(action);
+  if (!harmless) deeds.writes = true;
+}
+
+void Collect(const ModelTable& table, std::size_t at, std::vector<bool>& seen, Deeds& deeds) {
+  if (at >= table.chains.size() || seen[at]) return;
+  seen[at] = true;
+  for (const ModelRule& rule : table.chains[at].rules) {
+    Note(rule.action, deeds);
+    Collect(table, rule.leads_to, seen, deeds);
+    for (const Op& op : rule.program) {
+      if (const auto* act = std::get_if<Act>(&op)) {
+        Note(act->action, deeds);
+        Collect(table, act->leads_to, seen, deeds);
+      } else if (const auto* lookup = std::get_if<Lookup>(&op)) {
+        if (lookup->set >= table.sets.size()) continue;
+        const SetModel& set = table.sets[lookup->set];
+        const auto item = [&](const SetItem& of) {
+          if (!of.verdict) return;
+          Note(of.verdict->action, deeds);
+          Collect(table, of.verdict->leads_to, seen, deeds);
+        };
+        std::ranges::for_each(set.items, item);
+        if (set.otherwise) item(*set.otherwise);
+      } else if (std::holds_alternative<StoreMark>(op) || std::holds_alternative<NatTo>(op) ||
+                 std::holds_alternative<TproxyTo>(op)) {
+        deeds.writes = true;
+      }
+    }
+  }
+}
+
+Deeds DeedsOf(const ModelTable& table, const ModelChain& chain) {
+  Deeds deeds;
+  std::vector<bool> seen(table.chains.size());
+  Collect(table, static_cast<std::size_t>(&chain - table.chains.data()), seen, deeds);
+  deeds.drops = deeds.drops || (chain.base && chain.base->policy_drops);
+  return deeds;
+}
+
+// Whether a packet ends in the same place in either order.
+bool Commute(const Deeds& a, const Deeds& b) {
+  const auto inert = [](const Deeds& d) { return !d.writes && !d.refuses && !d.drops; };
+  if (inert(a) || inert(b)) return true;
+  return !a.writes && !b.writes && !a.refuses && !b.refuses;
+}
+
+// Whether the walk of a rule goes on behind this.
+bool GoesOn(const Action& action) {
+  return std::holds_alternative<GoOn>(action) || std::holds_alternative<XorMark>(action) ||
+         std::holds_alternative<CopyMark>(action) || std::holds_alternative<CtZone>(action) ||
+         std::holds_alternative<NoTrack>(action);
+}
+
+bool Does(const ModelRule& rule) {
+  return std::ranges::any_of(rule.program, [](const Op& op) {
+    if (const auto* act = std::get_if<Act>(&op)) {
+      return !std::holds_alternative<GoOn>(act->action);
+    }
+    if (const auto* lookup = std::get_if<Lookup>(&op)) return lookup->verdicts;
+    return std::holds_alternative<StoreMark>(op) || std::holds_alternative<NatTo>(op) ||
+           std::holds_alternative<TproxyTo>(op);
+  });
+}
+
 }  // namespace
 
 std::string_view Name(Landing landing) {
@@ -39,30 +119,62 @@ std::string_view Name(Landing landing) {
   return kNames.at(static_cast<std::size_t>(landing));
 }
 
+// NF_IP_PRI_NAT_DST and NF_IP_PRI_NAT_SRC: nf_nat_register_fn() hooks itself in once.
+void Walker::Add(Family family, HookPoint hook, Base base) {
+  base.place = base.priority;
+  if (base.chain != nullptr && base.chain->base->nat) {
+    const bool destination = hook == HookPoint::kPrerouting || hook == HookPoint::kOutput;
+    base.place = destination ? -100 : 100;
+  }
+  at_[family == Family::kIpv6][static_cast<std::size_t>(hook)].push_back(base);
+}
+
 Walker::Walker(const Model& model, Host& host) : host_(host) {
   for (const ModelTable& table : model.tables) {
     for (const ModelChain& chain : table.chains) {
       if (chain.base) {
-        at_[table.family == Family::kIpv6][static_cast<std::size_t>(chain.base->hook)].push_back(
-            {chain.base->priority, &table, &chain, nullptr});
+        Add(table.family, chain.base->hook,
+            {.priority = chain.base->priority, .table = &table, .chain = &chain});
       }
-      const auto listener = chain.ours ? ListenerOf(chain.name) : std::nullopt;
+      const auto listener = chain.ours ? ListenerOf(LocalName(chain)) : std::nullopt;
       if (!listener) continue;
       for (const ModelRule& rule : chain.rules) {
-        if (const auto* redirect = std::get_if<RedirectToSelf>(&rule.action)) {
-          if (redirect->port) ports_[*listener] = *redirect->port;
-        } else if (const auto* tproxy = std::get_if<Tproxy>(&rule.action)) {
+        if (!rule.known) continue;
+        if (const auto* redirect = std::get_if<Redirect>(&rule.known->target)) {
+          ports_[*listener] = redirect->port;
+        } else if (const auto* tproxy = std::get_if<Tproxy>(&rule.known->target)) {
           ports_[*listener] = tproxy->port;
         }
       }
     }
   }
   for (const UnreadChain& unread : model.unread) {
-    at_[unread.family == Family::kIpv6][static_cast<std::size_t>(unread.hook)].push_back(
-        {unread.priority, nullptr, nullptr, &unread});
+    Add(unread.family, unread.hook, {.priority = unread.priority, .unread = &unread});
   }
   for (auto& family : at_) {
-    for (auto& hook : family) std::ranges::stable_sort(hook, {}, &Base::priority);
+    for (auto& hook : family) {
+      std::ranges::stable_sort(hook, [](const Base& a, const Base& b) {
+        return a.place != b.place ? a.place < b.place : a.priority < b.priority;
+      });
+      // Of two in one place the one registered later is asked first, and nobody says which.
+      for (std::size_t i = 0; i < hook.size();) {
+        std::size_t end = i + 1;
+        while (end < hook.size() && hook[end].place == hook[i].place &&
+               (hook[end].priority == hook[i].priority)) {
+          ++end;
+        }
+        bool matters = false;
+        for (std::size_t a = i; a < end; ++a) {
+          for (std::size_t b = a + 1; b < end && !matters; ++b) {
+            if (hook[a].chain == nullptr || hook[b].chain == nullptr) continue;
+            matters = !Commute(DeedsOf(*hook[a].table, *hook[a].chain),
+                               DeedsOf(*hook[b].table, *hook[b].chain));
+          }
+        }
+        if (matters) hook[i].tied = end - i;
+        i = end;
+      }
+    }
   }
 }
 
@@ -103,7 +215,10 @@ class Run {
   struct State {
     Traveller packet;
     HookPoint hook = HookPoint::kOutput;
-    std::size_t base = 0;  // which base chain of the hook
+    std::size_t base = 0;  // how many base chains of the hook are behind it
+    // Where they are not asked in the order in which they are known: which, one by one.
+    std::vector<std::size_t> order = {};
+    std::size_t ordered = 0;  // up to here their order is chosen
     std::vector<Frame> stack = {};
     bool in_chain = false;
     std::vector<Step> path = {};
@@ -115,6 +230,7 @@ class Run {
     bool looped = false;  // it came by lo, and its route is known
     // A base chain was passed that could not be read, or one of several destinations was taken.
     bool unsure = false;
+    std::vector<std::string> doubts = {};
     std::optional<Step> redirected = {};
     std::optional<Step> tproxied = {};
     // The last rule that ended one of our decisions, or a chain of others, before any redirection.
@@ -184,15 +300,50 @@ class Run {
   const std::vector<Walker::Base>& Bases(const State& state) const {
     return walker_.at_[family() == Family::kIpv6][static_cast<std::size_t>(state.hook)];
   }
+  // The base chain that is asked now.
+  const Walker::Base& Now(const State& state) const {
+    return Bases(state)[state.order.empty() ? state.base : state.order[state.base]];
+  }
+
+  // Follows each order of base chains that stand in the same place.
+  void ChooseOrder(State& state) {
+    const auto& bases = Bases(state);
+    const std::size_t tied = bases[state.base].tied;
+    state.ordered = state.base + tied;
+    if (tied == 1) return;
+    if (state.order.empty()) {
+      for (std::size_t i = 0; i < bases.size(); ++i) state.order.push_back(i);
+    }
+    std::string names;
+    for (std::size_t i = state.base; i < state.ordered; ++i) {
+      if (bases[i].chain == nullptr) continue;
+      names += (names.empty() ? "" : ", ") + bases[i].table->backend + " " + bases[i].table->name +
+               " " + bases[i].chain->name;
+    }
+    state.doubts.push_back("not known which is asked first, since all have priority " +
+                           std::to_string(bases[state.base].priority) + ": " + names);
+    // The orders of more are too many; that some were not followed is said.
+    constexpr std::size_t kMost = 3;
+    if (tied > kMost) state.unsure = true;
+    const auto first = state.order.begin() + static_cast<std::ptrdiff_t>(state.base);
+    const auto last = first + static_cast<std::ptrdiff_t>(std::min(tied, kMost));
+    while (std::next_permutation(first, last)) work_.push_back(state);
+  }
 
   // One rule, or one step from chain to chain. False when the way has ended.
   bool Advance(State& state) {
     const auto& bases = Bases(state);
     if (!state.in_chain) {
       if (state.base == bases.size()) return LeaveHook(state);
-      const Walker::Base& base = bases[state.base];
+      if (state.base >= state.ordered) ChooseOrder(state);
+      const Walker::Base& base = Now(state);
       // NF_IP_PRI_CONNTRACK; what comes over lo has been looked at on its way out.
       if (base.priority > -200) state.packet.tracked = true;
+      if (base.unread != nullptr && !base.unread->device.empty() &&
+          base.unread->device != state.packet.in_interface) {
+        ++state.base;
+        return true;
+      }
       if (base.unread != nullptr) {
         Step step;
         step.unread = base.unread;
@@ -211,7 +362,7 @@ class Run {
       state.in_chain = true;
       return true;
     }
-    if (state.stack.empty()) return EndOfBase(state, bases[state.base]);
+    if (state.stack.empty()) return EndOfBase(state, Now(state));
     if (++state.steps > kMostSteps) {
       state.notes.push_back("the rules do not come to an end");
       return End(state, Landing::kUnknown);
@@ -223,10 +374,20 @@ class Run {
     }
     const std::size_t index = frame.next++;
     const ModelRule& rule = frame.chain->rules[index];
+    if (!rule.program.empty()) {
+      Step step;
+      step.table = Now(state).table;
+      step.place = Now(state).place;
+      step.chain = frame.chain;
+      step.rule = index;
+      step.hook = state.hook;
+      return Carry(state, rule, step);
+    }
     const Meets meets = MeetsAll(rule, state.packet, walker_.host_);
     if (meets == Meets::kNo) return true;
     Step step;
-    step.table = bases[state.base].table;
+    step.table = Now(state).table;
+    step.place = Now(state).place;
     step.chain = frame.chain;
     step.rule = index;
     step.hook = state.hook;
@@ -235,7 +396,155 @@ class Run {
     if (step.uncertain && std::holds_alternative<GoOn>(rule.action)) return true;
     if (step.uncertain) work_.push_back(state);
     state.path.push_back(step);
-    return Do(state, rule, step);
+    return Do(state, rule.action, rule.leads_to, step);
+  }
+
+  // A rule of nf_tables. What is not known of it is followed both ways.
+  bool Carry(State& state, const ModelRule& rule, Step step) {
+    const bool does = Does(rule);
+    bool shown = false;
+    const auto show = [&shown, &step](State& of) {
+      if (!shown) of.path.push_back(step);
+      shown = true;
+    };
+    Machine machine(*step.table, state.packet, walker_.host_, Now(state).priority == -200);
+    for (std::size_t at = 0; at < rule.program.size(); ++at) {
+      const Op& op = rule.program[at];
+      if (const auto* act = std::get_if<Act>(&op)) {
+        if (std::holds_alternative<GoOn>(act->action)) continue;
+        show(state);
+        if (!Do(state, act->action, act->leads_to, step)) return false;
+        if (!GoesOn(act->action)) return true;
+        continue;
+      }
+      if (const auto* store = std::get_if<StoreMark>(&op)) {
+        show(state);
+        Store(state, *store, machine.Get(store->from));
+        continue;
+      }
+      if (const auto* nat = std::get_if<NatTo>(&op)) {
+        show(state);
+        return Do(state, NatOf(*nat, machine), ModelRule::kNowhere, step);
+      }
+      if (const auto* tproxy = std::get_if<TproxyTo>(&op)) {
+        const Bits port = tproxy->port ? machine.Get(*tproxy->port) : Bits();
+        std::uint16_t number = state.packet.destination_port;
+        if (tproxy->port && port.value.size() >= 2) {
+          number = static_cast<std::uint16_t>(port.value[0] << 8U | port.value[1]);
+        }
+        // Behind a rule of ours the proxy listens; of others it is not known.
+        if (!step.chain->ours || !port.whole()) {
+          step.uncertain = true;
+          work_.push_back(state);
+        }
+        show(state);
+        state.tproxied = step;
+        state.tproxy_port = number;
+        continue;
+      }
+      if (const auto* lookup = std::get_if<Lookup>(&op); lookup != nullptr && lookup->verdicts) {
+        return Branch(state, *lookup, machine, step, shown);
+      }
+      const Meets meets = machine.Run(op);
+      if (meets == Meets::kNo) return true;
+      if (meets == Meets::kYes) continue;
+      if (!does) return true;  // it only counts
+      if (!shown) step.uncertain = true;
+      State other = state;
+      if (!shown) other.path.push_back(step);
+      other.path.back().uncertain = true;
+      work_.push_back(std::move(other));
+    }
+    show(state);
+    return true;
+  }
+
+  // A map of verdicts.
+  bool Branch(State& state, const Lookup& lookup, const Machine& machine, Step step, bool shown) {
+    const Found found = machine.Find(lookup);
+    const bool unknown =
+        lookup.set >= step.table->sets.size() || step.table->sets[lookup.set].unknown;
+    if (found.possible.empty() && !unknown) return true;
+    step.uncertain = step.uncertain || !found.surely;
+    State rest = state;
+    if (!shown) rest.path.push_back(step);
+    if (found.surely) {
+      const auto& verdict = found.possible.front()->verdict;
+      state = std::move(rest);
+      if (!verdict) return true;
+      return Do(state, verdict->action, verdict->leads_to, step);
+    }
+    constexpr std::size_t kMost = 16;
+    std::vector<const Act*> tried;
+    for (const SetItem* item : found.possible) {
+      if (!item->verdict) continue;
+      const Act& act = *item->verdict;
+      if (std::ranges::any_of(tried, [&act](const Act* other) {
+            return other->leads_to == act.leads_to && other->action.index() == act.action.index();
+          })) {
+        continue;
+      }
+      tried.push_back(&act);
+      if (tried.size() > kMost) break;
+      State way = rest;
+      if (Do(way, act.action, act.leads_to, step)) work_.push_back(std::move(way));
+    }
+    // One that is not known of a set that could not be read may do anything.
+    if (unknown || tried.size() > kMost) {
+      State way = rest;
+      way.notes.push_back("what \"" + step.get()->text + "\" does is not known");
+      End(way, Landing::kUnknown, step);
+    }
+    state = std::move(rest);
+    return true;
+  }
+
+  void Store(State& state, const StoreMark& store, const Bits& bits) const {
+    Traveller& packet = state.packet;
+    const std::uint32_t value = bits.AsHost32();
+    const std::uint32_t known = bits.value.size() == 4 ? bits.KnownAsHost32() : 0;
+    if (store.of_connection) {
+      packet.connmark = value;
+      packet.connmark_bits = known;
+      packet.connmark_known = true;
+      return;
+    }
+    if (packet.mark != value || known != 0xffffffff) MarkChanged(state);
+    packet.mark = value;
+    packet.mark_known = known;
+  }
+
+  // In OUTPUT some chains look for the route again.
+  void MarkChanged(State& state) const {
+    if (Now(state).chain->base->reroutes) state.changed_here = true;
+  }
+
+  static Action NatOf(const NatTo& nat, const Machine& machine) {
+    bool random = nat.random;
+    const auto differs = [&machine](const std::optional<Slot>& a, const std::optional<Slot>& b) {
+      return a && b && machine.Get(*a).value != machine.Get(*b).value;
+    };
+    random = random || differs(nat.address, nat.last_address) || differs(nat.port, nat.last_port);
+    std::optional<IpAddress> address;
+    if (nat.address) {
+      const Bits bits = machine.Get(*nat.address);
+      if (bits.whole() && (bits.value.size() == 4 || bits.value.size() == 16)) {
+        address = IpAddress::FromBytes(bits.value);
+      } else {
+        random = true;
+      }
+    }
+    std::optional<std::uint16_t> port;
+    if (nat.port) {
+      const Bits bits = machine.Get(*nat.port);
+      if (bits.whole() && bits.value.size() == 2) {
+        port = static_cast<std::uint16_t>(bits.value[0] << 8U | bits.value[1]);
+      } else {
+        random = true;
+      }
+    }
+    if (nat.to_self) return RedirectToSelf{port, random};
+    return ChangeDestination{address, port, random};
   }
 
   bool Skips(const State& state) const {
@@ -268,7 +577,7 @@ class Run {
   // A decision not to capture, if this is where captures are decided.
   void LetGo(State& state, const Step& step) const {
     // Destinations change up to here (NF_IP_PRI_NAT_DST), and conntrack looks before that (-200).
-    const int priority = Bases(state)[state.base].priority;
+    const int priority = Now(state).place;
     const bool destination = step.hook == HookPoint::kPrerouting || step.hook == HookPoint::kOutput;
     if (!destination || state.redirected || priority < -200 || priority > -90) return;
     if (!step.chain->ours && step.chain->base == std::nullopt &&
@@ -280,12 +589,11 @@ class Run {
     state.let_go = step;
   }
 
-  bool Do(State& state, const ModelRule& rule, const Step& step) {
+  bool Do(State& state, const Action& action, std::size_t leads_to, const Step& step) {
     Traveller& packet = state.packet;
-    const Action& action = rule.action;
     if (std::holds_alternative<GoOn>(action)) return true;
     if (std::holds_alternative<Jump>(action) || std::holds_alternative<Goto>(action)) {
-      const Frame next{&step.table->chains[rule.leads_to], 0};
+      const Frame next{&step.table->chains[leads_to], 0};
       if (std::holds_alternative<Goto>(action)) state.stack.pop_back();
       state.stack.push_back(next);
       return true;
@@ -306,7 +614,9 @@ class Run {
       std::uint32_t& value = mark->of_connection ? packet.connmark : packet.mark;
       const std::uint32_t before = value;
       value = (value & ~mark->mask) ^ mark->value;
-      if (!mark->of_connection && value != before) state.changed_here = true;
+      if (!mark->of_connection && value != before) MarkChanged(state);
+      std::uint32_t& known = mark->of_connection ? packet.connmark_bits : packet.mark_known;
+      known |= mark->mask;
       return true;
     }
     if (const auto* copy = std::get_if<CopyMark>(&action)) {
@@ -315,7 +625,10 @@ class Run {
       const std::uint32_t from = copy->to_connection ? packet.mark : packet.connmark;
       const std::uint32_t before = to;
       to = (to & ~copy->to_mask) ^ (from & copy->from_mask);
-      if (!copy->to_connection && to != before) state.changed_here = true;
+      if (!copy->to_connection && to != before) MarkChanged(state);
+      std::uint32_t& known = copy->to_connection ? packet.connmark_bits : packet.mark_known;
+      const std::uint32_t source = copy->to_connection ? packet.mark_known : packet.connmark_bits;
+      known = (known & ~copy->to_mask) | (source & copy->from_mask);
       return true;
     }
     if (std::holds_alternative<NoTrack>(action)) {
@@ -349,7 +662,7 @@ class Run {
         }
       }
       if (redirect->random) {
-        state.notes.push_back("the port is one of several, by \"" + rule.text + "\"");
+        state.notes.push_back("the port is one of several, by \"" + step.get()->text + "\"");
         state.unsure = true;
       }
       Rewrite(state, step, self, redirect->port);
@@ -357,7 +670,8 @@ class Run {
     }
     if (const auto* change = std::get_if<ChangeDestination>(&action)) {
       if (change->random) {
-        state.notes.push_back("the new destination is one of several, by \"" + rule.text + "\"");
+        state.notes.push_back("the new destination is one of several, by \"" + step.get()->text +
+                              "\"");
         state.unsure = true;
       }
       Rewrite(state, step, change->address, change->port);
@@ -377,7 +691,9 @@ class Run {
     Traveller& packet = state.packet;
     if (address) packet.destination = *address;
     if (port) packet.destination_port = *port;
-    packet.changed_destination = true;
+    // IPS_DST_NAT is set where the destination has become another.
+    packet.changed_destination =
+        SocketAddress{packet.destination, packet.destination_port} != connection_.to;
     state.changed_here = true;
     state.nat_done = true;
     state.redirected = step;
@@ -387,6 +703,8 @@ class Run {
   bool Enter(State& state, HookPoint hook) {
     state.hook = hook;
     state.base = 0;
+    state.order.clear();
+    state.ordered = 0;
     state.in_chain = false;
     state.changed_here = false;
     return true;
@@ -493,7 +811,8 @@ class Run {
                             " by a rule that is not Sluice's");
       return End(state, Landing::kDirect, step);
     }
-    if (const auto listener = step.chain->ours ? ListenerOf(step.chain->name) : std::nullopt) {
+    if (const auto listener =
+            step.chain->ours ? ListenerOf(LocalName(*step.chain)) : std::nullopt) {
       return End(state, *listener, step, port);
     }
     for (const auto& [landing, of] : walker_.ports_) {
@@ -512,14 +831,16 @@ class Run {
     out.decided = decided;
     out.path = std::move(state.path);
     out.notes = std::move(state.notes);
+    out.doubts = std::move(state.doubts);
     out.tproxied = state.tproxied.has_value();
     out.nat = state.redirected.has_value();
     out.destination = {state.packet.destination, state.packet.destination_port};
     out.source = state.packet.source;
     out.local = state.local;
     out.device = state.local ? state.packet.in_interface : state.packet.out_interface;
-    // A base chain that could not be read may have dropped or redirected it.
-    if (state.unsure) {
+    // A base chain that could not be read may have dropped or redirected it, and a mark that is not
+    // known may have led elsewhere.
+    if (state.unsure || state.packet.mark_known != 0xffffffff) {
       Outcome other;
       other.landing = Landing::kUnknown;
       other.decided = out.decided;
@@ -541,7 +862,57 @@ class Run {
   std::vector<Outcome> outcomes_;
 };
 
+namespace {
+
+// Whether it ends before destinations change, which a known connection does in any case.
+bool EndsEarly(const Outcome& outcome) {
+  const bool ends = outcome.landing == Landing::kDropped || outcome.landing == Landing::kRefused;
+  if (!ends || !outcome.decided) return ends;
+  const Step& step = *outcome.decided;
+  if (step.unread != nullptr || step.uncertain) return false;
+  return (step.hook == HookPoint::kPrerouting || step.hook == HookPoint::kOutput) &&
+         step.place < -100;
+}
+
+}  // namespace
+
+// A connection that conntrack knows goes where its entry says, which nobody has looked at: where it
+// went before there were rules, or where the rules led it when it began.
+Explanation Walker::ExplainKnown(const Connection& connection) const {
+  Explanation now;
+  now.candidates = Run(*this, connection).All();
+  if (now.candidates.size() == 1 && EndsEarly(now.candidates.front())) {
+    now.outcome = now.candidates.front();
+    return now;
+  }
+  Connection fresh = connection;
+  fresh.state = kStateNew;
+  Explanation out = ExplainFresh(fresh);
+  Outcome before;
+  before.landing = Landing::kDirect;
+  before.notes.push_back("direct, if it existed before the rules");
+  before.destination = connection.to;
+  Outcome began = std::move(out.outcome);
+  out.candidates.insert(out.candidates.begin(), std::move(before));
+  out.outcome = Outcome();
+  out.outcome.landing = Landing::kUnknown;
+  out.outcome.destination = connection.to;
+  out.outcome.path = std::move(began.path);
+  out.outcome.notes = {
+      "the nat table is asked about the first packet of a connection only: one that existed before "
+      "the rules keeps going where it went, and a later one goes where the rules led its first "
+      "packet; its entry in conntrack says which (\"conntrack -L\")",
+      "a new connection would be: " + std::string(Name(began.landing)) +
+          (began.port == 0 ? "" : ", port " + std::to_string(began.port))};
+  return out;
+}
+
 Explanation Walker::Explain(const Connection& connection) const {
+  const bool known = connection.state == kStateEstablished || connection.state == kStateRelated;
+  return known ? ExplainKnown(connection) : ExplainFresh(connection);
+}
+
+Explanation Walker::ExplainFresh(const Connection& connection) const {
   Explanation out;
   out.candidates = Run(*this, connection).All();
   const Outcome& first = out.candidates.front();

@@ -51,6 +51,8 @@ class Host {
   virtual RouteAnswer Route(const RouteQuery& query) = 0;
   // The address that REDIRECT sends to what arrives by that interface; nothing when it has none.
   virtual std::optional<IpAddress> FirstAddress(const std::string& interface, Family family) = 0;
+  // Nothing where it is not known.
+  virtual std::optional<int> InterfaceIndex(const std::string& /*name*/) { return {}; }
 };
 
 // --- the question ---
@@ -90,6 +92,7 @@ struct Step {
   bool policy = false;     // the end of a base chain, which drops
   bool uncertain = false;  // it has a condition or a target that is not known
   HookPoint hook = HookPoint::kPrerouting;
+  int place = 0;  // the priority at which the base chain is asked
   // What stands in the way of certainty, where there is no rule to show.
   const UnreadChain* unread = nullptr;
 
@@ -103,6 +106,8 @@ struct Outcome {
   std::optional<Step> decided = {};
   std::vector<Step> path = {};
   std::vector<std::string> notes = {};
+  // What is not known about it beside its rules.
+  std::vector<std::string> doubts = {};
   bool tproxied = false;
   bool nat = false;                // the destination was changed
   SocketAddress destination = {};  // as it arrives
@@ -130,11 +135,19 @@ class Walker {
   friend class Run;
   // A base chain at a hook.
   struct Base {
+    // Where it stands: chains of nat are all asked in one place, in the order of their priorities.
+    int place = 0;
     int priority = 0;
     const ModelTable* table = nullptr;  // nullptr: unread
     const ModelChain* chain = nullptr;
     const UnreadChain* unread = nullptr;
+    // How many from here on have the same priority, and it makes a difference who is asked first.
+    std::size_t tied = 1;
   };
+  void Add(Family family, HookPoint hook, Base base);
+  Explanation ExplainFresh(const Connection& connection) const;
+  Explanation ExplainKnown(const Connection& connection) const;
+
   std::vector<Base> at_[2][5];  // by family and hook, in order
   Host& host_;
   std::map<Landing, std::uint16_t> ports_;

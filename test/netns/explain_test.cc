@@ -234,24 +234,86 @@ TEST_F(ExplainNetns, WhatIsNotKnownIsSaidToBeUnknown) {
             "direct");
 }
 
-TEST_F(ExplainNetns, ChainsOfNfTablesThatAreNotReadMakeTheAnswerUnknown) {
+TEST_F(ExplainNetns, RulesOfNfTablesAreWalkedTogetherWithThoseOfXtables) {
   const PodNetwork network;
   const auto& pod = network.pod();
   ASSERT_EQ(RunInit(pod, {"-i", "*", "-b", "*"}).exit_status, 0);
-  const auto added = RunCommand(
-      pod, {.argv = {"nft", "-f", "-"},
-            .input = "table ip other {\n chain out { type filter hook output priority 10; policy "
-                     "accept; tcp dport 80 drop; }\n chain empty { type filter hook input priority "
-                     "0; policy accept; }\n}\n"});
-  ASSERT_EQ(added.exit_status, 0) << added.err;
-  const auto answer = ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1000"});
-  EXPECT_EQ(LandingOf(answer), "unknown");
+  Nft(pod,
+      "table ip other {\n chain out { type filter hook output priority 10; policy accept; tcp "
+      "dport "
+      "80 drop; }\n chain empty { type filter hook input priority 0; policy accept; }\n}\n");
+  const auto answer = ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1337"});
+  EXPECT_EQ(LandingOf(answer), "dropped");
   EXPECT_EQ(answer.at("decided_by").at("backend"), "nftables");
   EXPECT_EQ(answer.at("decided_by").at("table"), "other");
-  EXPECT_THAT(json::serialize(answer.at("notes")), HasSubstr("it may be: outbound, port 15001"));
-  // Inbound it meets the empty one only, which does nothing.
+  EXPECT_EQ(answer.at("decided_by").at("rule"), 1);
+  EXPECT_THAT(json::serialize(answer.at("decided_by").at("text")), HasSubstr("dport 80 drop"));
+  // The application's is redirected before it comes there, to another port.
+  EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1000"})),
+            "out15001");
   EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "192.0.2.2:80", "--from", "192.0.2.1"})),
             "in15006");
+}
+
+TEST_F(ExplainNetns, SetsMapsAndMapsOfVerdicts) {
+  const PodNetwork network;
+  const auto& pod = network.pod();
+  ASSERT_EQ(RunInit(pod, {"-i", "*", "-b", "*"}).exit_status, 0);
+  Nft(pod, R"(table inet other {
+    set ranges { type ipv4_addr; flags interval; elements = { 198.51.100.0/25, 203.0.113.9 } }
+    map ports { type inet_service : inet_service; elements = { 7001 : 15001 } }
+    chain a { ip daddr @ranges counter return; drop; }
+    chain out { type filter hook output priority -150; policy accept;
+      ip daddr . tcp dport { 198.51.100.0/24 . 443, 203.0.113.0/24 . 1-99 } drop
+      tcp dport vmap { 7000 : drop, 8000-8999 : jump a, 7002 : accept }
+    }
+    chain nat { type nat hook output priority -110; tcp dport 7001 redirect to :tcp dport map @ports
+    }
+  })");
+  const auto landing = [&](const char* to) {
+    return ListenerOf(ExplainOne(pod, {"--to", to, "--from-uid", "1000"}));
+  };
+  EXPECT_EQ(landing("198.51.100.200:443"), "dropped");
+  EXPECT_EQ(landing("203.0.113.9:98"), "dropped");
+  EXPECT_EQ(landing("203.0.113.9:100"), "out15001");
+  EXPECT_EQ(landing("198.51.100.1:7000"), "dropped");
+  EXPECT_EQ(landing("198.51.100.1:7002"), "out15001");
+  EXPECT_EQ(landing("198.51.100.1:8080"), "out15001");
+  EXPECT_EQ(landing("198.51.100.200:8080"), "dropped");
+  EXPECT_EQ(landing("198.51.100.200:7001"), "out15001");
+}
+
+TEST_F(ExplainNetns, RulesOfIptablesNftAreRead) {
+  const PodNetwork network;
+  const auto& pod = network.pod();
+  ASSERT_EQ(RunInit(pod, {"-i", "*", "-b", "*"}).exit_status, 0);
+  const auto nft = [&](const std::string& words) {
+    Command command{.argv = {"iptables-nft"}};
+    std::istringstream in(words);
+    for (std::string word; in >> word;) command.argv.push_back(word);
+    const auto result = RunCommand(pod, command);
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+  };
+  nft("-A OUTPUT -p tcp -m multiport --dports 22,8000:8100 -m owner --uid-owner 1337 -m comment "
+      "--comment mine -j DROP");
+  nft("-A OUTPUT -p tcp --dport 23 -m conntrack --ctstate NEW -j REJECT");
+  EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "198.51.100.1:8001", "--from-uid", "1337"})),
+            "dropped");
+  EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "198.51.100.1:23", "--from-uid", "1337"})),
+            "refused");
+  const auto answer = ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1337"});
+  EXPECT_EQ(LandingOf(answer), "direct");
+}
+
+TEST_F(ExplainNetns, AKnownConnectionGoesWhereItsEntryInConntrackSays) {
+  const PodNetwork network;
+  const auto& pod = network.pod();
+  ASSERT_EQ(RunInit(pod, {"-i", "*", "-b", "*"}).exit_status, 0);
+  const auto answer = ExplainOne(
+      pod, {"--to", "198.51.100.1:80", "--from-uid", "1000", "--ctstate", "ESTABLISHED"});
+  EXPECT_EQ(LandingOf(answer), "unknown");
+  EXPECT_THAT(json::serialize(answer.at("notes")),
+              HasSubstr("a new connection would be: outbound, port 15001"));
 }
 
 TEST_F(ExplainNetns, SaysWhatTheProxyDoesNext) {
@@ -435,6 +497,97 @@ std::string RandomRule(Dice& dice, bool v4) {
          (go ? "-g " : "-j ") + target;
 }
 
+// The conditions of a rule for nft, in a table of the family inet.
+std::string RandomNftConditions(Dice& dice, bool leaves, bool first_only) {
+  std::string out = "meta l4proto tcp ";
+  if (dice.Chance(2)) {
+    out += dice.Pick<std::string>(
+        {"ip daddr { 198.51.100.0/24, 203.0.113.9 } ", "ip daddr != 192.0.2.0/24 ",
+         "ip6 daddr 2001:db8::/64 ", "ip daddr 127.0.0.0/8 ", "ip saddr 192.0.2.0/25 ",
+         "ip daddr . tcp dport { 198.51.100.1 . 80, 203.0.113.0/24 . 1-443, 192.0.2.2 . 80-9000 } ",
+         "fib daddr type local ", "meta nfproto ipv6 "});
+  }
+  if (dice.Chance(2)) {
+    out += dice.Pick<std::string>({"tcp dport { 22, 80, 8000-9000 } ", "tcp dport != 443 ",
+                                   "tcp dport 80-443 ", "tcp dport @ports ", "th dport > 443 "});
+  }
+  if (leaves && dice.Chance(3)) {
+    out += dice.Pick<std::string>(
+        {"meta skuid 1000 ", "meta skuid != 1337 ", "meta skgid { 3, 202 } ", "meta skuid 3-4 "});
+  }
+  if (dice.Chance(4)) {
+    out += leaves ? dice.Pick<std::string>({"oifname \"eth*\" ", "oifname != \"lo\" "})
+                  : dice.Pick<std::string>({"iifname { \"eth0\", \"lo\" } ", "iifname \"eth1\" "});
+  }
+  if (dice.Chance(5)) out += "meta mark & 0x10 == 0x10 ";
+  if (dice.Chance(6)) out += "tcp flags & (fin | syn | rst | ack) == syn ";
+  if (first_only || dice.Chance(5)) out += "ct state new ";
+  if (dice.Chance(4)) out += "counter ";
+  return out;
+}
+
+// A table of somebody else.
+std::string RandomNftTable(Dice& dice) {
+  std::string chains;
+  int number = 0;
+  const auto rules = [&](const Words& actions, bool leaves) {
+    std::string out;
+    for (std::size_t i = 1 + dice.Roll(3); i > 0; --i) {
+      std::string action = dice.Pick(actions);
+      if (action == "drop" && !dice.Chance(3)) action = "accept";
+      const bool ends = action == "drop" || action.starts_with("reject");
+      out += "  " + RandomNftConditions(dice, leaves, ends) + action + "\n";
+    }
+    return out;
+  };
+  const auto base = [&](const std::string& type, const std::string& hook,
+                        const std::string& priority, const Words& actions) {
+    chains += " chain c" + std::to_string(number++) + " { type " + type + " hook " + hook +
+              " priority " + priority + "; policy accept;\n" + rules(actions, hook == "output") +
+              " }\n";
+  };
+  const Words nat = {"accept",
+                     "return",
+                     "jump other",
+                     "redirect to :9000",
+                     "redirect to :15001",
+                     "meta nfproto ipv4 dnat ip to 203.0.113.9:9000",
+                     "tcp dport vmap { 80 : accept, 443 : jump other, 8000-9000 : return }",
+                     "redirect to :tcp dport map { 80 : 9000, 443 : 8080 }"};
+  const Words filter = {"accept",
+                        "return",
+                        "goto other",
+                        "drop",
+                        "reject with tcp reset",
+                        "reject",
+                        "meta mark set 0x10",
+                        "meta mark set meta mark | 0x10",
+                        "tcp dport vmap { 80 : accept, 443 : jump other }"};
+  const std::size_t count = 1 + dice.Roll(3);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string hook = dice.Pick<std::string>({"output", "prerouting"});
+    if (dice.Chance(2)) {
+      base("nat", hook, dice.Pick<std::string>({"-110", "-50"}), nat);
+    } else if (hook == "output") {
+      base(dice.Chance(3) ? "route" : "filter", hook, dice.Pick<std::string>({"-160", "-10", "5"}),
+           filter);
+    } else {
+      base("filter", "input", dice.Pick<std::string>({"-10", "5"}), filter);
+    }
+  }
+  return "table inet other {\n set ports { type inet_service; flags interval; elements = { 22, "
+         "8000-8100 } }\n chain other {\n" +
+         rules({"accept", "return", "counter"}, false) + " }\n" + chains + "}\n";
+}
+
+void IptablesNft(const netns::Namespace& pod, Family family, const std::string& arguments) {
+  Command command{.argv = {family == Family::kIpv4 ? "iptables-nft" : "ip6tables-nft"}};
+  std::istringstream in(arguments);
+  for (std::string word; in >> word;) command.argv.push_back(word);
+  const auto result = RunCommand(pod, command);
+  ASSERT_EQ(result.exit_status, 0) << arguments << "\n" << result.err;
+}
+
 Probe RandomProbe(Dice& dice, bool v4) {
   Probe probe;
   const auto port = static_cast<std::uint16_t>(std::stoi(dice.Pick(kPorts)));
@@ -452,17 +605,26 @@ Probe RandomProbe(Dice& dice, bool v4) {
   return probe;
 }
 
-constexpr int kRounds = 50;
-constexpr int kProbes = 50;
+constexpr int kRounds = 14;
+constexpr int kProbes = 40;
 
-TEST_F(ExplainNetns, AgreesWithTheKernel) {
+// Who writes the rules of others.
+enum class Others { kLegacy, kNft, kIptablesNft };
+
+void Agree(Others others);
+
+TEST_F(ExplainNetns, AgreesWithTheKernel) { Agree(Others::kLegacy); }
+TEST_F(ExplainNetns, AgreesWithTheKernelAboutRulesOfNft) { Agree(Others::kNft); }
+TEST_F(ExplainNetns, AgreesWithTheKernelAboutRulesOfIptablesNft) { Agree(Others::kIptablesNft); }
+
+void Agree(Others others) {
   const char* const given = std::getenv("SLUICE_SEED");
   const auto seed = static_cast<std::uint32_t>(given != nullptr ? std::stoul(given) : 20261126);
   std::cout << "SLUICE_SEED=" << seed << "\n";
-  RecordProperty("seed", std::to_string(seed));
+  ::testing::Test::RecordProperty("seed", std::to_string(seed));
   Dice dice(seed);
   std::map<std::string, int> landings;
-  for (int round = 0; round < kRounds && !HasFailure(); ++round) {
+  for (int round = 0; round < kRounds && !::testing::Test::HasFailure(); ++round) {
     const PodNetwork network;
     const auto& pod = network.pod();
     const Words config = RandomConfiguration(dice);
@@ -471,22 +633,29 @@ TEST_F(ExplainNetns, AgreesWithTheKernel) {
     const auto applied = RunInit(pod, config);
     if (applied.exit_status == 2) continue;  // flags that exclude one another
     ASSERT_EQ(applied.exit_status, 0) << story << applied.err;
+    if (others == Others::kNft) {
+      const std::string table = RandomNftTable(dice);
+      story += "\n" + table;
+      Nft(pod, table);
+      ASSERT_FALSE(::testing::Test::HasFailure()) << story;
+    }
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-      if (dice.Chance(4)) continue;
+      if (others == Others::kNft || dice.Chance(4)) continue;
+      const auto write = others == Others::kLegacy ? Iptables : IptablesNft;
       for (const char* table : {"raw", "mangle", "nat", "filter"}) {
-        Iptables(pod, family, std::string("-t ") + table + " -N OTHER");
+        write(pod, family, std::string("-t ") + table + " -N OTHER");
       }
       const std::size_t rules = 1 + dice.Roll(6);
       for (std::size_t i = 0; i < rules; ++i) {
         const std::string rule = RandomRule(dice, family == Family::kIpv4);
         story += "\n  " + std::string(Name(family)) + " " + rule;
-        Iptables(pod, family, rule);
+        write(pod, family, rule);
       }
     }
     std::vector<Probe> probes;
     for (int i = 0; i < kProbes; ++i) probes.push_back(RandomProbe(dice, !dice.Chance(3)));
     const auto answers = Explain(pod, probes, ExplainCommand());
-    ASSERT_FALSE(HasFailure()) << story;
+    ASSERT_FALSE(::testing::Test::HasFailure()) << story;
 
     std::vector<NamedPort> outside, inside;
     for (const std::string& port : kPorts) {
@@ -501,7 +670,13 @@ TEST_F(ExplainNetns, AgreesWithTheKernel) {
       const Probe& probe = probes[i];
       std::string expected = ListenerOf(answers[i]);
       ++landings[expected];
-      ASSERT_NE(expected, "unknown") << json::serialize(answers[i]) << "\n" << story;
+      // That of two base chains of one priority nobody knows the first is all that is not known.
+      if (expected == "unknown") {
+        ASSERT_THAT(json::serialize(answers[i].at("notes")), HasSubstr("which is asked first"))
+            << json::serialize(answers[i]) << "\n"
+            << story;
+        continue;
+      }
       ConnectOptions options{.who = probe.inbound ? kRoot : probe.who, .source = probe.from};
       if (expected == "dropped") {
         // What is to go nowhere is not waited for.
@@ -513,11 +688,12 @@ TEST_F(ExplainNetns, AgreesWithTheKernel) {
       EXPECT_EQ(landed, expected) << probe.ToJson() << "\n"
                                   << json::serialize(answers[i]) << "\n"
                                   << story;
-      if (HasFailure()) break;
+      if (::testing::Test::HasFailure()) break;
     }
   }
   for (const auto& [landing, count] : landings)
     std::cout << "  " << landing << ": " << count << "\n";
+  EXPECT_LT(landings["unknown"], kRounds * kProbes / 2);
 }
 
 }  // namespace

@@ -17,6 +17,9 @@ ALL = ["-i", "*", "-b", "*", "-d", "15090", "--ipv6", "off"]
 SKIPPED = 77
 
 
+EXPLAIN = jsonschema.Draft202012Validator(json.loads((DOCS / "explain.schema.json").read_text()))
+
+
 def schema(name):
     text = json.loads((DOCS / f"sluice-init.{name}.schema.json").read_text())
     jsonschema.Draft7Validator.check_schema(text)
@@ -40,6 +43,24 @@ class Namespace:
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait()
+
+    def explain(self, *words):
+        """The answers for many connections, each as its schema says."""
+        connections = [
+            {"to": "198.51.100.1:80", "from_uid": 1000}, {"to": "10.1.2.200:80", "from_uid": 1000},
+            {"to": "10.1.2.9:80", "from_uid": 1337}, {"to": "[2001:db8::1]:80", "from_uid": 0},
+            {"to": "10.1.2.3:80", "from": "10.1.2.4"}, {"to": "10.1.2.9:7000", "from_uid": 1000},
+            {"to": "10.1.2.9:80", "from_uid": 1000, "ctstate": "ESTABLISHED"}]
+        done = subprocess.run([PROGRAM, "--network-namespace", f"pid:{self.process.pid}", "explain",
+                               "--output", "json", "--batch", "-", *words],
+                              input="".join(json.dumps(one) + "\n" for one in connections),
+                              capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(answers) == len(connections)
+        for answer in answers:
+            EXPLAIN.validate(answer)
+        return answers
 
     def run(self, *words, code):
         """What it prints, and its report; both must be as their schemas say."""
@@ -95,6 +116,17 @@ def main():
         drift = pod.run("diff", *json_of, "-i", "*", "--ipv6", "off", code=10)
         assert any(part["removed"] for part in drift["parts"]), drift
         pod.run("-p", "0", code=2)
+    for backend in ("iptables", "nftables"):
+        with Namespace() as pod:
+            assert pod.explain()[1]["landing"] == "direct"
+            options = ["--backend", backend, *ALL, "-x", "10.1.2.128/25"]
+            pod.run(*options, code=0)
+            for words in ([], ["--planned", *options]):
+                answers = pod.explain(*words)
+                assert [one["landing"] for one in answers][1:3] == ["direct"] * 2, answers
+                assert answers[1]["decided_by"]["backend"] == backend, answers[1]
+                assert answers[1]["decided_by"]["flag"] == "--istio-service-exclude-cidr=10.1.2.128/25"
+                assert answers[6]["landing"] == "unknown", answers[6]
     return 0
 
 

@@ -16,8 +16,10 @@
 #include "capture/explain/cause.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
 #include "cmd/sluice-init/explain/question.h"
+#include "iptables/xt_model.h"
 #include "iptables/xt_reader.h"
-#include "netns/nf_hooks.h"
+#include "nftables/model.h"
+#include "nftables/reader.h"
 
 namespace sluice::init {
 namespace {
@@ -191,8 +193,8 @@ class Explainer {
           };
           take("--proxy-uid=", uid, uid_);
           take("--proxy-gid=", gid, gid_);
-          if (const auto* tproxy = std::get_if<capture::Tproxy>(&rule.action);
-              tproxy != nullptr && chain.ours) {
+          if (!chain.ours || !rule.known) continue;
+          if (const auto* tproxy = std::get_if<capture::Tproxy>(&rule.known->target)) {
             mark_ = tproxy->mark.value;
           }
         }
@@ -245,6 +247,7 @@ class Explainer {
       }
       add(text);
       for (const std::string& note : one.notes) add(note);
+      for (const std::string& doubt : one.doubts) add(doubt);
       for (const Step& step : one.path) {
         if (step.uncertain && step.get() != nullptr) {
           add("not known of " + Where(PlaceOf(step)) + ": " + step.get()->text);
@@ -273,7 +276,10 @@ class Explainer {
     for (const Step& step : outcome.path) {
       if (step.get() == nullptr) continue;
       const std::string advice = AdviceFor(step.get()->flag, true);
-      if (advice.empty() || std::holds_alternative<capture::Return>(step.get()->action)) continue;
+      if (advice.empty() || (step.get()->known &&
+                             std::holds_alternative<capture::Return>(step.get()->known->target))) {
+        continue;
+      }
       add("captured because of " + step.get()->flag + ": " + Where(PlaceOf(step)));
       add(advice);
     }
@@ -349,30 +355,21 @@ Model ReadInstalled() {
   Model model;
   iptables::TableNames names;
   iptables::ReadModel(names, model);
-  if (const auto chains = netns::ListNfBaseChains()) {
-    for (const netns::NfBaseChain& chain : *chains) {
-      for (const Family family : capture::kFamilies) {
-        if (!(family == Family::kIpv4 ? chain.ipv4 : chain.ipv6)) continue;
-        model.unread.push_back({.backend = "nftables",
-                                .family = family,
-                                .table = chain.table,
-                                .chain = chain.chain,
-                                .hook = static_cast<HookPoint>(chain.hook),
-                                .priority = chain.priority});
-      }
-    }
-    if (!chains->empty()) {
-      model.notes.push_back(
-          "there are rules of nf_tables here, which are not read: \"nft list "
-          "ruleset\" prints them");
-    }
+  try {
+    nftables::Kernel kernel;
+    nftables::AddModel(nftables::ReadRuleset(kernel), iptables::DecodeExtension, model);
+  } catch (const Error& error) {
+    // A kernel without nf_tables has no rules there.
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
   }
   Finish(model);
   return model;
 }
 
 Model PlanModel(const capture::InitConfig& config, const capture::Backend& backend) {
-  return ModelOf(backend.Compile(capture::BuildRules(config.capture)), backend.Name());
+  const capture::RuleSet rules = backend.Compile(capture::BuildRules(config.capture));
+  if (backend.Name() == "nftables") return nftables::PlannedModel(rules);
+  return ModelOf(rules, backend.Name());
 }
 
 std::string Explain(const capture::InitConfig& config, const Model& model,

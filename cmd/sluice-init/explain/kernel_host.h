@@ -23,6 +23,11 @@ class KernelHost : public capture::explain::Host {
   capture::explain::RouteAnswer Route(const capture::explain::RouteQuery& query) override;
   std::optional<IpAddress> FirstAddress(const std::string& interface, Family family) override;
 
+  std::optional<int> InterfaceIndex(const std::string& name) override {
+    const int index = IndexOf(name);
+    return index == 0 ? std::nullopt : std::optional(index);
+  }
+
   bool HasInterface(const std::string& name) { return IndexOf(name) != 0; }
   // Whether it is an address of this namespace.
   bool IsOwn(const IpAddress& address);

@@ -9,6 +9,8 @@
 #include "capture/explain/cause.h"
 #include "capture/explain/walk.h"
 #include "iptables/compile.h"
+#include "nftables/compile.h"
+#include "nftables/model.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture::explain {
@@ -59,6 +61,10 @@ CaptureConfig Everything() {
 
 Model Planned(const CaptureConfig& config) {
   return ModelOf(iptables::Compile(BuildRules(config)), "iptables");
+}
+
+Model PlannedForNftables(const CaptureConfig& config) {
+  return nftables::PlannedModel(nftables::Compile(BuildRules(config)));
 }
 
 // A rule of somebody else, before ours.
@@ -143,13 +149,19 @@ TEST(Explain, RedirectDropsWhatComesByAnInterfaceWithoutAddress) {
   EXPECT_EQ(OutcomeOf(Planned(Everything()), connection).landing, Landing::kDropped);
 }
 
-TEST(Explain, AConnectionThatExistedBeforeTheRulesIsNotCaptured) {
+TEST(Explain, AConnectionThatExistedIsWhereNobodyHasLooked) {
   Connection connection = Outbound("198.51.100.1");
   connection.state = kStateEstablished;
   const Outcome out = OutcomeOf(Planned(Everything()), connection);
-  EXPECT_EQ(out.landing, Landing::kDirect);
+  EXPECT_EQ(out.landing, Landing::kUnknown);
   ASSERT_FALSE(out.notes.empty());
   EXPECT_THAT(out.notes[0], HasSubstr("existed before the rules"));
+  // What is dropped before destinations change is dropped in any case.
+  Model model = Planned(Everything());
+  model.tables.push_back({.backend = "iptables", .name = "raw"});
+  model.tables.back().chains.push_back(
+      {.name = "OUTPUT", .rules = {{.action = Drop{}}}, .base = BuiltinHook("raw", "OUTPUT")});
+  EXPECT_EQ(OutcomeOf(model, connection).landing, Landing::kDropped);
 }
 
 TEST(Explain, RulesKnowTheFlagThatCausedThem) {
@@ -192,11 +204,35 @@ TEST(Explain, RulesKnowTheFlagThatCausedThem) {
   EXPECT_THAT(AdviceFor("--exclude-uids=7", false), HasSubstr("take the user out of"));
 }
 
+TEST(Explain, PlansOfBothBackendsLandInOnePlaceForOneReason) {
+  CaptureConfig config = Everything();
+  config.exclude_uids = {7};
+  config.outbound_exclude_ranges = {Cidr::Parse("10.0.0.0/8"), Cidr::Parse("172.16.0.0/12")};
+  const Model one = Planned(config), other = PlannedForNftables(config);
+  for (const Connection& connection :
+       {Outbound("198.51.100.1"), Outbound("198.51.100.1", 1337), Outbound("198.51.100.1", 7),
+        Inbound(), Outbound("192.0.2.2", 1337), Outbound("127.0.0.1")}) {
+    const Outcome a = OutcomeOf(one, connection), b = OutcomeOf(other, connection);
+    EXPECT_EQ(a.landing, b.landing);
+    EXPECT_EQ(a.port, b.port);
+    ASSERT_EQ(a.decided.has_value(), b.decided.has_value());
+    if (!a.decided) continue;
+    EXPECT_EQ(b.decided->table->backend, "nftables");
+    EXPECT_EQ(a.decided->get()->flag, b.decided->get()->flag);
+  }
+  const Outcome listed = OutcomeOf(other, Outbound("10.1.2.3"));
+  EXPECT_EQ(listed.landing, Landing::kDirect);
+  EXPECT_EQ(listed.decided->get()->flag, "--istio-service-exclude-cidr");
+}
+
 // No rule of any of the named configurations is without its cause, or a word why it has none.
 TEST(Explain, EveryRuleOfEveryCaseHasACause) {
   for (const auto& one : testing_support::CaptureCases()) {
     SCOPED_TRACE(one.name);
-    const Model model = Planned(testing_support::ConfigOf(one));
+    const auto config = testing_support::ConfigOf(one);
+    Model model = Planned(config);
+    const Model other = PlannedForNftables(config);
+    model.tables.insert(model.tables.end(), other.tables.begin(), other.tables.end());
     for (const ModelTable& table : model.tables) {
       for (const ModelChain& chain : table.chains) {
         if (!chain.ours) continue;

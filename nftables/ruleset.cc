@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "nftables/ruleset.h"
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+
+#include <algorithm>
+
+#include "nftables/codec.h"
+
+namespace sluice::nftables {
+namespace {
+
+std::string TextOf(Bytes attributes, std::uint16_t type) {
+  const auto found = FindAttribute(attributes, type);
+  return found ? std::string(found->Text()) : std::string();
+}
+std::uint32_t NumberOf(Bytes attributes, std::uint16_t type) {
+  const auto found = FindAttribute(attributes, type);
+  return found ? found->Big32().value_or(0) : 0;
+}
+
+// nft(8) writes a comment as the first of its type-length-value items (libnftnl/udata.h).
+std::string CommentOf(Bytes userdata) {
+  constexpr std::uint8_t kComment = 0;
+  while (userdata.size() >= 2 && userdata.size() >= 2U + userdata[1]) {
+    const Bytes value = userdata.subspan(2, userdata[1]);
+    if (userdata[0] == kComment) return std::string(Attribute{.value = value}.Text());
+    userdata = userdata.subspan(2 + value.size());
+  }
+  return {};
+}
+
+std::vector<std::uint8_t> Content(const std::string& bytes, std::size_t skip) {
+  return {bytes.begin() + static_cast<std::ptrdiff_t>(skip), bytes.end()};
+}
+
+}  // namespace
+
+RawTable* Ruleset::Find(std::uint8_t family, std::string_view name) {
+  const auto found = std::ranges::find_if(
+      tables, [&](const RawTable& table) { return table.family == family && table.name == name; });
+  return found == tables.end() ? nullptr : &*found;
+}
+
+void AddTable(Ruleset& to, std::uint8_t family, Bytes attributes) {
+  to.tables.push_back(
+      {.family = family,
+       .name = TextOf(attributes, NFTA_TABLE_NAME),
+       .dormant = (NumberOf(attributes, NFTA_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0});
+}
+
+void AddChain(Ruleset& to, std::uint8_t family, Bytes attributes) {
+  RawTable* const table = to.Find(family, TextOf(attributes, NFTA_CHAIN_TABLE));
+  if (table == nullptr) return;
+  RawChain chain{.name = TextOf(attributes, NFTA_CHAIN_NAME)};
+  if (const auto hook = FindAttribute(attributes, NFTA_CHAIN_HOOK)) {
+    Base base{.type = TextOf(attributes, NFTA_CHAIN_TYPE),
+              .hook = NumberOf(hook->value, NFTA_HOOK_HOOKNUM),
+              .priority = static_cast<std::int32_t>(NumberOf(hook->value, NFTA_HOOK_PRIORITY)),
+              .policy = NumberOf(attributes, NFTA_CHAIN_POLICY)};
+    if (const std::string device = TextOf(hook->value, NFTA_HOOK_DEV); !device.empty()) {
+      chain.devices.push_back(device);
+    }
+    if (const auto devices = FindAttribute(hook->value, NFTA_HOOK_DEVS)) {
+      ForEachAttribute(devices->value, [&chain](const Attribute& device) {
+        chain.devices.emplace_back(device.Text());
+      });
+    }
+    chain.base = std::move(base);
+  }
+  table->chains.push_back(std::move(chain));
+}
+
+void AddSet(Ruleset& to, std::uint8_t family, Bytes attributes) {
+  RawTable* const table = to.Find(family, TextOf(attributes, NFTA_SET_TABLE));
+  if (table == nullptr) return;
+  RawSet set{.name = TextOf(attributes, NFTA_SET_NAME),
+             .flags = NumberOf(attributes, NFTA_SET_FLAGS),
+             .key_bytes = NumberOf(attributes, NFTA_SET_KEY_LEN),
+             .data_bytes = NumberOf(attributes, NFTA_SET_DATA_LEN)};
+  set.has_expressions = FindAttribute(attributes, NFTA_SET_EXPR).has_value() ||
+                        FindAttribute(attributes, NFTA_SET_EXPRESSIONS).has_value();
+  const auto description = FindAttribute(attributes, NFTA_SET_DESC);
+  const auto concat = description ? FindAttribute(description->value, NFTA_SET_DESC_CONCAT)
+                                  : std::optional<Attribute>();
+  if (concat) {
+    ForEachAttribute(concat->value, [&set](const Attribute& field) {
+      // In bytes, although the header says bits.
+      set.fields.push_back(
+          static_cast<std::uint8_t>(std::min(NumberOf(field.value, NFTA_SET_FIELD_LEN), 64U)));
+    });
+  }
+  table->sets.push_back(std::move(set));
+}
+
+void AddElements(Ruleset& to, std::uint8_t family, Bytes attributes) {
+  RawTable* const table = to.Find(family, TextOf(attributes, NFTA_SET_ELEM_LIST_TABLE));
+  if (table == nullptr) return;
+  const auto set =
+      std::ranges::find(table->sets, TextOf(attributes, NFTA_SET_ELEM_LIST_SET), &RawSet::name);
+  const auto nest = FindAttribute(attributes, NFTA_SET_ELEM_LIST_ELEMENTS);
+  if (set == table->sets.end() || !nest) return;
+  set->elements.insert(set->elements.end(), nest->value.begin(), nest->value.end());
+  // The next message's begin where an attribute may.
+  set->elements.resize((set->elements.size() + 3) & ~std::size_t{3});
+}
+
+void AddRule(Ruleset& to, std::uint8_t family, Bytes attributes) {
+  RawTable* const table = to.Find(family, TextOf(attributes, NFTA_RULE_TABLE));
+  if (table == nullptr) return;
+  const auto chain =
+      std::ranges::find(table->chains, TextOf(attributes, NFTA_RULE_CHAIN), &RawChain::name);
+  if (chain == table->chains.end()) return;
+  RawRule rule;
+  if (const auto nest = FindAttribute(attributes, NFTA_RULE_EXPRESSIONS)) {
+    rule.expressions.assign(nest->value.begin(), nest->value.end());
+  }
+  if (const auto data = FindAttribute(attributes, NFTA_RULE_USERDATA)) {
+    rule.comment = CommentOf(data->value);
+  }
+  chain->rules.push_back(std::move(rule));
+}
+
+Ruleset ToRuleset(const capture::RuleSet& rules) {
+  Ruleset out;
+  for (const Family family : capture::kFamilies) {
+    const FamilyState state = ToState(rules.family(family));
+    if (!state.exists) continue;
+    const bool v4 = family == Family::kIpv4;
+    RawTable table{.family = static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6),
+                   .name = std::string(kTableName)};
+    for (const ChainState& from : state.chains) {
+      RawChain chain{.name = from.name, .base = from.base};
+      for (const RuleState& rule : from.rules) {
+        const auto set_of = [&](const InSet& set) {
+          RawSet raw{.name = {}, .flags = NFT_SET_INTERVAL, .key_bytes = v4 ? 4U : 16U};
+          MessageWriter elements;
+          for (const Element& element : ToElements(set.ranges)) EncodeElement(element, elements);
+          raw.elements = Content(elements.bytes(), 0);
+          const auto id = static_cast<std::uint32_t>(table.sets.size() + 1);
+          raw.name = std::string(kAnonymousSet) + "#" + std::to_string(id);
+          table.sets.push_back(std::move(raw));
+          return SetReference{.name = kAnonymousSet, .id = id};
+        };
+        MessageWriter writer;
+        EncodeProgram(rule.program, family, rule.counters, set_of, writer);
+        // Behind the head of the attribute.
+        chain.rules.push_back({.expressions = Content(writer.bytes(), 4)});
+      }
+      table.chains.push_back(std::move(chain));
+    }
+    out.tables.push_back(std::move(table));
+  }
+  return out;
+}
+
+}  // namespace sluice::nftables

@@ -96,6 +96,38 @@ TEST_F(InitBackends, NftablesNeedsOneCapability) {
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
+// What a kernel does not have is not chosen; without both it is said of both.
+TEST_F(InitBackends, AutoTakesWhatTheKernelHas) {
+  const Snapshot fresh = TakeSnapshot(pod());
+  const auto run = [&](const std::string& without, const std::string& backend) {
+    Command command = WithPreload(CaseCommand(FindCase("seed-manifest"), {"--backend", backend}),
+                                  "libsluice_without_backend.so");
+    command.environment.push_back("SLUICE_WITHOUT=" + without);
+    return RunCommand(pod(), command);
+  };
+  for (const char* const backend : {"auto", "iptables", "nftables"}) {
+    const auto result = run("x_tables nf_tables", backend);
+    EXPECT_EQ(result.exit_status, 4) << backend << ": " << result.err;
+    EXPECT_EQ(TakeSnapshot(pod()), fresh);
+    if (backend == std::string("auto")) {
+      EXPECT_THAT(result.err, HasSubstr("no legacy x_tables nat table"));
+      EXPECT_THAT(result.err, HasSubstr("; and nftables: the kernel has no nf_tables (Protocol "));
+    }
+  }
+  EXPECT_EQ(run("x_tables", "iptables").exit_status, 4);
+  EXPECT_EQ(run("nf_tables", "nftables").exit_status, 4);
+  EXPECT_EQ(TakeSnapshot(pod()), fresh);
+
+  const auto nftables = run("x_tables", "auto");
+  EXPECT_EQ(nftables.exit_status, 0) << nftables.err;
+  EXPECT_THAT(nftables.err, HasSubstr("backend: nftables (the kernel does not use x_tables)"));
+  EXPECT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
+  const auto iptables = run("nf_tables", "auto");
+  EXPECT_EQ(iptables.exit_status, 0) << iptables.err;
+  EXPECT_THAT(iptables.err, HasSubstr("backend: iptables (the kernel uses x_tables)"));
+  EXPECT_GT(Tables().first, 0);
+}
+
 // As in a container with runAsNonRoot, allowPrivilegeEscalation: false and NET_ADMIN: the kernel
 // leaves an ordinary user what the program's file has as well.
 TEST_F(InitBackends, AFileCapabilityServesAContainerWithoutRoot) {

@@ -133,6 +133,13 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
                      .remedy = "remove that rule, or let it stand behind Sluice's"});
     }
   }
+  for (const BackendFacts& backend : facts.backends) {
+    // Only rules of x_tables are read, so far.
+    if (backend.name != "nftables" || backend.others.empty()) continue;
+    out.push_back(NotChecked(kName,
+                             "rules of others in nf_tables are not read: " + Listed(backend.others),
+                             "look at them: nft list ruleset"));
+  }
   if (out.size() > before) return;
   if (!unseen.empty()) return out.push_back(NotChecked(kName, unseen));
   out.push_back({.name = kName, .found = "none that is seen decides before Sluice's"});

@@ -221,7 +221,8 @@ std::vector<Case> Cases() {
          Nftables(facts).captures_of_others = {"ip nat, chain ISTIO_OUTPUT"};
        },
        {"warning other-backends: ip nat, chain ISTIO_OUTPUT (nftables), not Sluice's, captures",
-        "note other-backends: others have rules of nftables: nat (chain PREROUTING), while"}},
+        "note other-backends: others have rules of nftables: nat (chain PREROUTING), while",
+        "note foreign-rules: not checked: rules of others in nf_tables are not read: nat (chain"}},
       {"a rule of others decides first",
        [](Facts& facts) {
          Iptables(facts).obstructions = {

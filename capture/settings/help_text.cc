@@ -140,7 +140,7 @@ std::string HelpOfCommand(std::string_view name) {
       {"diff", "what would change; if anything, exit 10"},
       {"doctor", "what stands in the way; if so, exit 10"},
       {"explain", "where a connection lands, and why"},
-      {"show", "the Sluice rules that are installed, with counters"},
+      {"show", "the installed Sluice rules, with counters"},
       {"verify", "check with real connections"},
   }};
   const auto found = std::ranges::find(kHelps, name, [](const auto& each) { return each.first; });

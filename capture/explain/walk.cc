@@ -374,23 +374,15 @@ class Run {
     }
     const std::size_t index = frame.next++;
     const ModelRule& rule = frame.chain->rules[index];
-    if (!rule.program.empty()) {
-      Step step;
-      step.table = Now(state).table;
-      step.place = Now(state).place;
-      step.chain = frame.chain;
-      step.rule = index;
-      step.hook = state.hook;
-      return Carry(state, rule, step);
-    }
-    const Meets meets = MeetsAll(rule, state.packet, walker_.host_);
-    if (meets == Meets::kNo) return true;
     Step step;
     step.table = Now(state).table;
     step.place = Now(state).place;
     step.chain = frame.chain;
     step.rule = index;
     step.hook = state.hook;
+    if (!rule.program.empty()) return Carry(state, rule, step);
+    const Meets meets = MeetsAll(rule, state.packet, walker_.host_);
+    if (meets == Meets::kNo) return true;
     step.uncertain = meets == Meets::kUnknown;
     // What only counts makes no difference.
     if (step.uncertain && std::holds_alternative<GoOn>(rule.action)) return true;

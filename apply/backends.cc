@@ -158,6 +158,19 @@ void Backends::CheckPrivilege() const {
   }
 }
 
+void Backends::Run(const std::function<void()>& work) {
+  try {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (!FallBack(error)) throw;
+      work();
+    }
+  } catch (const Error& error) {
+    throw Complete(error);
+  }
+}
+
 bool Backends::FallBack(const Error& error) {
   if (error.kind() != ErrorKind::kKernelFeature || !automatic_ || in_place_) return false;
   if (chosen_ != &nftables_ || !given_up_.empty()) return false;

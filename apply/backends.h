@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,11 +41,10 @@ class Backends {
   // Other steps need the same one, and know less of what helps.
   void CheckPrivilege() const;
 
-  // After `error`, of a kernel that lacks something: takes the other backend where nobody asked for
-  // this one and no Sluice rules are there. False when there is none to take.
-  bool FallBack(const Error& error);
-  // `error` with what kept us from the other backend, where it is about the kernel.
-  Error Complete(const Error& error) const;
+  // Does `work`, and once more with the other backend where the kernel turns out to lack something
+  // of the one that was taken, nobody asked for that one, and no Sluice rules are there. An error
+  // about the kernel also says what kept us from the other backend.
+  void Run(const std::function<void()>& work);
 
   // Both of them, in the order in which the kernel asks their rules. Needs no choice.
   std::vector<Sight> LookOnly(NfTables nf_tables);
@@ -58,6 +58,10 @@ class Backends {
 
  private:
   void Take(capture::Backend& backend, std::string why);
+  // After `error`, takes the other backend. False when there is none to take.
+  bool FallBack(const Error& error);
+  // `error` with what kept us from the other backend, where it is about the kernel.
+  Error Complete(const Error& error) const;
 
   iptables::XtablesBackend xtables_;
   nftables::NftablesBackend nftables_;

@@ -69,16 +69,7 @@ void Bring(capture::InitConfig& config, apply::Site& site) {
 void Apply(capture::InitConfig& config) {
   apply::Site site;
   site.backends.Choose(config);
-  try {
-    try {
-      Bring(config, site);
-    } catch (const Error& error) {
-      if (!site.backends.FallBack(error)) throw;
-      Bring(config, site);
-    }
-  } catch (const Error& error) {
-    throw site.backends.Complete(error);
-  }
+  site.backends.Run([&] { Bring(config, site); });
   for (const std::string& warning : config.warnings) Say(warning);
 }
 

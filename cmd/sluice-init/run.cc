@@ -142,22 +142,6 @@ void Doctor(capture::InitConfig& config, Site& site, Report& report) {
   report.summary = doctor::Summary(findings);
 }
 
-// With the other backend where the kernel turns out to lack something of the one that was taken.
-void ApplyAsPossible(capture::InitConfig& config, Site& site, Report& report) {
-  try {
-    try {
-      Apply(config, site, report);
-    } catch (const Error& error) {
-      if (!site.backends.FallBack(error)) throw;
-      report.backend = site.backend().Name();
-      report.backend_why = site.backends.why();
-      Apply(config, site, report);
-    }
-  } catch (const Error& error) {
-    throw site.backends.Complete(error);
-  }
-}
-
 void Execute(capture::Command command, capture::InitConfig& config, Report& report) {
   RaisePermitted();
   if (!config.network_namespace.empty()) {
@@ -168,14 +152,20 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   // To choose is to ask, and that may load a module.
   if (command == capture::Command::kDoctor) return Doctor(config, site, report);
   site.backends.Choose(config);
-  report.backend = site.backend().Name();
-  report.backend_why = site.backends.why();
+  const auto note_backend = [&] {
+    report.backend = site.backend().Name();
+    report.backend_why = site.backends.why();
+  };
+  note_backend();
   if (command == capture::Command::kShow) return Show(config, site, report);
   if (command == capture::Command::kExplain) return Explain(config, site, report);
   if (command == capture::Command::kDiff) return Diff(config, site, report);
   if (command == capture::Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);
-  ApplyAsPossible(config, site, report);
+  site.backends.Run([&] {
+    note_backend();
+    Apply(config, site, report);
+  });
 }
 
 }  // namespace

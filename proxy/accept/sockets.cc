@@ -70,6 +70,10 @@ SocketAddress LocalAddress(int fd) {
   return FromSockaddr(address);
 }
 
+IpAddress AnyAddress(Family family) {
+  return family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
+}
+
 int PendingError(int fd) {
   int error = 0;
   socklen_t length = sizeof(error);
@@ -120,7 +124,8 @@ constexpr std::int64_t kNamedInARow = 10'000;
 // Whether a connection that is refused a port is made again from one that is named. All that were
 // made from that address must have been so with SO_REUSEADDR.
 bool ReusesPorts(const std::optional<Source>& source) {
-  return source && !source->transparent && source->address.family() == Family::kIpv6;
+  return source && !source->transparent && !source->port_at_bind &&
+         source->address.family() == Family::kIpv6;
 }
 
 bool IsTaken(const Connecting& connecting) {
@@ -149,7 +154,9 @@ Connecting Connect(const SocketAddress& destination, const std::optional<Source>
       return out;
     }
     if (ReusesPorts(source)) SetInt(out.fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    if (port == 0) SetInt(out.fd.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (port == 0 && !source->port_at_bind) {
+      SetInt(out.fd.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    }
     const socklen_t length = ToSockaddr({source->address, port}, address);
     if (::bind(out.fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
       out.error = errno;
@@ -208,8 +215,7 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
   AdoptListener(fd.get(), family, transparent);
 
   sockaddr_storage address;
-  const IpAddress any = family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
-  const socklen_t length = ToSockaddr({any, port}, address);
+  const socklen_t length = ToSockaddr({AnyAddress(family), port}, address);
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
     if (family == Family::kIpv6 && Missing(errno)) return std::nullopt;
     throw SystemError(

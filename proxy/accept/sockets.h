@@ -39,10 +39,16 @@ void ReadUrgentInline(int fd);
 // Probes a peer that has been silent for `idle`, so that dead peers are found and NAT entries live.
 void KeepAlive(int fd, std::chrono::seconds idle);
 
+// 0.0.0.0 or ::.
+IpAddress AnyAddress(Family family);
+
 // From where a connection is made. The port is chosen at connect(2), so that the ports of one
 // source are counted per destination.
 struct Source {
   IpAddress address;
+  // The port is chosen at bind(2) instead: there the kernel takes one at random, of the odd ones as
+  // long as it can, where connect(2) takes even ones, one after the other.
+  bool port_at_bind = false;
   // The address is another host's (IP_TRANSPARENT), and the packets get the mark by which the rules
   // of TPROXY mode know them, so that answers come back to the proxy. Needs CAP_NET_ADMIN.
   bool transparent = false;

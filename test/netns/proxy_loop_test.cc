@@ -127,5 +127,36 @@ TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
   EXPECT_EQ(Opened(*client_proxy_), 3) << "the kernel has chosen another port";
 }
 
+// After many resets such entries stand side by side, and the kernel gives their ports one after the
+// other.
+TEST_P(LoopTest, AConnectionBesideManyOldEntriesOfConntrackArrives) {
+  constexpr std::uint16_t kFirst = 40000;
+  constexpr std::uint16_t kPorts = 20;
+  const auto let_kernel_choose = [&](const std::string& ports) {
+    RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
+  };
+  let_kernel_choose("50000 50999");
+  StartProxies();
+  Acceptor acceptor(server(), GetParam());
+  // The even ones, which connect(2) takes first.
+  for (std::uint16_t port = kFirst; port < kFirst + kPorts; port += 2) {
+    auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, port);
+    ASSERT_TRUE(near);
+    auto far = acceptor.Accept();
+    ASSERT_TRUE(far);
+    far->Reset();
+    EXPECT_EQ(near->WaitForEnd(), End::kReset);
+  }
+  let_kernel_choose(fmt::format("{} {}", kFirst, kFirst + kPorts - 1));
+  auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kFirst + 1000);
+  ASSERT_TRUE(near);
+  auto far = acceptor.Accept();
+  ASSERT_TRUE(far) << client_proxy_->process().Out();
+  EXPECT_TRUE(near->Send("request"));
+  EXPECT_EQ(far->Receive(7), "request");
+  EXPECT_EQ(Loops(*client_proxy_), 0);
+  EXPECT_EQ(Opened(*client_proxy_), kPorts / 2 + 2) << "it came back once";
+}
+
 }  // namespace
 }  // namespace sluice::testing_support

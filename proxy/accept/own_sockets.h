@@ -17,8 +17,8 @@ namespace sluice::proxy {
 // Two things bring one back. Rules that do not exempt the proxy bring back all of them, without an
 // end. And conntrack keeps the entry of an application's connection for ten seconds after a reset,
 // with the redirection in it: when the kernel gives the same source port to one of ours, it follows
-// that entry, whatever the rules say. Passed on once more, from a port far from it, it arrives. So a
-// few passes are let through, and no more.
+// that entry, whatever the rules say. Passed on once more, from a port far from it, it arrives. So
+// a few passes are let through, and no more.
 //
 // A reset by the peer gives our addresses free before we know of it, and an application may be
 // given them next. So what the table knows is asked of the socket itself before it counts; only a

@@ -33,7 +33,7 @@ enum class Splicing : std::uint8_t {
   kOff,   // none: for measurements, and kernels whose splice is broken
 };
 
-// Whether a worker waits awake for the next message of a conversation: see BusyPoll.
+// Whether a worker waits awake for the next message of a connection: see BusyPoll.
 enum class BusyPolling : std::uint8_t {
   kAuto,  // unless a cgroup rations CPU time
   kOn,

@@ -34,8 +34,8 @@ constexpr std::uint64_t kReservedDescriptors = 128;
 constexpr std::uint64_t kDescriptorsPerWorker = 48;
 
 // What a connection takes of the memory that a cgroup counts: 19,700 bytes in the kernel, for two
-// sockets that are idle, less than 600 of our own, and what is kept when its receiver is full. The
-// sockets' buffers are not in it: when memory is short the kernel keeps those small.
+// sockets that are idle, less than 600 of our own, and what is buffered when its receiver is full.
+// The sockets' buffers are not in it: when memory is short the kernel keeps those small.
 constexpr std::uint64_t kConnectionBytes = 20 * 1024 + RelayResources::kFrugalReadBytes;
 // The program's own memory.
 constexpr std::uint64_t kReservedBytes = 4 * 1024 * 1024;

@@ -186,7 +186,7 @@ const std::vector<Flag>& Flags() {
        "at, or none",
        [](Options& o, std::string_view v) { o.config.splicing = AutoOnOff<Splicing>(v); }},
       {"busy-poll", "auto|on|off",
-       "wait up to 50 us awake for the next message of a lone conversation: unless a cgroup "
+       "wait up to 50 us awake for the next message of a lone connection: unless a cgroup "
        "rations CPU time (auto), always, or never",
        [](Options& o, std::string_view v) { o.config.busy_polling = AutoOnOff<BusyPolling>(v); }},
       {"inbound-upstream", "ADDRESS",

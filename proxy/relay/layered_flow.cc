@@ -113,13 +113,14 @@ void WakeCrosswise(Endpoint& endpoint) {
   if (room && endpoint.read_waits_for_room) endpoint.readable = true;
 }
 
-Flow::Outcome Flow::FlushKept(Endpoint& to, const Hops& hops, RelayResources& resources) {
+Flow::Outcome Flow::FlushBuffered(Endpoint& to, const Hops& hops, RelayResources& resources) {
   const Moved moved =
-      Write(to, hops.to, {kept_.get() + kept_begin_, std::size_t{kept_end_ - kept_begin_}});
+      Write(to, hops.to,
+            {buffered_.get() + buffered_begin_, std::size_t{buffered_end_ - buffered_begin_}});
   if (moved.error != 0) return Fail(moved.error, false);
   bytes_written_ += moved.bytes;
-  kept_begin_ += static_cast<std::uint32_t>(moved.bytes);
-  if (kept_begin_ == kept_end_) ForgetKept(resources);
+  buffered_begin_ += static_cast<std::uint32_t>(moved.bytes);
+  if (buffered_begin_ == buffered_end_) ReleaseBuffered(resources);
   return to.writable ? Outcome::kMoved : Outcome::kBlocked;
 }
 
@@ -130,7 +131,7 @@ Flow::Outcome Flow::Emit(std::span<const char> bytes, Endpoint& to, const Hops& 
   if (moved.error != 0) return Fail(moved.error, false);
   bytes_written_ += moved.bytes;
   bytes = bytes.subspan(moved.bytes);
-  if (!bytes.empty() && !Keep(bytes.data(), bytes.size(), resources)) return Fail(ENOMEM, false);
+  if (!bytes.empty() && !Buffer(bytes.data(), bytes.size(), resources)) return Fail(ENOMEM, false);
   return to.writable ? Outcome::kMoved : Outcome::kBlocked;
 }
 
@@ -216,8 +217,8 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
     }
     Outcome outcome = Outcome::kMoved;
     try {
-      if (kept_) {
-        outcome = FlushKept(to, hops, resources);
+      if (buffered_) {
+        outcome = FlushBuffered(to, hops, resources);
       } else if (ended_) {
         outcome = PassEnd(to, hops);
       } else if (!from.readable) {

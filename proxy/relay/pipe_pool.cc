@@ -22,14 +22,14 @@ constexpr std::uint32_t kBackoffRequests = 1024;
 
 Pipe* PipePool::Acquire() {
   // The first that is free is the one used last: its pages are the warm ones.
-  const auto pipe = std::ranges::find_if(pipes_, [](const Pipe& p) { return !p.lent; });
+  const auto pipe = std::ranges::find_if(pipes_, [](const Pipe& p) { return !p.in_use; });
   if (pipe == pipes_.end()) return nullptr;
   if (pipe->read_end) {
     --idle_;
   } else if (!Open(*pipe)) {
     return nullptr;
   }
-  pipe->lent = pipe->used = true;
+  pipe->in_use = pipe->used = true;
   return &*pipe;
 }
 
@@ -59,7 +59,7 @@ bool PipePool::Open(Pipe& pipe) {
 
 void PipePool::Release(Pipe& pipe, bool empty) {
   if (empty) {
-    pipe.lent = false;
+    pipe.in_use = false;
     ++idle_;
   } else {
     pipe = Pipe{};
@@ -68,7 +68,7 @@ void PipePool::Release(Pipe& pipe, bool empty) {
 
 void PipePool::Trim() {
   for (Pipe& pipe : pipes_) {
-    if (pipe.lent || !pipe.read_end) continue;
+    if (pipe.in_use || !pipe.read_end) continue;
     if (!std::exchange(pipe.used, false)) {
       pipe = Pipe{};
       --idle_;

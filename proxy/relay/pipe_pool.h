@@ -13,27 +13,27 @@ struct Pipe {
   UniqueFd read_end;
   UniqueFd write_end;
   std::uint32_t capacity_bytes = 0;
-  bool lent = false;
-  bool used = false;  // lent since the last PipePool::Trim
+  bool in_use = false;
+  bool used = false;  // in use since the last PipePool::Trim
 };
 
 // The pipes of one worker. The kernel counts the pages of all pipes of a user id, over all
 // containers of a node, against one quota (fs.pipe-user-pages-soft, 16,384), and every sidecar runs
-// as the same user: so there are few, made when first needed, lent only while bytes are in them,
+// as the same user: so there are few, made when first needed, in use only while bytes are in them,
 // and one that came out small, because the quota is spent, is not used at all. Not thread-safe.
 class PipePool {
  public:
-  // None when all are lent, or when the kernel gives no pipe of a useful size: copy instead.
+  // None when all are in use, or when the kernel gives no pipe of a useful size: copy instead.
   // The pool keeps ownership.
   Pipe* Acquire();
 
   // Takes back a pipe. One that is not empty (its connection died) is closed.
   void Release(Pipe& pipe, bool empty);
 
-  // Closes the pipes that have not been lent since the last call; to be called now and then for as
-  // long as some are idle, so that the pool is as large as what was needed lately.
+  // Closes the pipes that have not been in use since the last call; to be called now and then for
+  // as long as some are idle, so that the pool is as large as what was needed lately.
   void Trim();
-  // Pipes that are open and not lent.
+  // Pipes that are open and not in use.
   int idle() const { return idle_; }
 
  private:

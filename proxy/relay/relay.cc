@@ -31,24 +31,24 @@ Flow::Outcome Flow::Fail(int error, bool at_source) {
   return Outcome::kFailed;
 }
 
-bool Flow::Keep(const char* data, std::size_t size, RelayResources& resources) {
-  kept_.reset(new (std::nothrow) char[size]);
-  if (!kept_) return false;
-  std::memcpy(kept_.get(), data, size);
-  kept_begin_ = 0;
-  kept_end_ = static_cast<std::uint32_t>(size);
-  resources.kept_bytes += size;
+bool Flow::Buffer(const char* data, std::size_t size, RelayResources& resources) {
+  buffered_.reset(new (std::nothrow) char[size]);
+  if (!buffered_) return false;
+  std::memcpy(buffered_.get(), data, size);
+  buffered_begin_ = 0;
+  buffered_end_ = static_cast<std::uint32_t>(size);
+  resources.buffered_bytes += size;
   return true;
 }
 
-void Flow::ForgetKept(RelayResources& resources) {
-  if (!kept_) return;
-  kept_.reset();
-  resources.kept_bytes -= kept_end_;
+void Flow::ReleaseBuffered(RelayResources& resources) {
+  if (!buffered_) return;
+  buffered_.reset();
+  resources.buffered_bytes -= buffered_end_;
 }
 
 bool Flow::Prepend(const char* data, std::size_t size, RelayResources& resources) {
-  return Keep(data, size, resources);
+  return Buffer(data, size, resources);
 }
 
 void Flow::ReturnPipe(RelayResources& resources) {
@@ -59,27 +59,27 @@ void Flow::ReturnPipe(RelayResources& resources) {
 }
 
 void Flow::Drop(RelayResources& resources) {
-  ForgetKept(resources);
+  ReleaseBuffered(resources);
   ReturnPipe(resources);
 }
 
-// The kept bytes first: they are older than anything else.
+// The buffered bytes first: they are older than anything else.
 Flow::Outcome Flow::Flush(Endpoint& to, RelayResources& resources) {
-  if (kept_) {
-    const ssize_t sent =
-        ::send(to.fd, kept_.get() + kept_begin_, kept_end_ - kept_begin_, MSG_NOSIGNAL);
+  if (buffered_) {
+    const ssize_t sent = ::send(to.fd, buffered_.get() + buffered_begin_,
+                                buffered_end_ - buffered_begin_, MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN) return Fail(errno, false);
       to.writable = false;
       return Outcome::kBlocked;
     }
     bytes_written_ += static_cast<std::uint64_t>(sent);
-    kept_begin_ += static_cast<std::uint32_t>(sent);
-    if (kept_begin_ < kept_end_) {
+    buffered_begin_ += static_cast<std::uint32_t>(sent);
+    if (buffered_begin_ < buffered_end_) {
       to.writable = false;
       return Outcome::kBlocked;
     }
-    ForgetKept(resources);
+    ReleaseBuffered(resources);
   }
   if (piped_ > 0) {
     const Outcome outcome = EmptyPipe(to);
@@ -153,7 +153,7 @@ Flow::Outcome Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources
   bytes_written_ += done;
   if (done == size) return Outcome::kMoved;
   to.writable = false;
-  if (!Keep(buffer + done, size - done, resources)) return Fail(ENOMEM, false);
+  if (!Buffer(buffer + done, size - done, resources)) return Fail(ENOMEM, false);
   return Outcome::kBlocked;
 }
 
@@ -196,7 +196,7 @@ Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap 
       progress = Progress::kWaiting;
       break;
     }
-    Outcome outcome = kept_ || piped_ > 0 ? Flush(to, resources) : Outcome::kMoved;
+    Outcome outcome = buffered_ || piped_ > 0 ? Flush(to, resources) : Outcome::kMoved;
     if (outcome == Outcome::kMoved) {
       if (ended_) {
         finished_ = true;

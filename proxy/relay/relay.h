@@ -34,7 +34,7 @@ struct RelayResources {
 
   // How much one recv(2) is to take now.
   std::size_t read_bytes() const {
-    return kept_bytes < kGenerousBytes ? kBufferBytes : kFrugalReadBytes;
+    return buffered_bytes < kGenerousBytes ? kBufferBytes : kFrugalReadBytes;
   }
 
   std::size_t turn_bytes = kTurnBytes;
@@ -44,7 +44,7 @@ struct RelayResources {
   // What the flows have moved, all together.
   std::uint64_t moved_bytes = 0;
   // What the flows of this worker keep for receivers that are full.
-  std::size_t kept_bytes = 0;
+  std::size_t buffered_bytes = 0;
   std::array<char, kBufferBytes> buffer;
   PipePool pipes;
   Splicing splicing = Splicing::kAuto;
@@ -86,9 +86,10 @@ enum class Progress : std::uint8_t {
 };
 
 // The bytes of one direction of a connection. Holds no memory while nothing is stuck: bytes are
-// moved through the worker's buffer and only what the receiver would not take is kept, at most one
-// buffer or one pipe full; nothing is read while something is kept. A stream that keeps the buffer
-// full is moved by splice(2), and copied again when it goes quiet, unless Splicing says otherwise.
+// moved through the worker's buffer and only what the receiver would not take is buffered, at most
+// one buffer or one pipe full; nothing is read while something is buffered. A stream that keeps the
+// worker's buffer full is moved by splice(2), and copied again when it goes quiet, unless Splicing
+// says otherwise.
 class Flow {
  public:
   // Between two plain ends. Moves bytes from `from` to `to` until there is nothing to read, no room
@@ -105,7 +106,7 @@ class Flow {
   // Whether there is something to do without another event. Between plain ends that is what kAgain
   // says; a transport learns in one direction what the other has waited for.
   bool CanRun(const Endpoint& from, const Endpoint& to) const {
-    return !finished_ && to.writable && (from.readable || ended_ || kept_);
+    return !finished_ && to.writable && (from.readable || ended_ || buffered_);
   }
 
   // Gives back what is held, at the end of the connection.
@@ -139,7 +140,7 @@ class Flow {
   Outcome Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Outcome EmptyPipe(Endpoint& to);
   // In layered_flow.cc.
-  Outcome FlushKept(Endpoint& to, const Hops& hops, RelayResources& resources);
+  Outcome FlushBuffered(Endpoint& to, const Hops& hops, RelayResources& resources);
   Outcome ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
                       Tap tap);
   Outcome PassStage(std::span<const char> bytes, Endpoint& to, const Hops& hops,
@@ -149,15 +150,15 @@ class Flow {
   Outcome PassEnd(Endpoint& to, const Hops& hops);
 
   Outcome Fail(int error, bool at_source);
-  bool Keep(const char* data, std::size_t size, RelayResources& resources);
-  void ForgetKept(RelayResources& resources);
+  bool Buffer(const char* data, std::size_t size, RelayResources& resources);
+  void ReleaseBuffered(RelayResources& resources);
   void ReturnPipe(RelayResources& resources);
 
   std::uint64_t bytes_read_ = 0;
   std::uint64_t bytes_written_ = 0;
-  std::unique_ptr<char[]> kept_;
-  std::uint32_t kept_begin_ = 0;
-  std::uint32_t kept_end_ = 0;
+  std::unique_ptr<char[]> buffered_;
+  std::uint32_t buffered_begin_ = 0;
+  std::uint32_t buffered_end_ = 0;
   Pipe* pipe_ = nullptr;
   std::uint32_t piped_ = 0;
   std::uint16_t error_ = 0;

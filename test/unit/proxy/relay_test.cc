@@ -241,7 +241,7 @@ TEST(Flows, UrgentDataIsNotTheEnd) {
   }
 }
 
-TEST(Flows, KeepLittleForEachWhenManyReceiversAreFull) {
+TEST(Flows, BufferLittleForEachWhenManyReceiversAreFull) {
   const auto resources = std::make_unique<RelayResources>();
   struct Stalled {
     Link from;
@@ -261,7 +261,7 @@ TEST(Flows, KeepLittleForEachWhenManyReceiversAreFull) {
     EXPECT_EQ(stalled.flow.Run(stalled.from.endpoint, stalled.to.endpoint, *resources),
               Progress::kWaiting);
   }
-  EXPECT_EQ(resources->kept_bytes,
+  EXPECT_EQ(resources->buffered_bytes,
             RelayResources::kGenerousBytes + kFrugal * RelayResources::kFrugalReadBytes);
   // All of it arrives when there is room again, by small reads and by large ones.
   for (const auto& stalled : all) {
@@ -273,7 +273,7 @@ TEST(Flows, KeepLittleForEachWhenManyReceiversAreFull) {
     }
     EXPECT_EQ(got, block + block);
   }
-  EXPECT_EQ(resources->kept_bytes, 0U);
+  EXPECT_EQ(resources->buffered_bytes, 0U);
 }
 
 int OpenPipes() {
@@ -285,16 +285,16 @@ int OpenPipes() {
 TEST(PipePool, IsBoundedAndClosesWhatIsNotEmpty) {
   const int before = OpenPipes();
   PipePool pool;
-  std::vector<Pipe*> lent;
+  std::vector<Pipe*> acquired;
   while (Pipe* const pipe = pool.Acquire()) {
     EXPECT_GE(pipe->capacity_bytes, 65536U);
-    lent.push_back(pipe);
-    ASSERT_LE(lent.size(), 100U);
+    acquired.push_back(pipe);
+    ASSERT_LE(acquired.size(), 100U);
   }
-  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * lent.size()));
-  for (Pipe* const pipe : lent) pool.Release(*pipe, pipe != lent.front());
-  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * (lent.size() - 1)));
-  EXPECT_EQ(pool.idle(), static_cast<int>(lent.size() - 1));
+  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * acquired.size()));
+  for (Pipe* const pipe : acquired) pool.Release(*pipe, pipe != acquired.front());
+  EXPECT_EQ(OpenPipes() - before, static_cast<int>(2 * (acquired.size() - 1)));
+  EXPECT_EQ(pool.idle(), static_cast<int>(acquired.size() - 1));
 }
 
 TEST(PipePool, ClosesWhatWasNotNeededLately) {
@@ -304,11 +304,11 @@ TEST(PipePool, ClosesWhatWasNotNeededLately) {
   Pipe* const second = pool.Acquire();
   ASSERT_TRUE(first && second);
   pool.Trim();
-  EXPECT_EQ(pool.idle(), 0) << "both are lent";
+  EXPECT_EQ(pool.idle(), 0) << "both are in use";
   pool.Release(*first, true);
   pool.Release(*second, true);
   pool.Trim();
-  EXPECT_EQ(pool.idle(), 2) << "both were lent until just now";
+  EXPECT_EQ(pool.idle(), 2) << "both were in use until just now";
   EXPECT_EQ(pool.Acquire(), first);
   pool.Release(*first, true);
   pool.Trim();

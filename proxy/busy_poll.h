@@ -20,20 +20,20 @@ class BusyPoll {
 
   // So many messages in a row make an exchange that is worth it. A connection that asks once and
   // closes is over after six events.
-  static constexpr int kMessages = 16;
+  static constexpr int kMessagesInARow = 16;
 
   explicit BusyPoll(bool allowed) : allowed_(allowed) {}
 
   // For how long to look before going to sleep; zero: not at all.
   std::chrono::microseconds Span() const {
-    return allowed_ && messages_ == kMessages ? kLongest : std::chrono::microseconds::zero();
+    return allowed_ && messages_ == kMessagesInARow ? kLongest : std::chrono::microseconds::zero();
   }
 
   // After each turn's wait: what it brought, and how long it took, asleep or awake. `session`
   // stands for the connection when the events were of a single one, 0 otherwise.
   void Observe(std::uint64_t session, std::chrono::nanoseconds waited) {
     const bool goes_on = session != 0 && session == last_ && waited < kLongest;
-    messages_ = goes_on ? std::min(messages_ + 1, kMessages) : 0;
+    messages_ = goes_on ? std::min(messages_ + 1, kMessagesInARow) : 0;
     last_ = session;
   }
 

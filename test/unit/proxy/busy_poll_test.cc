@@ -13,7 +13,7 @@ constexpr microseconds kZero{0};
 
 TEST(BusyPolling, IsForAConversationOfOneConnection) {
   BusyPoll poll(true);
-  for (int i = 0; i < BusyPoll::kMessages; ++i) {
+  for (int i = 0; i < BusyPoll::kMessagesInARow; ++i) {
     EXPECT_EQ(poll.Span(), kZero) << i << " messages are no reason";
     poll.Observe(8, kSoon);
   }
@@ -26,7 +26,7 @@ TEST(BusyPolling, IsForAConversationOfOneConnection) {
 TEST(BusyPolling, EndsWithTheConversation) {
   BusyPoll poll(true);
   const auto talk = [&poll] {
-    for (int i = 0; i <= BusyPoll::kMessages; ++i) poll.Observe(8, kSoon);
+    for (int i = 0; i <= BusyPoll::kMessagesInARow; ++i) poll.Observe(8, kSoon);
     ASSERT_EQ(poll.Span(), BusyPoll::kLongest);
   };
   talk();
@@ -42,7 +42,7 @@ TEST(BusyPolling, EndsWithTheConversation) {
 
 TEST(BusyPolling, IsNotDoneWhereItIsNotAllowed) {
   BusyPoll poll(false);
-  for (int i = 0; i <= BusyPoll::kMessages; ++i) poll.Observe(8, kSoon);
+  for (int i = 0; i <= BusyPoll::kMessagesInARow; ++i) poll.Observe(8, kSoon);
   EXPECT_EQ(poll.Span(), kZero);
 }
 

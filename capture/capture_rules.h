@@ -20,7 +20,7 @@ struct TproxyMarks {
 };
 TproxyMarks MarksOf(const CaptureConfig& config);
 
-// The policy: what istio-iptables would install for this configuration, but for its faults (see
+// The policy: what istio-iptables would install for this configuration, except for its faults (see
 // docs/differences.md). Pure; depends on nothing but its argument. The IPv6 half is empty unless
 // config.ipv6.
 RuleSet BuildRules(const CaptureConfig& config);

@@ -66,7 +66,7 @@ bool Contains(const RangeList& list, const Packet& packet) {
 
 }  // namespace
 
-bool Matches(const Rule& rule, const Packet& packet) {
+bool RuleMatches(const Rule& rule, const Packet& packet) {
   const auto contains = [](const IpAddress& address) {
     return [&address](const Cidr& range) { return range.Contains(address); };
   };
@@ -159,7 +159,7 @@ class Walker {
 
   bool Test(const std::string& chain, std::size_t index, const Rule& rule) {
     ++evaluation_.tested;
-    if (!Matches(rule, evaluation_.packet)) return false;
+    if (!RuleMatches(rule, evaluation_.packet)) return false;
     evaluation_.path.push_back({rules_.table, chain, index, rule});
     return true;
   }

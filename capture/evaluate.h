@@ -36,7 +36,7 @@ struct Packet {
 };
 
 // Whether `packet` meets all conditions of `rule`.
-bool Matches(const Rule& rule, const Packet& packet);
+bool RuleMatches(const Rule& rule, const Packet& packet);
 
 // Where it ends.
 struct Passes {  // as if there were no Sluice rules
@@ -72,7 +72,7 @@ struct Matched {
 
 struct Evaluation {
   Verdict verdict;
-  // Every rule that matched, in order: the last one decided, but for a packet that passes.
+  // Every rule that matched, in order: the last one decided, except for a packet that passes.
   std::vector<Matched> path;
   // As it leaves: its marks may have been set.
   Packet packet;

@@ -194,7 +194,7 @@ class Samples {
       } else {
         packet.in_interface = NameFor(rule.in_interface, interface);
       }
-      if (!Matches(rule, packet)) continue;
+      if (!RuleMatches(rule, packet)) continue;
       const auto evaluation = Evaluate(wanted_, hook_, packet);
       if (!std::holds_alternative<Passes>(evaluation.verdict)) return true;
     }

@@ -48,7 +48,7 @@ std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& ba
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
 
 // What of ours is installed, as rules; what Sluice cannot have written is left out. All tables are
-// there, and are empty where nothing of ours is in them.
+// there, and are empty where no rule of Sluice is in them.
 RuleSet ReadRules(Backend& backend);
 
 }  // namespace sluice::capture

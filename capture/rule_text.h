@@ -8,7 +8,7 @@
 namespace sluice::capture {
 
 // The rule as iptables-legacy-save writes it behind "-A CHAIN ", e.g.
-// "-s 127.0.0.6/32 -o lo -j RETURN"; but for TPROXY, where save adds "--on-ip" with the family's
+// "-s 127.0.0.6/32 -o lo -j RETURN"; except for TPROXY, where save adds "--on-ip" with the family's
 // unspecified address. iptables-restore takes it back. A long list of ranges is cut where `ranges`
 // says so.
 enum class Ranges { kFew, kAll };

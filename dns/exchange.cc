@@ -56,7 +56,7 @@ DnsBytes WithoutContent(const DnsQuery& query, std::uint16_t flags, std::uint8_t
   return out;
 }
 
-// Removes OPT. It stands last but for what signs a message; records behind it are additional and
+// Removes OPT. It stands last except for what signs a message; records behind it are additional and
 // may be left out, while taking it from before them would move what pointers lead to.
 void CutAtOpt(DnsResponse& response) {
   auto& records = response.message.records;

@@ -17,7 +17,7 @@ json::array Strings(const std::vector<std::string>& strings) {
   return out;
 }
 
-// What the profile "restricted" of PodSecurity asks for, but for the user and the capabilities.
+// What the profile "restricted" of PodSecurity asks for, except for the user and the capabilities.
 json::object SecurityContext(int uid, int gid, const std::vector<std::string>& capabilities) {
   json::object kept{{"drop", json::array{"ALL"}}};
   if (!capabilities.empty()) kept["add"] = Strings(capabilities);

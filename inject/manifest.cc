@@ -13,12 +13,6 @@ namespace {
 using yaml::Document;
 using yaml::Node;
 
-// The status of a workload; nullptr when it says none.
-const Node* StatusOf(const Workload& workload, const yaml::Reader& reader) {
-  return reader.Get(reader.Get(reader.Get(workload.pod_node, "metadata"), "annotations"),
-                    kStatusAnnotation);
-}
-
 std::string_view TextOf(std::string_view text, const Document& document) {
   return text.substr(document.begin, document.end - document.begin);
 }

@@ -17,11 +17,6 @@ namespace {
 
 using yaml::Node;
 
-const Node* StatusOf(const Workload& workload, const yaml::Reader& reader) {
-  return reader.Get(reader.Get(reader.Get(workload.pod_node, "metadata"), "annotations"),
-                    kStatusAnnotation);
-}
-
 // As boost::json::serialize() writes it.
 void Write(const Node& node, std::string& out) {
   const auto quoted = [](const std::string& text) {

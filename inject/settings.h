@@ -10,7 +10,7 @@
 
 namespace sluice::inject {
 
-// How containers are made, but for what a pod's annotations say. Every value has been validated.
+// How containers are made, except for what a pod's annotations say. Every value has been validated.
 struct Settings {
   std::string image = "sluice:0.1.0";
   std::string image_pull_policy;  // "": what the cluster takes for that image

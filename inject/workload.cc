@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "inject/edit/status.h"
+
 namespace sluice::inject {
 namespace {
 
@@ -78,6 +80,11 @@ std::vector<Workload> FindWorkloads(const Node& root, const yaml::Reader& reader
   std::vector<Workload> out;
   Find(&root, {}, reader, out);
   return out;
+}
+
+const yaml::Node* StatusOf(const Workload& workload, const yaml::Reader& reader) {
+  return reader.Get(reader.Get(reader.Get(workload.pod_node, "metadata"), "annotations"),
+                    kStatusAnnotation);
 }
 
 }  // namespace sluice::inject

@@ -26,6 +26,9 @@ struct Workload {
   std::string Title() const;
 };
 
+// What the pod says about an injection (kStatusAnnotation); nullptr when it says nothing.
+const yaml::Node* StatusOf(const Workload& workload, const yaml::Reader& reader);
+
 // Those of a document, also in a List: Deployment, StatefulSet, DaemonSet, ReplicaSet,
 // ReplicationController, Job, CronJob and Pod of the API groups that Kubernetes has them in.
 std::vector<Workload> FindWorkloads(const yaml::Node& root, const yaml::Reader& reader);

@@ -51,7 +51,7 @@ constexpr std::array<const char*, 19> kHarmless = {
     "TOS",   "TRACE",    "TTL",      "IDLETIMER",   "TCPOPTSTRIP"};
 
 template <typename Traits>
-class Decoder {
+class ModelDecoder {
  public:
   ModelRule Decode(Bytes bytes, const std::string& target) {
     typename Traits::Entry entry;
@@ -569,7 +569,7 @@ class Decoder {
   }
 
  public:
-  explicit Decoder(bool is_goto) : goto_(is_goto) {}
+  explicit ModelDecoder(bool is_goto) : goto_(is_goto) {}
 
  private:
   ModelRule rule_;
@@ -597,15 +597,16 @@ std::optional<capture::explain::Extension> DecodeExtension(bool target, std::str
   const Bytes bytes = std::as_bytes(info);
   const std::string text(name);
   return family == Family::kIpv4
-             ? Decoder<V4>(false).DecodeExtension(target, text, revision, bytes)
-             : Decoder<V6>(false).DecodeExtension(target, text, revision, bytes);
+             ? ModelDecoder<V4>(false).DecodeExtension(target, text, revision, bytes)
+             : ModelDecoder<V6>(false).DecodeExtension(target, text, revision, bytes);
 }
 
 ModelRule DecodeModelRule(std::span<const std::byte> entry, std::string_view target,
                           Family family) {
   const std::string name(target);
-  ModelRule rule = family == Family::kIpv4 ? Decoder<V4>(IsGoto<V4>(entry)).Decode(entry, name)
-                                           : Decoder<V6>(IsGoto<V6>(entry)).Decode(entry, name);
+  ModelRule rule = family == Family::kIpv4
+                       ? ModelDecoder<V4>(IsGoto<V4>(entry)).Decode(entry, name)
+                       : ModelDecoder<V6>(IsGoto<V6>(entry)).Decode(entry, name);
   // Word for word what Sluice writes, where it could have written it.
   if (auto known = DecodeEntry(entry, target, family)) {
     const std::uint64_t packets = rule.packets;

@@ -64,12 +64,12 @@ class Handle {
     for (const capture::ForeignEntry& entry : state.foreign) {
       ReadForeignChains(entry.rule.target, state);
     }
-    // As libiptc keeps them, but for chains that the kernel's table had in another order.
+    // As libiptc keeps them, except for chains that the kernel's table had in another order.
     std::ranges::sort(state.chains, {}, &InstalledChain::name);
     return state;
   }
 
-  // All that a commit writes, of whomever, but for the counters.
+  // All that a commit writes, of whomever, except for the counters.
   std::string Contents() const {
     std::string out;
     const auto add = [&out](std::string_view text) {

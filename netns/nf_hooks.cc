@@ -20,7 +20,7 @@
 namespace sluice::netns {
 namespace {
 
-constexpr const char* kDoing = "list the base chains of nf_tables";
+constexpr const char* kListHooks = "list the base chains of nf_tables";
 using Bytes = std::span<const std::byte>;
 
 // The attributes of a message, by type.
@@ -82,7 +82,7 @@ std::optional<std::vector<NfBaseChain>> ListNfBaseChains() {
   const UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
   // A kernel without nfnetlink has no nf_tables.
   if (!socket && errno == EPROTONOSUPPORT) return out;
-  if (!socket) throw SystemError(errno, kDoing);
+  if (!socket) throw SystemError(errno, kListHooks);
   struct {
     nlmsghdr header;
     nfgenmsg family;
@@ -93,14 +93,14 @@ std::optional<std::vector<NfBaseChain>> ListNfBaseChains() {
   request.header.nlmsg_seq = 1;
   request.family.nfgen_family = NFPROTO_UNSPEC;
   while (send(socket.get(), &request, sizeof(request), 0) < 0) {
-    if (errno != EINTR) throw SystemError(errno, kDoing);
+    if (errno != EINTR) throw SystemError(errno, kListHooks);
   }
   // A dump comes in messages of up to 32 KiB.
   std::vector<std::byte> buffer(64 << 10);
   while (true) {
     const ssize_t size = recv(socket.get(), buffer.data(), buffer.size(), 0);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) throw SystemError(errno, kDoing);
+    if (size < 0) throw SystemError(errno, kListHooks);
     Bytes rest = Bytes(buffer).first(static_cast<std::size_t>(size));
     nlmsghdr header{};
     while (rest.size() >= sizeof(header)) {
@@ -114,7 +114,7 @@ std::optional<std::vector<NfBaseChain>> ListNfBaseChains() {
         if (error == -EPERM) return std::nullopt;
         // The subsystem is not there.
         if (error == -EINVAL || error == -EOPNOTSUPP || error == 0) return out;
-        throw SystemError(-error, kDoing);
+        throw SystemError(-error, kListHooks);
       }
       Decode(body, out);
       rest = rest.subspan(std::min<std::size_t>(NLMSG_ALIGN(header.nlmsg_len), rest.size()));

@@ -16,7 +16,7 @@
 namespace sluice::netns {
 namespace {
 
-constexpr const char* kDoing = "ask the kernel for a route";
+constexpr const char* kAskForRoute = "ask the kernel for a route";
 
 // A request under construction: it is smaller than this with every attribute.
 class Request {
@@ -97,7 +97,7 @@ RouteReply Decode(std::span<const std::byte> message, const nlmsghdr& header) {
 }  // namespace
 
 RouteLookup::RouteLookup() : socket_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)) {
-  if (!socket_) throw SystemError(errno, kDoing);
+  if (!socket_) throw SystemError(errno, kAskForRoute);
 }
 
 RouteReply RouteLookup::Ask(const RouteRequest& request) {
@@ -109,13 +109,13 @@ RouteReply RouteLookup::Ask(const RouteRequest& request) {
   if (request.uid) message.Add(RTA_UID, *request.uid);
   const auto bytes = message.Bytes();
   while (send(socket_.get(), bytes.data(), bytes.size(), 0) < 0) {
-    if (errno != EINTR) throw SystemError(errno, kDoing, request.to.ToString());
+    if (errno != EINTR) throw SystemError(errno, kAskForRoute, request.to.ToString());
   }
   std::array<std::byte, 8192> answer;
   while (true) {
     const ssize_t size = recv(socket_.get(), answer.data(), answer.size(), 0);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) throw SystemError(errno, kDoing, request.to.ToString());
+    if (size < 0) throw SystemError(errno, kAskForRoute, request.to.ToString());
     nlmsghdr header{};
     if (static_cast<std::size_t>(size) < sizeof(header)) continue;
     std::memcpy(&header, answer.data(), sizeof(header));

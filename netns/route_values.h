@@ -108,8 +108,8 @@ struct Route {
   friend auto operator<=>(const Route&, const Route&) = default;
 };
 
-// Whether `listed` is what AddRoute(wanted) makes: equal but for what `wanted` leaves to the kernel
-// (the metric, and the device of a next hop that has a gateway).
+// Whether `listed` is what AddRoute(wanted) makes: equal except for what `wanted` leaves to the
+// kernel (the metric, and the device of a next hop that has a gateway).
 bool Satisfies(const Route& listed, const Route& wanted);
 
 // `ip rule`: packets whose mark, and-ed with `mask`, is `mark` are looked up in `table`.

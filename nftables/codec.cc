@@ -210,7 +210,7 @@ std::optional<CtKey> KnownCt(std::optional<std::uint32_t> key) {
   return {};
 }
 
-std::optional<Expression> DecodeVerdict(const Fields& fields) {
+std::optional<Expression> VerdictOf(const Fields& fields) {
   const auto data = fields.Nest(NFTA_IMMEDIATE_DATA);
   const auto nest = data ? FindAttribute(data->value, NFTA_DATA_VERDICT) : std::nullopt;
   if (!nest) return {};
@@ -247,7 +247,7 @@ std::optional<Expression> DecodeOne(std::string_view name, const Fields& fields,
     return LoadPayload{static_cast<Header>(*base), static_cast<std::uint8_t>(*offset),
                        static_cast<std::uint8_t>(*length)};
   } else if (name == "immediate") {
-    if (fields.Is(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT)) return DecodeVerdict(fields);
+    if (fields.Is(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT)) return VerdictOf(fields);
     const auto value = fields.Value(NFTA_IMMEDIATE_DATA);
     if (fields.Is(NFTA_IMMEDIATE_DREG, kRegister) && value) return LoadConstant{*value};
   } else if (name == "bitwise") {

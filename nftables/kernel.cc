@@ -87,11 +87,6 @@ std::optional<Received> TakeMessage(Bytes& bytes) {
   return out;
 }
 
-std::string TextOf(Bytes attributes, std::uint16_t type) {
-  const auto found = FindAttribute(attributes, type);
-  return found ? std::string(found->Text()) : std::string();
-}
-
 std::optional<Base> DecodeBase(Bytes chain) {
   const auto hook = FindAttribute(chain, NFTA_CHAIN_HOOK);
   if (!hook) return {};

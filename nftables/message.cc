@@ -122,4 +122,14 @@ std::optional<Attribute> FindAttribute(Bytes bytes, std::uint16_t type) {
   return {};
 }
 
+std::string TextOf(Bytes bytes, std::uint16_t type) {
+  const auto found = FindAttribute(bytes, type);
+  return found ? std::string(found->Text()) : std::string();
+}
+
+std::optional<std::uint32_t> NumberOf(Bytes bytes, std::uint16_t type) {
+  const auto found = FindAttribute(bytes, type);
+  return found ? found->Big32() : std::nullopt;
+}
+
 }  // namespace sluice::nftables

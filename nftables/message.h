@@ -61,6 +61,10 @@ void ForEachAttribute(Bytes bytes, Visit visit);
 
 // The first attribute of that type; nothing when there is none.
 std::optional<Attribute> FindAttribute(Bytes bytes, std::uint16_t type);
+// Its text; empty when there is none.
+std::string TextOf(Bytes bytes, std::uint16_t type);
+// Its number, of four bytes; nothing when it is not one.
+std::optional<std::uint32_t> NumberOf(Bytes bytes, std::uint16_t type);
 
 // Takes the attribute at the front of `bytes` off; nothing when none is whole.
 std::optional<Attribute> TakeAttribute(Bytes& bytes);

@@ -21,14 +21,6 @@ using ex::Slot;
 
 ByteString Copy(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
 
-std::optional<std::uint32_t> NumberOf(Bytes attributes, std::uint16_t type) {
-  const auto found = FindAttribute(attributes, type);
-  return found ? found->Big32() : std::nullopt;
-}
-std::string TextOf(Bytes attributes, std::uint16_t type) {
-  const auto found = FindAttribute(attributes, type);
-  return found ? std::string(found->Text()) : std::string();
-}
 std::optional<ByteString> ValueOf(Bytes attributes, std::uint16_t type) {
   const auto nest = FindAttribute(attributes, type);
   const auto value = nest ? FindAttribute(nest->value, NFTA_DATA_VALUE) : std::nullopt;

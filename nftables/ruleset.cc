@@ -11,13 +11,9 @@
 namespace sluice::nftables {
 namespace {
 
-std::string TextOf(Bytes attributes, std::uint16_t type) {
-  const auto found = FindAttribute(attributes, type);
-  return found ? std::string(found->Text()) : std::string();
-}
-std::uint32_t NumberOf(Bytes attributes, std::uint16_t type) {
-  const auto found = FindAttribute(attributes, type);
-  return found ? found->Big32().value_or(0) : 0;
+// Absent is 0.
+std::uint32_t OrZero(Bytes attributes, std::uint16_t type) {
+  return NumberOf(attributes, type).value_or(0);
 }
 
 // nft(8) writes a comment as the first of its type-length-value items (libnftnl/udata.h).
@@ -47,7 +43,7 @@ void AddTable(Ruleset& to, std::uint8_t family, Bytes attributes) {
   to.tables.push_back(
       {.family = family,
        .name = TextOf(attributes, NFTA_TABLE_NAME),
-       .dormant = (NumberOf(attributes, NFTA_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0});
+       .dormant = (OrZero(attributes, NFTA_TABLE_FLAGS) & NFT_TABLE_F_DORMANT) != 0});
 }
 
 void AddChain(Ruleset& to, std::uint8_t family, Bytes attributes) {
@@ -56,9 +52,9 @@ void AddChain(Ruleset& to, std::uint8_t family, Bytes attributes) {
   RawChain chain{.name = TextOf(attributes, NFTA_CHAIN_NAME)};
   if (const auto hook = FindAttribute(attributes, NFTA_CHAIN_HOOK)) {
     Base base{.type = TextOf(attributes, NFTA_CHAIN_TYPE),
-              .hook = NumberOf(hook->value, NFTA_HOOK_HOOKNUM),
-              .priority = static_cast<std::int32_t>(NumberOf(hook->value, NFTA_HOOK_PRIORITY)),
-              .policy = NumberOf(attributes, NFTA_CHAIN_POLICY)};
+              .hook = OrZero(hook->value, NFTA_HOOK_HOOKNUM),
+              .priority = static_cast<std::int32_t>(OrZero(hook->value, NFTA_HOOK_PRIORITY)),
+              .policy = OrZero(attributes, NFTA_CHAIN_POLICY)};
     if (const std::string device = TextOf(hook->value, NFTA_HOOK_DEV); !device.empty()) {
       chain.devices.push_back(device);
     }
@@ -76,9 +72,9 @@ void AddSet(Ruleset& to, std::uint8_t family, Bytes attributes) {
   RawTable* const table = to.Find(family, TextOf(attributes, NFTA_SET_TABLE));
   if (table == nullptr) return;
   RawSet set{.name = TextOf(attributes, NFTA_SET_NAME),
-             .flags = NumberOf(attributes, NFTA_SET_FLAGS),
-             .key_bytes = NumberOf(attributes, NFTA_SET_KEY_LEN),
-             .data_bytes = NumberOf(attributes, NFTA_SET_DATA_LEN)};
+             .flags = OrZero(attributes, NFTA_SET_FLAGS),
+             .key_bytes = OrZero(attributes, NFTA_SET_KEY_LEN),
+             .data_bytes = OrZero(attributes, NFTA_SET_DATA_LEN)};
   set.has_expressions = FindAttribute(attributes, NFTA_SET_EXPR).has_value() ||
                         FindAttribute(attributes, NFTA_SET_EXPRESSIONS).has_value();
   const auto description = FindAttribute(attributes, NFTA_SET_DESC);
@@ -88,7 +84,7 @@ void AddSet(Ruleset& to, std::uint8_t family, Bytes attributes) {
     ForEachAttribute(concat->value, [&set](const Attribute& field) {
       // In bytes, although the header says bits.
       set.fields.push_back(
-          static_cast<std::uint8_t>(std::min(NumberOf(field.value, NFTA_SET_FIELD_LEN), 64U)));
+          static_cast<std::uint8_t>(std::min(OrZero(field.value, NFTA_SET_FIELD_LEN), 64U)));
     });
   }
   table->sets.push_back(std::move(set));

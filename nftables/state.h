@@ -44,7 +44,7 @@ struct ChainState {
   std::vector<std::string> sets = {};  // those with a name that its rules look into
 };
 
-// Whether they are the same but for counters and the names of sets.
+// Whether they are the same except for counters and the names of sets.
 bool Same(const ChainState& a, const ChainState& b);
 
 // What is in the table of one family.

@@ -217,7 +217,7 @@ Check FamilyChecks::CheckPolicyRouting(Family family) {
 }
 
 // A filter of the pod may let in what comes by its own interfaces only. Then none of the clients
-// that are played gets an answer, not even where nothing of ours has a part in it.
+// that are played gets an answer, not even where no rule of Sluice has a part in it.
 void FamilyChecks::ForgiveFilter(std::vector<Check>& checks) const {
   if (clients_ < 2 || unanswered_.size() != clients_) return;
   const capture::RuleSet rules = capture::BuildRules(config_.capture);

@@ -13,7 +13,7 @@
 namespace sluice {
 namespace {
 
-using Words = __user_cap_data_struct[_LINUX_CAPABILITY_U32S_3];
+using CapabilityWords = __user_cap_data_struct[_LINUX_CAPABILITY_U32S_3];
 
 std::uint32_t Low(std::uint64_t set) { return static_cast<std::uint32_t>(set); }
 std::uint32_t High(std::uint64_t set) { return static_cast<std::uint32_t>(set >> 32U); }
@@ -25,7 +25,7 @@ std::uint64_t Join(std::uint32_t low, std::uint32_t high) {
 
 Capabilities ReadCapabilities() {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  Words words{};
+  CapabilityWords words{};
   if (::syscall(SYS_capget, &header, words) != 0) throw SystemError(errno, "read the capabilities");
   return {.effective = Join(words[0].effective, words[1].effective),
           .permitted = Join(words[0].permitted, words[1].permitted),
@@ -34,12 +34,12 @@ Capabilities ReadCapabilities() {
 
 void SetCapabilities(const Capabilities& wanted) {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  const Words words = {{.effective = Low(wanted.effective),
-                        .permitted = Low(wanted.permitted),
-                        .inheritable = Low(wanted.inheritable)},
-                       {.effective = High(wanted.effective),
-                        .permitted = High(wanted.permitted),
-                        .inheritable = High(wanted.inheritable)}};
+  const CapabilityWords words = {{.effective = Low(wanted.effective),
+                                  .permitted = Low(wanted.permitted),
+                                  .inheritable = Low(wanted.inheritable)},
+                                 {.effective = High(wanted.effective),
+                                  .permitted = High(wanted.permitted),
+                                  .inheritable = High(wanted.inheritable)}};
   if (::syscall(SYS_capset, &header, words) != 0) throw SystemError(errno, "set the capabilities");
 }
 

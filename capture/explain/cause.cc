@@ -285,8 +285,9 @@ class Namer {
 }  // namespace
 
 void NameCauses(ModelTable& table) {
-  // Chains that go on from another are behind it, but for what libiptc sorts by name: the order of
-  // the first ones is ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT, ISTIO_OUTPUT_INCLUDED.
+  // Chains that go on from another are behind it, except for what libiptc sorts by name: the order
+  // of the first ones is ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT,
+  // ISTIO_OUTPUT_INCLUDED.
   std::set<std::string, std::less<>> locals;
   for (const ModelChain& chain : table.chains) {
     if (chain.ours) locals.emplace(LocalTable(table, chain));

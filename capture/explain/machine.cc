@@ -13,11 +13,6 @@ namespace {
 
 using Kind = RouteAnswer::Kind;
 
-Meets Turned(Meets meets, bool negated) {
-  if (meets == Meets::kUnknown || !negated) return meets;
-  return meets == Meets::kYes ? Meets::kNo : Meets::kYes;
-}
-
 Bits Whole(ByteString value) {
   ByteString known(value.size(), 0xff);
   return {std::move(value), std::move(known)};

@@ -11,11 +11,6 @@ namespace sluice::capture::explain {
 namespace {
 
 Meets Known(bool holds) { return holds ? Meets::kYes : Meets::kNo; }
-// Turned round where the condition is negated.
-Meets Turned(Meets meets, bool negated) {
-  if (meets == Meets::kUnknown || !negated) return meets;
-  return meets == Meets::kYes ? Meets::kNo : Meets::kYes;
-}
 
 // linux/tcp.h: a new connection's first packet has this flag and no other.
 constexpr std::uint8_t kSyn = 0x02;
@@ -123,6 +118,11 @@ struct Tester {
 };
 
 }  // namespace
+
+Meets Turned(Meets meets, bool negated) {
+  if (meets == Meets::kUnknown || !negated) return meets;
+  return meets == Meets::kYes ? Meets::kNo : Meets::kYes;
+}
 
 Meets MeetsAll(const ModelRule& rule, const Traveller& packet, Host& host) {
   Meets all = Meets::kYes;

@@ -12,6 +12,8 @@
 namespace sluice::capture::explain {
 
 enum class Meets : std::uint8_t { kNo, kYes, kUnknown };
+// The opposite where the condition is negated.
+Meets Turned(Meets meets, bool negated);
 
 // A packet on its way.
 struct Traveller {

@@ -16,7 +16,7 @@
 
 // Walks the rules of a Model with one connection, hook by hook and base chain by base chain in the
 // order of their priorities, as netfilter does (net/netfilter/core.c, nf_nat_core.c, route.c of
-// both families). Pure, but for the questions to a Host.
+// both families). Pure, except for the questions to a Host.
 namespace sluice::capture::explain {
 
 // --- what is asked of the host ---

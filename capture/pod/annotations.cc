@@ -98,7 +98,7 @@ Settings PodSettings(const std::map<std::string, std::string, std::less<>>& give
   const auto set = [&values](std::string_view name, std::string value, std::string origin) {
     values.values.at(IndexOfOption(name)) = {std::move(value), std::move(origin)};
   };
-  // All is captured unless somebody says otherwise, but for the proxy's own ports.
+  // All is captured unless somebody says otherwise, except for the proxy's own ports.
   std::string own_ports = "15090";
   if (status_port != 0) own_ports += "," + std::to_string(status_port);
   set("proxy-uid", "1337", {});

@@ -35,10 +35,10 @@ bool IsTrafficAnnotation(std::string_view name);
 // The number in kStatusPortAnnotation, or the default. Throws Error(kUsage).
 unsigned StatusPort(const Annotations& annotations);
 
-// The settings of a pod: everything is captured, but for what `given` (flags of sluice-init without
-// their dashes) and, over it, the annotations say, and for the proxy's own ports. Each goes through
-// sluice-init's own table and checks. Throws Error(kUsage) that names the annotation, its value and
-// what would be right.
+// The settings of a pod: everything is captured, except for what `given` (flags of sluice-init
+// without their dashes) and, over it, the annotations say, and for the proxy's own ports. Each goes
+// through sluice-init's own table and checks. Throws Error(kUsage) that names the annotation, its
+// value and what would be right.
 Settings PodSettings(const std::map<std::string, std::string, std::less<>>& given,
                      const Annotations& annotations, unsigned status_port);
 

@@ -29,7 +29,7 @@ namespace json = boost::json;
 // A configuration is a page of text; what is larger is a mistake (a wrong path, a device).
 constexpr std::size_t kMaxBytes = 4 << 20;
 
-[[noreturn]] void Refuse(const std::string& path, std::string why, std::string help = {}) {
+[[noreturn]] void RefuseFile(const std::string& path, std::string why, std::string help = {}) {
   throw Error(ErrorKind::kUsage, {.doing = "read the configuration file",
                                   .target = path,
                                   .why = std::move(why),
@@ -39,8 +39,8 @@ constexpr std::size_t kMaxBytes = 4 << 20;
 std::string Scalar(const json::value& value, const std::string& key, const std::string& path) {
   if (value.is_string()) return std::string(value.as_string());
   if (value.is_int64() || value.is_uint64()) return json::serialize(value);
-  Refuse(path, "the value of \"" + key + "\" is " + json::serialize(value),
-         "expected a string, a whole number, true or false, or a list of strings and numbers");
+  RefuseFile(path, "the value of \"" + key + "\" is " + json::serialize(value),
+             "expected a string, a whole number, true or false, or a list of strings and numbers");
 }
 
 std::string Text(const json::value& value, const std::string& key, const std::string& path) {
@@ -71,7 +71,7 @@ void RefuseRepeated(const Keys& keys) {
   std::set<std::string_view> seen;
   for (const JsonMember& member : keys.members) {
     if (seen.insert(member.key).second) continue;
-    Refuse(keys.At(member.offset), "\"" + member.key + "\" is there twice");
+    RefuseFile(keys.At(member.offset), "\"" + member.key + "\" is there twice");
   }
 }
 
@@ -82,9 +82,9 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
   // A bound on nesting, so that no file can exhaust the stack.
   const json::value parsed = ParseJson(text, 4, fault);
   if (fault) {
-    Refuse(path + ":" + LineAndColumn(text, fault->offset), "not JSON: " + fault->why);
+    RefuseFile(path + ":" + LineAndColumn(text, fault->offset), "not JSON: " + fault->why);
   }
-  if (!parsed.is_object()) Refuse(path, "expected one JSON object with flag names as keys");
+  if (!parsed.is_object()) RefuseFile(path, "expected one JSON object with flag names as keys");
   const Keys keys{text, path, OutermostMembers(text)};
   RefuseRepeated(keys);
   std::map<std::string, Setting> out;
@@ -92,10 +92,10 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
     const std::string name(key);
     const OptionSpec* option = FindOption(name);
     if (option == nullptr) {
-      Refuse(keys.Of(name), "there is no flag \"" + name + "\"",
-             SuggestWord(name, OptionNames(), "see --help"));
+      RefuseFile(keys.Of(name), "there is no flag \"" + name + "\"",
+                 SuggestWord(name, OptionNames(), "see --help"));
     }
-    if (name == "config") Refuse(keys.Of(name), "a configuration file cannot name another one");
+    if (name == "config") RefuseFile(keys.Of(name), "a configuration file cannot name another one");
     out[name] = {Text(value, name, keys.Of(name)), "\"" + name + "\" in " + path};
   }
   return out;
@@ -105,17 +105,17 @@ std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
   // Without waiting for whoever writes, if it is a FIFO.
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (!file || fstat(file.get(), &status) != 0) Refuse(path, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) Refuse(path, "it is not a regular file");
+  if (!file || fstat(file.get(), &status) != 0) RefuseFile(path, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) RefuseFile(path, "it is not a regular file");
   std::string text;
   std::array<char, 16 << 10> part;
   ssize_t size = 0;
   do {
     size = read(file.get(), part.data(), part.size());
-    if (size < 0) Refuse(path, std::strerror(errno));
+    if (size < 0) RefuseFile(path, std::strerror(errno));
     text.append(part.data(), static_cast<std::size_t>(size));
   } while (size > 0 && text.size() <= kMaxBytes);
-  if (text.size() > kMaxBytes) Refuse(path, "it is larger than 4 MiB");
+  if (text.size() > kMaxBytes) RefuseFile(path, "it is larger than 4 MiB");
   return ParseConfig(text, path);
 }
 

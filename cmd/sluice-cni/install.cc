@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "cmd/sluice-cni/conflist.h"
+#include "cmd/sluice-cni/say.h"
 
 namespace sluice::cni {
 namespace {
@@ -32,8 +33,6 @@ namespace fs = std::filesystem;
 constexpr const char* kProgram = "sluice-cni";
 // Of a single plugin's file, whose place a list has taken. No runtime reads it.
 constexpr const char* kSaved = ".sluice-saved";
-
-void Say(const std::string& line) { std::fprintf(stderr, "sluice-cni: %s\n", line.c_str()); }
 
 // Nothing when it cannot be read: it may go at any time.
 std::optional<std::string> ReadFile(const std::string& path) {

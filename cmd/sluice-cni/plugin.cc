@@ -19,12 +19,11 @@
 #include "base/standard_output.h"
 #include "capture/settings/init_config.h"
 #include "capture/settings/option_table.h"
+#include "cmd/sluice-cni/say.h"
 #include "netns/host.h"
 
 namespace sluice::cni {
 namespace {
-
-void Say(const std::string& line) { std::fprintf(stderr, "sluice-cni: %s\n", line.c_str()); }
 
 [[noreturn]] void Fail(const Error& error, int code, const char* message) {
   if (error.kind() == ErrorKind::kLocked) code = Failure::kTryAgain;

@@ -10,7 +10,7 @@
 namespace sluice::inject {
 namespace {
 
-// The same as deploy/kubernetes/webhook/cert-manager/webhook-configuration.yaml, but for the CA.
+// The same as deploy/kubernetes/webhook/cert-manager/webhook-configuration.yaml, except for the CA.
 // First pods of namespaces with the label, then pods that ask for it in namespaces without one.
 constexpr std::string_view kConfiguration = R"(apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration

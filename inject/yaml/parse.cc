@@ -128,7 +128,7 @@ class Builder {
     Fail(line, why, is_template ? "it looks like a template: render it first (helm template)" : "");
   }
 
-  // Marks count characters. They are asked for in their order, but for a few steps back.
+  // Marks count characters. They are asked for in their order, except for a few steps back.
   std::size_t Byte(const yaml_mark_t& mark) {
     if (mark.index < next_character_) {
       next_character_ = 0;

@@ -56,7 +56,7 @@ class LogWriter {
   // Returns false when there was nothing to write.
   bool CollectOnce();
   void Write(std::string_view lines);
-  // Writes whole lines, but for a failure. Returns how many bytes it has written.
+  // Writes whole lines, except for a failure. Returns how many bytes it has written.
   std::size_t WriteSome(std::string_view lines);
   bool WaitWritable();
   void ReopenNow();

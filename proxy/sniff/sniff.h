@@ -62,7 +62,7 @@ struct Sniffed {
   std::string user_agent;
   // "HTTP/1.0", "HTTP/1.1" or "HTTP/2" (of which no more is looked at: its headers are compressed).
   std::string_view protocol;
-  // HTTP/1: of the first response that is final (not 100 to 199, but for 101).
+  // HTTP/1: of the first response that is final (not 100 to 199, except for 101).
   std::uint16_t response_code = 0;
 
   friend bool operator==(const Sniffed&, const Sniffed&) = default;

@@ -25,7 +25,7 @@ std::string Value(const std::string& text, const std::string& key) {
   return found == settings.end() ? "missing" : found->second.value;
 }
 
-std::string Refusal(const std::string& text) {
+std::string FileRefusal(const std::string& text) {
   try {
     ParseConfig(text, "pod.json");
     return "accepted";
@@ -57,23 +57,23 @@ TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {
   const std::string start = "cannot read the configuration file (pod.json): ";
   // Where the first key stands.
   const std::string first = "cannot read the configuration file (pod.json:1:2): ";
-  EXPECT_EQ(Refusal("[]"), start + "expected one JSON object with flag names as keys");
-  EXPECT_EQ(Refusal(R"({"envoyport": 1})"),
+  EXPECT_EQ(FileRefusal("[]"), start + "expected one JSON object with flag names as keys");
+  EXPECT_EQ(FileRefusal(R"({"envoyport": 1})"),
             first + "there is no flag \"envoyport\"; did you mean envoy-port?");
-  EXPECT_EQ(Refusal(R"({"config": "other.json"})"),
+  EXPECT_EQ(FileRefusal(R"({"config": "other.json"})"),
             first + "a configuration file cannot name another one");
   const std::string expected =
       "; expected a string, a whole number, true or false, or a list of strings and numbers";
-  EXPECT_EQ(Refusal(R"({"wait": null})"), first + "the value of \"wait\" is null" + expected);
-  EXPECT_EQ(Refusal(R"({"wait": 1.5})"), first + "the value of \"wait\" is 1.5E0" + expected);
-  EXPECT_EQ(Refusal(R"({"wait": {}})"), first + "the value of \"wait\" is {}" + expected);
-  EXPECT_EQ(Refusal(R"({"proxy-uid": [[1]]})"),
+  EXPECT_EQ(FileRefusal(R"({"wait": null})"), first + "the value of \"wait\" is null" + expected);
+  EXPECT_EQ(FileRefusal(R"({"wait": 1.5})"), first + "the value of \"wait\" is 1.5E0" + expected);
+  EXPECT_EQ(FileRefusal(R"({"wait": {}})"), first + "the value of \"wait\" is {}" + expected);
+  EXPECT_EQ(FileRefusal(R"({"proxy-uid": [[1]]})"),
             first + "the value of \"proxy-uid\" is [1]" + expected);
-  EXPECT_EQ(Refusal(R"({"proxy-uid": [true]})"),
+  EXPECT_EQ(FileRefusal(R"({"proxy-uid": [true]})"),
             first + "the value of \"proxy-uid\" is true" + expected);
   for (const char* broken : {"", "{", "{\"wait\": 1", "{\"wait\": 1}x", "{\"wait\": 1}{}",
                              "{wait: 1}", "{\"wait\": 01}", "{\"wait\": 1,}", "// {}"}) {
-    EXPECT_THAT(Refusal(broken),
+    EXPECT_THAT(FileRefusal(broken),
                 AllOf(StartsWith("cannot read the configuration file (pod.json:1:"),
                       HasSubstr("): not JSON: ")))
         << broken;
@@ -82,25 +82,26 @@ TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {
 
 // Which of the two would count, nobody can tell by looking.
 TEST(ConfigFile, RefusesAKeyGivenTwice) {
-  EXPECT_THAT(Refusal(R"({"wait": 1, "wait": 2})"), HasSubstr("\"wait\" is there twice"));
-  EXPECT_THAT(Refusal(R"({"wait": 1, "ipv6": "a\\\"", "w\u0061it": 2})"),
+  EXPECT_THAT(FileRefusal(R"({"wait": 1, "wait": 2})"), HasSubstr("\"wait\" is there twice"));
+  EXPECT_THAT(FileRefusal(R"({"wait": 1, "ipv6": "a\\\"", "w\u0061it": 2})"),
               HasSubstr("\"wait\" is there twice"));
-  EXPECT_EQ(Refusal(R"({"wait": "a:b", "ipv6": "wait"})"), "accepted");
+  EXPECT_EQ(FileRefusal(R"({"wait": "a:b", "ipv6": "wait"})"), "accepted");
 }
 
 TEST(ConfigFile, NamesLineAndColumn) {
   const std::string start = "cannot read the configuration file (pod.json:";
-  EXPECT_EQ(Refusal("{\n  \"wait\": 3,\n  \"ipv6\": tru\n}"),
+  EXPECT_EQ(FileRefusal("{\n  \"wait\": 3,\n  \"ipv6\": tru\n}"),
             start + "3:11): not JSON: syntax error");
-  EXPECT_EQ(Refusal("{\n  \"wait\": 3,\n"), start + "3:1): not JSON: incomplete JSON");
-  EXPECT_EQ(Refusal("{\"wait\": 3}\n}"), start + "2:1): not JSON: extra data");
-  EXPECT_EQ(Refusal("{\n\t\"ipv6\": [\"{:\"],\n\t\"ipv4\": 1}"),
+  EXPECT_EQ(FileRefusal("{\n  \"wait\": 3,\n"), start + "3:1): not JSON: incomplete JSON");
+  EXPECT_EQ(FileRefusal("{\"wait\": 3}\n}"), start + "2:1): not JSON: extra data");
+  EXPECT_EQ(FileRefusal("{\n\t\"ipv6\": [\"{:\"],\n\t\"ipv4\": 1}"),
             start + "3:2): there is no flag \"ipv4\"; did you mean ipv6?");
-  EXPECT_EQ(Refusal("{\"ipv6\": \"ä\", \"ipv6\": 1}"), start + "1:15): \"ipv6\" is there twice");
+  EXPECT_EQ(FileRefusal("{\"ipv6\": \"ä\", \"ipv6\": 1}"),
+            start + "1:15): \"ipv6\" is there twice");
 }
 
 TEST(ConfigFile, RefusesToNestWithoutEnd) {
-  EXPECT_THAT(Refusal("{\"wait\": " + std::string(100'000, '[')), HasSubstr("not JSON"));
+  EXPECT_THAT(FileRefusal("{\"wait\": " + std::string(100'000, '[')), HasSubstr("not JSON"));
 }
 
 TEST(ConfigFile, RefusesFilesThatAreNoPageOfText) {

@@ -22,12 +22,12 @@ namespace sluice::proxy {
 namespace {
 
 // A socket of the relay and the other end of it, where the test plays the peer.
-struct Link {
+struct SocketPair {
   UniqueFd ours;
   UniqueFd peer;
   Endpoint endpoint;
 
-  explicit Link(int type = SOCK_STREAM) {
+  explicit SocketPair(int type = SOCK_STREAM) {
     int fds[2];
     EXPECT_EQ(::socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     ours.reset(fds[0]);
@@ -61,8 +61,8 @@ class FlowTest : public testing::Test {
   ~FlowTest() override { flow_.Drop(*resources_); }
 
   std::unique_ptr<RelayResources> resources_ = std::make_unique<RelayResources>();
-  Link from_;
-  Link to_;
+  SocketPair from_;
+  SocketPair to_;
   Flow flow_;
 };
 
@@ -116,7 +116,7 @@ TEST_F(FlowTest, ReadsNothingWhileTheReceiverIsFullAndLosesNothing) {
 
 TEST_F(FlowTest, GivesTheOthersTheirTurn) {
   // One recv(2) takes one message, so that the number of steps is known.
-  Link messages(SOCK_SEQPACKET);
+  SocketPair messages(SOCK_SEQPACKET);
   constexpr int kMessages = 40;
   for (int i = 0; i < kMessages; ++i) messages.Send("message!");
   messages.endpoint.hangup = true;  // a short read says nothing then
@@ -176,8 +176,8 @@ TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
     const Tap tap{.look = [](void*, std::span<const std::uint8_t>) {}};
     RelayResources resources;
     resources.splicing = each.splicing;
-    Link from;
-    Link to;
+    SocketPair from;
+    SocketPair to;
     Flow flow;
     std::string got;
     std::string left(each.bytes, 'x');
@@ -196,8 +196,8 @@ TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
 }
 
 // The two ends of a TCP connection over loopback; urgent data is TCP's.
-Link TcpLink() {
-  Link link;
+SocketPair TcpPair() {
+  SocketPair link;
   UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -221,8 +221,8 @@ TEST(Flows, UrgentDataIsNotTheEnd) {
   for (const Splicing splicing : {Splicing::kOn, Splicing::kOff}) {
     const auto resources = std::make_unique<RelayResources>();
     resources->splicing = splicing;
-    Link from = TcpLink();
-    Link to;
+    SocketPair from = TcpPair();
+    SocketPair to;
     Flow flow;
     from.Send("before");
     ASSERT_EQ(::send(from.peer.get(), "!", 1, MSG_OOB), 1);
@@ -244,8 +244,8 @@ TEST(Flows, UrgentDataIsNotTheEnd) {
 TEST(Flows, BufferLittleForEachWhenManyReceiversAreFull) {
   const auto resources = std::make_unique<RelayResources>();
   struct Stalled {
-    Link from;
-    Link to;
+    SocketPair from;
+    SocketPair to;
     Flow flow;
   };
   constexpr std::size_t kGenerous = RelayResources::kGenerousBytes / RelayResources::kBufferBytes;

@@ -7,19 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "test/unit/proxy/sniff_answer.h"
+
 namespace sluice::proxy {
 namespace {
-
-std::span<const std::uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-
-struct Answer {
-  SniffStatus status = SniffStatus::kNeedMore;
-  Sniffed seen;
-
-  friend bool operator==(const Answer&, const Answer&) = default;
-};
 
 Answer Read(std::string_view text, std::size_t piece = 100000) {
   HttpRequestHead parser;

@@ -10,21 +10,18 @@
 #include <gtest/gtest.h>
 
 #include "test/unit/proxy/client_hello.h"
+#include "test/unit/proxy/sniff_answer.h"
 
 namespace sluice::proxy {
 namespace {
 
-std::span<const std::uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-
-constexpr std::string_view kRequest = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+constexpr std::string_view kSmallRequest = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 constexpr std::string_view kResponse = "HTTP/1.1 503 Service Unavailable\r\n\r\n";
 
 TEST(Sniffer, ReadsBothDirectionsOfHttp) {
   Sniffer sniffer;
   EXPECT_EQ(sniffer.result(), nullptr);
-  EXPECT_EQ(sniffer.FromClient(AsBytes(kRequest)), SniffStatus::kDone);
+  EXPECT_EQ(sniffer.FromClient(AsBytes(kSmallRequest)), SniffStatus::kDone);
   EXPECT_FALSE(sniffer.WantsClient());
   EXPECT_TRUE(sniffer.WantsServer());
   EXPECT_EQ(sniffer.FromServer(AsBytes(kResponse)), SniffStatus::kDone);
@@ -130,7 +127,7 @@ TEST(Sniffer, StopKeepsWhatIsKnown) {
 TEST(Sniffer, DoesNotDependOnTheOrderOfDirections) {
   const std::vector<std::uint8_t> hello = FromHex(kTls12HelloHex);
   const std::string_view tls(reinterpret_cast<const char*>(hello.data()), hello.size());
-  for (const std::string_view client : {kRequest, tls, std::string_view("EHLO a\r\n"),
+  for (const std::string_view client : {kSmallRequest, tls, std::string_view("EHLO a\r\n"),
                                         std::string_view("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")}) {
     for (const std::string_view server : {kResponse, std::string_view("220 a.example ESMTP\r\n")}) {
       Sniffer client_first;

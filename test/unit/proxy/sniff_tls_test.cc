@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "test/unit/proxy/client_hello.h"
+#include "test/unit/proxy/sniff_answer.h"
 
 namespace sluice::proxy {
 namespace {
@@ -73,13 +74,6 @@ Bytes InRecords(const Bytes& message, std::size_t size = 16384) {
   }
   return out;
 }
-
-struct Answer {
-  SniffStatus status;
-  Sniffed seen;
-
-  friend bool operator==(const Answer&, const Answer&) = default;
-};
 
 Answer Read(const Bytes& bytes, std::size_t piece = 100000) {
   TlsClientHello parser;

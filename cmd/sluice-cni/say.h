@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <cstdio>
+#include <string>
+
+namespace sluice::cni {
+
+// A line of standard error, which runtimes write to their log.
+inline void Say(const std::string& line) { std::fprintf(stderr, "sluice-cni: %s\n", line.c_str()); }
+
+}  // namespace sluice::cni

@@ -40,8 +40,8 @@ class Step {
   // After Apply: false when it turned out that there was nothing it could do.
   virtual bool Changed() const { return true; }
 
-  // After Apply, what was done: "4 chains, 17 rules". Otherwise what is there. kNothing when the
-  // step wants nothing to be there.
+  // After Apply, what was written: "4 chains, 17 rules". Otherwise what is there. Empty when Name
+  // says it all; kNothing when the step wants nothing to be there.
   static constexpr std::string_view kNothing = "no Sluice rules";
   virtual std::string Summary() const = 0;
 };

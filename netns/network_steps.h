@@ -32,7 +32,7 @@ class PassthroughAddressStep : public capture::Step {
   std::vector<std::string> Want() override;
   void Apply() override { Set(wanted_); }
   void Undo() override { Set(!wanted_); }
-  std::string Summary() const override { return wanted_ ? "there" : std::string(kNothing); }
+  std::string Summary() const override { return std::string(wanted_ ? "" : kNothing); }
 
  private:
   void Set(bool there);

@@ -82,6 +82,8 @@ void AddText(const Report& report, Lines& lines) {
     if (!step.changed && nothing) continue;
     if (nothing) {
       lines.Add(capture::LogLevel::kInfo, "{}: removed", step.name);
+    } else if (step.summary.empty()) {
+      lines.Add(capture::LogLevel::kInfo, "{}: {}", step.name, step.changed ? "added" : "in place");
     } else {
       lines.Add(capture::LogLevel::kInfo, "{}: {}: {}", step.name,
                 step.changed ? "written" : "in place", step.summary);

@@ -9,6 +9,8 @@ namespace sluice::init {
 namespace {
 
 namespace json = boost::json;
+using testing::HasSubstr;
+using testing::Not;
 
 Report Good() {
   Report report;
@@ -43,6 +45,19 @@ TEST(Report, HasTheLinesOfALevelAndOfWhatIsWorse) {
   EXPECT_EQ(ToText(bad, capture::LogLevel::kError),
             "sluice-init: error: cannot d: w (exit code 1)\n");
   EXPECT_EQ(ToText(bad, capture::LogLevel::kNone), "");
+}
+
+TEST(Report, SaysOfEachStepWhatBecameOfIt) {
+  Report report = Good();
+  report.steps.push_back({"address ::6/128 on lo", true, ""});
+  report.steps.push_back({"policy routing (IPv4)", true, "no Sluice rules"});
+  const std::string text = ToText(report, capture::LogLevel::kInfo);
+  EXPECT_THAT(text, HasSubstr("nat table (IPv4): written: 4 chains, 17 rules\n"));
+  EXPECT_THAT(text, HasSubstr("address ::6/128 on lo: added\n"));
+  EXPECT_THAT(text, HasSubstr("policy routing (IPv4): removed\n"));
+  EXPECT_THAT(text, Not(HasSubstr("nat table (IPv6)"))) << "nothing was there, or is wanted";
+  report.steps = {{"address ::6/128 on lo", false, ""}};
+  EXPECT_THAT(ToText(report, capture::LogLevel::kInfo), HasSubstr("on lo: in place\n"));
 }
 
 TEST(Report, IsOneLineOfJson) {

@@ -2,6 +2,7 @@
 #include "tls/credentials.h"
 
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include <map>
 #include <new>
@@ -161,17 +162,35 @@ PeerVerdict Credentials::VerifyPeer(std::span<const std::span<const std::uint8_t
       }
       certificates.push_back(std::move(certificate));
     }
-    X509* leaf = certificates.front().get();
+    return VerifyPeer(certificates.front().get(), StackOf(certificates).get(), now);
+  } catch (const std::invalid_argument& error) {
+    return {.id = std::nullopt, .why = error.what()};
+  }
+}
+
+PeerVerdict Credentials::VerifyPeer(x509_st* leaf, stack_st_X509* others, Time now) const {
+  try {
+    if (others != nullptr && sk_X509_num(others) > static_cast<int>(kMaxChain)) {
+      throw std::invalid_argument("the peer's chain is too long");
+    }
     SpiffeId id = SvidId(leaf);
     const auto roots = state_->roots.find(id.trust_domain());
     if (roots == state_->roots.end()) {
       throw std::invalid_argument("unknown trust domain " + std::string(id.trust_domain()));
     }
-    RequireChain(roots->second, leaf, StackOf(certificates).get(), now);
+    RequireChain(roots->second, leaf, others, now);
     return {.id = std::move(id), .why = {}};
   } catch (const std::invalid_argument& error) {
     return {.id = std::nullopt, .why = error.what()};
   }
+}
+
+bool Credentials::PresentIn(ssl_ctx_st* context) const {
+  const bool taken =
+      SSL_CTX_use_cert_and_key(context, state_->chain.front().get(), state_->key.get(),
+                               StackOf(state_->chain).get(), 1) == 1;
+  ERR_clear_error();
+  return taken;
 }
 
 }  // namespace sluice::tls

@@ -14,6 +14,11 @@
 
 #include "tls/spiffe_id.h"
 
+// Of OpenSSL.
+struct ssl_ctx_st;
+struct stack_st_X509;
+struct x509_st;
+
 namespace sluice::tls {
 
 struct TrustBundle {
@@ -63,6 +68,12 @@ class Credentials {
   // as TLS sends them. Only the roots of the trust domain that the certificate names count: another
   // domain's authority cannot make such a name. That the peer has the key is for TLS to prove.
   PeerVerdict VerifyPeer(std::span<const std::span<const std::uint8_t>> chain, Time now) const;
+
+  // For the code of this directory alone, which has OpenSSL's objects. The same of `leaf`;
+  // `others`, which may be null, may hold it as well.
+  PeerVerdict VerifyPeer(x509_st* leaf, stack_st_X509* others, Time now) const;
+  // Gives the certificate, the intermediates and the key. False when OpenSSL does not take them.
+  bool PresentIn(ssl_ctx_st* context) const;
 
  private:
   struct State;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "tls/context.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "tls/judge_peer.h"
+#include "tls/openssl.h"
+#include "tls/stream.h"
+
+namespace sluice::tls {
+namespace {
+
+using UniqueContext = std::unique_ptr<SSL_CTX, FreeWith<SSL_CTX_free>>;
+
+// Before a peer is known it may make us keep its certificates: ten of a large RSA key.
+constexpr long kMaxChainBytes = 32L * 1024;
+
+// Each name with its length in front (RFC 7301, section 3.1).
+constexpr auto kAlpn = [] {
+  std::array<unsigned char, 1 + kAlpnProtocol.size()> out{};
+  out[0] = static_cast<unsigned char>(kAlpnProtocol.size());
+  std::copy(kAlpnProtocol.begin(), kAlpnProtocol.end(), out.begin() + 1);
+  return out;
+}();
+
+// Answers "istio" to whoever offers it, and nothing to others: who chooses istio-peer-exchange has
+// to speak first in a protocol of Envoy's.
+int SelectAlpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
+               const unsigned char* offered, unsigned int offered_size, void* /*context*/) {
+  unsigned char* selected = nullptr;
+  if (SSL_select_next_proto(&selected, out_size, kAlpn.data(), kAlpn.size(), offered,
+                            offered_size) != OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_NOACK;
+  }
+  *out = selected;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+void Require(bool done, const char* what) {
+  if (done) return;
+  const char* reason = ERR_reason_error_string(ERR_peek_error());
+  const std::string why = reason == nullptr ? "OpenSSL gives no reason" : reason;
+  ERR_clear_error();
+  throw Error(ErrorKind::kFailed, {.doing = what, .target = {}, .why = why, .help = {}});
+}
+
+}  // namespace
+
+Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock)
+    : credentials_(std::move(credentials)), clock_(clock), handle_(nullptr) {
+  ERR_clear_error();
+  UniqueContext context(SSL_CTX_new(TLS_method()));
+  Require(context != nullptr, "set up TLS");
+  SSL_CTX* const handle = context.get();
+  Require(SSL_CTX_set_min_proto_version(handle, TLS1_3_VERSION) == 1 &&
+              SSL_CTX_set_max_proto_version(handle, TLS1_3_VERSION) == 1,
+          "set up TLS 1.3");
+  Require(SSL_CTX_set_ciphersuites(handle,
+                                   "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                                   "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+              SSL_CTX_set1_groups_list(handle, "X25519:P-256") == 1,
+          "choose the ciphers of TLS");
+  SSL_CTX_set_session_cache_mode(handle, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(handle, 0);
+  SSL_CTX_set_options(handle, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+  // Moving: the bytes that wait are kept by the relay, which may copy them meanwhile. Without
+  // AUTO_RETRY a read ends after what it has taken from the socket at once (16 KiB), however many
+  // records without content are in there.
+  SSL_CTX_set_mode(handle, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                               SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+  SSL_CTX_clear_mode(handle, SSL_MODE_AUTO_RETRY);
+  // A header and its record with one recv(2).
+  SSL_CTX_set_read_ahead(handle, 1);
+  SSL_CTX_set_max_cert_list(handle, kMaxChainBytes);
+  SSL_CTX_set_cert_verify_callback(handle, JudgePeer, nullptr);
+  // 0 is success, other than with OpenSSL's other functions.
+  Require(SSL_CTX_set_alpn_protos(handle, kAlpn.data(), kAlpn.size()) == 0, "set up ALPN");
+  SSL_CTX_set_alpn_select_cb(handle, SelectAlpn, nullptr);
+  Require(credentials_->PresentIn(handle), "use the certificate and its key for TLS");
+  handle_ = context.release();
+}
+
+Context::~Context() { SSL_CTX_free(handle_); }
+
+Credentials::Time Context::Now() const {
+  return clock_ != nullptr ? clock_() : std::chrono::system_clock::now();
+}
+
+}  // namespace sluice::tls

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "tls/stream.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "tls/judge_peer.h"
+#include "tls/openssl.h"
+#include "tls/socket_bio.h"
+
+namespace sluice::tls {
+namespace {
+
+using UniqueSsl = std::unique_ptr<SSL, FreeWith<SSL_free>>;
+
+std::string LibraryReason() {
+  const unsigned long code = ERR_peek_last_error();
+  const char* const reason = code == 0 ? nullptr : ERR_reason_error_string(code);
+  return reason != nullptr ? std::string("TLS: ") + reason : "TLS failed";
+}
+
+}  // namespace
+
+struct Stream::State {
+  State(std::shared_ptr<const Context> shared, int fd, Options options)
+      : context(std::move(shared)), allowed(std::move(options.allowed)) {
+    socket.fd = fd;
+    UniqueBio bio = MakeSocketBio(socket);
+    ssl.reset(SSL_new(context->handle()));
+    if (!ssl) throw std::bad_alloc();
+    SSL* const handle = ssl.get();
+    // Both directions; SSL_free frees it once.
+    BIO* const both = bio.release();
+    SSL_set_bio(handle, both, both);
+    SSL_set_app_data(handle, this);
+    SSL_set_verify(handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    if (options.role == Role::kServer) {
+      SSL_set_accept_state(handle);
+      return;
+    }
+    SSL_set_connect_state(handle);
+    if (!options.server_name.empty() &&
+        SSL_set_tlsext_host_name(handle, options.server_name.c_str()) != 1) {
+      throw std::bad_alloc();
+    }
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { ERR_clear_error(); }
+
+  void BeginCall() {
+    // SSL_get_error looks at what is in there, whoever left it.
+    ERR_clear_error();
+    socket.BeginCall();
+  }
+
+  // What a call means that has returned `code` and not succeeded.
+  Result Outcome(int code);
+  Result Fail();
+  void EndCall() { established = established || SSL_is_init_finished(ssl.get()) == 1; }
+  // Remembers what every later Read is to say.
+  Result Finally(const Result& result) {
+    const bool over = result.status == Status::kEnded || result.status == Status::kFailed;
+    if (over) final = Result{.status = result.status, .error = result.error};
+    return result;
+  }
+  // Whether the peer may come in; remembers who it is, or why not.
+  bool Admit(X509_STORE_CTX* chain);
+
+  const std::shared_ptr<const Context> context;
+  const Allowed allowed;
+  SocketState socket;
+  UniqueSsl ssl;
+  // Set by the certificate, before the peer has proven that it has the key: see Stream::peer.
+  std::optional<SpiffeId> peer;
+  bool established = false;
+  std::string why;
+  std::optional<Result> final;  // of Read
+};
+
+bool Stream::State::Admit(X509_STORE_CTX* chain) {
+  PeerVerdict verdict = context->credentials().VerifyPeer(
+      X509_STORE_CTX_get0_cert(chain), X509_STORE_CTX_get0_untrusted(chain), context->Now());
+  if (!verdict.id) {
+    why = "the peer's certificate: " + verdict.why;
+    return false;
+  }
+  const auto matches = [&](const SpiffePattern& pattern) { return pattern.Matches(*verdict.id); };
+  if (allowed != nullptr && std::ranges::none_of(*allowed, matches)) {
+    why = "the peer is " + verdict.id->ToString() + ", which is not allowed";
+    return false;
+  }
+  peer = std::move(verdict.id);
+  return true;
+}
+
+int JudgePeer(X509_STORE_CTX* chain, void* /*unused*/) {
+  const auto* const ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  bool admitted = false;
+  // No exception may pass through OpenSSL.
+  try {
+    admitted = Stream::Admit(SSL_get_app_data(ssl), chain);
+  } catch (const std::exception&) {
+    admitted = false;
+  }
+  // What the peer is told: handshake_failure. Details are for our log.
+  X509_STORE_CTX_set_error(chain, admitted ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
+  return admitted ? 1 : 0;
+}
+
+bool Stream::Admit(void* state, x509_store_ctx_st* chain) {
+  return static_cast<State*>(state)->Admit(chain);
+}
+
+Stream::Result Stream::State::Fail() {
+  Result result{.status = Status::kFailed, .took_input = socket.took_input, .error = EPROTO};
+  std::string reason;
+  // OpenSSL writes an alert after an end that it did not expect, which may fail, too.
+  if (socket.ended && socket.read_error == 0) {
+    result.error = ECONNRESET;
+    reason = established ? "the peer's stream was cut off: it has no close_notify"
+                         : "the peer ended the connection during the TLS handshake";
+  } else if (socket.read_error != 0 || socket.write_error != 0) {
+    result.error = socket.read_error != 0 ? socket.read_error : socket.write_error;
+    reason = std::strerror(result.error);
+  } else {
+    reason = LibraryReason();
+  }
+  // The first reason stays: others follow from it.
+  if (why.empty()) why = std::move(reason);
+  return result;
+}
+
+Stream::Result Stream::State::Outcome(int code) {
+  Result result{.took_input = socket.took_input};
+  switch (SSL_get_error(ssl.get(), code)) {
+    case SSL_ERROR_WANT_READ:
+      result.status = socket.drained ? Status::kWaitsForInput : Status::kAgain;
+      return result;
+    case SSL_ERROR_WANT_WRITE:
+      result.status = socket.full ? Status::kWaitsForRoom : Status::kAgain;
+      return result;
+    case SSL_ERROR_ZERO_RETURN:
+      result.status = Status::kEnded;
+      return result;
+    default:
+      return Fail();
+  }
+}
+
+Stream::Stream(std::shared_ptr<const Context> context, int fd, Options options)
+    : state_(std::make_unique<State>(std::move(context), fd, std::move(options))) {}
+Stream::~Stream() = default;
+
+Stream::Result Stream::Handshake() {
+  State& state = *state_;
+  if (state.final) return *state.final;
+  state.BeginCall();
+  const int code = SSL_do_handshake(state.ssl.get());
+  state.EndCall();
+  if (code == 1) return {.took_input = state.socket.took_input};
+  return state.Finally(state.Outcome(code));
+}
+
+Stream::Result Stream::Read(std::span<char> into) {
+  State& state = *state_;
+  if (state.final) return *state.final;
+  state.BeginCall();
+  std::size_t got = 0;
+  const int code = SSL_read_ex(state.ssl.get(), into.data(), into.size(), &got);
+  state.EndCall();
+  if (code == 1) return {.took_input = state.socket.took_input, .bytes = got};
+  return state.Finally(state.Outcome(code));
+}
+
+Stream::Result Stream::Write(std::span<const char> from) {
+  State& state = *state_;
+  state.BeginCall();
+  std::size_t done = 0;
+  const int code = SSL_write_ex(state.ssl.get(), from.data(), from.size(), &done);
+  state.EndCall();
+  if (code == 1) return {.took_input = state.socket.took_input, .bytes = done};
+  const Result result = state.Outcome(code);
+  // What the peer has sent before it went away may still be there; a handshake has nothing of that.
+  return state.established ? result : state.Finally(result);
+}
+
+Stream::Result Stream::Shutdown() {
+  State& state = *state_;
+  state.BeginCall();
+  // In the midst of a handshake, or of a KeyUpdate, there is nothing that could be closed.
+  if (SSL_in_init(state.ssl.get()) == 1) {
+    const int code = SSL_do_handshake(state.ssl.get());
+    state.EndCall();
+    if (code != 1) return state.Outcome(code);
+  }
+  const int code = SSL_shutdown(state.ssl.get());
+  // 0: the peer's has not come yet, which is Read's business.
+  if (code >= 0) return {.took_input = state.socket.took_input};
+  return state.Outcome(code);
+}
+
+bool Stream::established() const { return state_->established; }
+
+const SpiffeId* Stream::peer() const {
+  return state_->established && state_->peer ? &*state_->peer : nullptr;
+}
+
+const std::string& Stream::why() const { return state_->why; }
+
+std::string_view Stream::version() const {
+  const SSL* const ssl = state_->ssl.get();
+  return SSL_get_current_cipher(ssl) != nullptr ? SSL_get_version(ssl) : "";
+}
+
+std::string_view Stream::protocol() const {
+  const unsigned char* name = nullptr;
+  unsigned int size = 0;
+  SSL_get0_alpn_selected(state_->ssl.get(), &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
+}  // namespace sluice::tls

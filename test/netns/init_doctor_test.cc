@@ -59,7 +59,8 @@ class InitDoctor : public testing::Test {
   // A proxy that listens.
   std::unique_ptr<Process> StartProxy(Credentials who = kProxy) {
     auto proxy = std::make_unique<Process>(
-        pod(), Command{.argv = {ProgramPath("sluice-proxy"), "--log-level", "info"}, .who = who});
+        pod(),
+        WithSanitizer({.argv = {ProgramPath("sluice-proxy"), "--log-level", "info"}, .who = who}));
     EXPECT_TRUE(proxy->WaitForText("15006", 60s)) << proxy->Err();
     return proxy;
   }

@@ -245,10 +245,10 @@ TEST_F(InitRollback, ARuleThatIsReplacedMeanwhileIsNotLost) {
       RunInit(pod(), {"--cleanup-only"});
       Iptables(pod(), Family::kIpv4, "-t nat -F OUTPUT");
       Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 81 -j RETURN");
-      Command command = CaseCommand(FindCase("seed-manifest"));
-      command.environment = {"LD_PRELOAD=" + ProgramPath("libsluice_change_after_read.so"),
-                             "XTABLES_LOCKFILE=/nonexistent",
-                             "SLUICE_AFTER_READ=" + (read + change)};
+      Command command =
+          WithPreload(CaseCommand(FindCase("seed-manifest")), "libsluice_change_after_read.so");
+      command.environment.push_back("XTABLES_LOCKFILE=/nonexistent");
+      command.environment.push_back("SLUICE_AFTER_READ=" + (read + change));
       const auto result = RunCommand(pod(), command);
       ASSERT_EQ(result.exit_status, 0) << result.err;
       const std::string nat = TakeSnapshot(pod()).tables.at("v4 nat");

@@ -181,11 +181,7 @@ Command ProxyCommand(const std::vector<std::string>& flags, ProxySetting setting
                   .timeout = milliseconds(600'000),
                   .cgroup_procs = std::move(setting.cgroup_procs)};
   command.argv.insert(command.argv.end(), flags.begin(), flags.end());
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the proxy's.
-  command.environment.push_back("SLUICE_PROXY_SECCOMP=off");
-#endif
-  return command;
+  return WithSanitizer(std::move(command));
 }
 
 ProxyProcess::ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,

@@ -270,6 +270,14 @@ std::string ProgramPath(std::string_view name) {
   return std::string(directory != nullptr ? directory : SLUICE_BIN_DIR) + "/" + std::string(name);
 }
 
+Command WithSanitizer(Command command) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the proxy's.
+  command.environment.push_back("SLUICE_PROXY_SECCOMP=off");
+#endif
+  return command;
+}
+
 Command WithPreload(Command command, std::string_view library) {
   command.environment.push_back("LD_PRELOAD=" + ProgramPath(library));
   // Otherwise AddressSanitizer refuses to start behind another library.

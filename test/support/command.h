@@ -91,6 +91,9 @@ Command WithResolvConf(Command command, const std::string& file);
 // The path of one of Sluice's programs: in $SLUICE_BIN_DIR or in the build's bin directory.
 std::string ProgramPath(std::string_view name);
 
+// sluice-proxy as a sanitizer lets it run: without its system call filter. The same without one.
+Command WithSanitizer(Command command);
+
 // `command` with `library`, from the directory of the programs, loaded before all others.
 Command WithPreload(Command command, std::string_view library);
 

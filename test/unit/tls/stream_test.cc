@@ -25,7 +25,7 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
-const std::string kCart = "spiffe://cluster.local/ns/shop/sa/cart";
+const std::string kPeer = "spiffe://cluster.local/ns/shop/sa/cart";
 
 struct SocketPair {
   UniqueFd ours;
@@ -98,7 +98,7 @@ TEST_P(StreamTest, KnowsThePeerAfterTheHandshake) {
   ASSERT_EQ(Shake(stream, peer).status, Status::kDone) << stream.why();
   EXPECT_TRUE(stream.established());
   ASSERT_NE(stream.peer(), nullptr);
-  EXPECT_EQ(stream.peer()->ToString(), kCart);
+  EXPECT_EQ(stream.peer()->ToString(), kPeer);
   EXPECT_EQ(stream.version(), "TLSv1.3");
   EXPECT_EQ(stream.why(), "");
   EXPECT_TRUE(peer.established()) << peer.error;

@@ -59,6 +59,7 @@ class ModelDecoder {
     const std::size_t end = std::min<std::size_t>(entry.next_offset, bytes.size());
     if (entry.target_offset < sizeof(entry) || entry.target_offset > end) return Unreadable();
     rule_.packets = entry.counters.pcnt;
+    rule_.counted = true;
     if constexpr (std::is_same_v<Traits, V4>) {
       Fields(entry.ip, entry.ip.proto, (entry.ip.flags & IPT_F_FRAG) != 0);
     } else {
@@ -612,6 +613,7 @@ ModelRule DecodeModelRule(std::span<const std::byte> entry, std::string_view tar
     const std::uint64_t packets = rule.packets;
     rule = ModelOf(*known);
     rule.packets = packets;
+    rule.counted = true;
   }
   return rule;
 }

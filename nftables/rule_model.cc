@@ -117,6 +117,7 @@ class Decoder {
     if (name == "counter") {
       const auto packets = FindAttribute(data, NFTA_COUNTER_PACKETS);
       if (packets) rule_.packets = packets->Big64().value_or(0);
+      rule_.counted = packets.has_value();
       return Harmless("counter");
     }
     if (name == "log" || name == "dup" || name == "flow_offload" || name == "last") {

@@ -29,6 +29,7 @@ struct ModelRule {
   Program program = {};
   std::string text = {};            // as the backend's own tool writes it
   std::uint64_t packets = 0;        // its counter
+  bool counted = false;             // whether it has one; planned rules have none yet
   std::optional<Rule> known = {};   // as Sluice would have written it
   std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty: none
   std::string why = {};             // of a Sluice rule, for people

@@ -71,7 +71,7 @@ const std::vector<Group>& Groups() {
         {"config", "FILE"},
         {"print-config"},
         {"log-format", "text|json"},
-        {"output", "text|json"},
+        {"output", "text|json|mermaid|dot|svg"},
         {"nonzero"}}},
       {"Explanation",
        {{"to", "ADDRESS:PORT"},
@@ -136,10 +136,11 @@ const char* HomeOf(const OptionSpec& option) {
 }
 
 std::string HelpOfCommand(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 5> kHelps = {{
+  constexpr std::array<std::pair<std::string_view, const char*>, 6> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
       {"doctor", "what stands in the way; if so, exit 10"},
       {"explain", "where a connection lands, and why"},
+      {"graph", "the rules of everybody as a picture"},
       {"show", "the installed Sluice rules, with counters"},
       {"verify", "check with real connections"},
   }};

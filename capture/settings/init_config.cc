@@ -272,7 +272,8 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
                         !capture.outbound_ports.empty();
   const bool reads_only = command == Command::kShow || command == Command::kDoctor ||
-                          (command == Command::kExplain && !config.planned);
+                          ((command == Command::kExplain || command == Command::kGraph) &&
+                           !config.planned);
   const bool needs_configuration = !reads_only && !config.cleanup_only;
   if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
     config.warnings.push_back(
@@ -292,6 +293,20 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
     config.warnings.push_back(
         "--rollback-on-failed-validation has no effect without "
         "--run-validation");
+  }
+}
+
+void ReadOutput(const Reader& reader, Command command, InitConfig& config) {
+  if (command == Command::kGraph) {
+    config.graph_format = OneOf<GraphFormat>(reader, "output",
+                                             {{"mermaid", GraphFormat::kMermaid},
+                                              {"text", GraphFormat::kMermaid},
+                                              {"dot", GraphFormat::kDot},
+                                              {"svg", GraphFormat::kSvg}},
+                                             "mermaid, dot or svg");
+  } else {
+    config.json_output =
+        OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
   }
 }
 
@@ -381,8 +396,7 @@ InitConfig ToInitConfig(const Settings& settings) {
                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
   if (reader.Bool("log_as_json")) config.log_format = LogFormat::kJson;
   config.log_level = reader.Value("log_output_level", ParseLogLevel);
-  config.json_output =
-      OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
+  ReadOutput(reader, settings.command, config);
   config.only_nonzero = reader.Bool("nonzero");
   config.network_namespace = settings.Text("network-namespace");
   config.probe_timeout = reader.Value(

@@ -31,6 +31,9 @@ struct ExplainText {
   std::string ctstate = {};
 };
 
+// Of the command graph.
+enum class GraphFormat : std::uint8_t { kMermaid, kDot, kSvg };
+
 // Everything that a run needs to know, validated. What the host says (its addresses, its resolvers)
 // is not in it yet: capture.ipv6 and capture.dns_servers are filled by FillFromHost.
 struct InitConfig {
@@ -42,6 +45,7 @@ struct InitConfig {
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   bool json_output = false;
+  GraphFormat graph_format = GraphFormat::kMermaid;
   bool only_nonzero = false;      // of show: rules whose counter is not zero
   std::string network_namespace;  // empty: the one we are in
   std::chrono::milliseconds probe_timeout{5'000};

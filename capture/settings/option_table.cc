@@ -260,7 +260,8 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .ours = true},
     {.name = "output",
      .fallback = "text",
-     .help = "of doctor, explain, show, diff and verify: text, or json",
+     .help = "of doctor, explain, show, diff and verify: text, or json; of graph: mermaid (which is "
+             "its text), dot or svg",
      .ours = true},
     {.name = "nonzero",
      .kind = kBool,
@@ -294,7 +295,8 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "planned",
      .kind = kBool,
      .fallback = "false",
-     .help = "of explain: the rules that this configuration would install, and nobody else's; "
+     .help = "of explain and graph: the rules that this configuration would install, and nobody "
+             "else's; "
              "needs no privilege",
      .flag_only = true},
     {.name = "batch",

@@ -21,10 +21,11 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::array<std::pair<std::string_view, Command>, 5> kCommands = {{
+constexpr std::array<std::pair<std::string_view, Command>, 6> kCommands = {{
     {"diff", Command::kDiff},
     {"doctor", Command::kDoctor},
     {"explain", Command::kExplain},
+    {"graph", Command::kGraph},
     {"show", Command::kShow},
     {"verify", Command::kVerify},
 }};

@@ -19,7 +19,7 @@ struct Setting {
 };
 
 // What is to be done.
-enum class Command { kApply, kDiff, kDoctor, kExplain, kShow, kVerify, kHelp, kVersion };
+enum class Command { kApply, kDiff, kDoctor, kExplain, kGraph, kShow, kVerify, kHelp, kVersion };
 
 // Every option of the table with its effective value: flags win over the environment, that over
 // the configuration file, that over defaults.

@@ -395,6 +395,36 @@ DecodedRule DecodeProgram(Bytes expressions, Family family) {
   return out;
 }
 
+std::string ToComment(std::string_view text) {
+  constexpr std::string_view kMore = "...";
+  std::string out(text.substr(0, kMostCommentBytes));
+  if (text.size() > out.size()) out.replace(out.size() - kMore.size(), kMore.size(), kMore);
+  for (char& c : out) {
+    if (c < ' ' || c > '~' || c == '"') c = '?';
+  }
+  return out;
+}
+
+// nft(8) has type-length-value items there, each head one byte; the comment with its NUL.
+constexpr std::uint8_t kCommentItem = 0;  // NFTNL_UDATA_RULE_COMMENT
+
+std::vector<std::uint8_t> EncodeComment(std::string_view comment) {
+  if (comment.empty()) return {};
+  std::vector<std::uint8_t> out = {kCommentItem, static_cast<std::uint8_t>(comment.size() + 1)};
+  out.insert(out.end(), comment.begin(), comment.end());
+  out.push_back(0);
+  return out;
+}
+
+std::string DecodeComment(Bytes userdata) {
+  while (userdata.size() >= 2 && userdata.size() >= 2U + userdata[1]) {
+    const Bytes value = userdata.subspan(2, userdata[1]);
+    if (userdata[0] == kCommentItem) return std::string(Attribute{.value = value}.Text());
+    userdata = userdata.subspan(2 + value.size());
+  }
+  return {};
+}
+
 void EncodeElement(const Element& element, MessageWriter& out) {
   const std::size_t nest = out.Open(NFTA_LIST_ELEM);
   const std::size_t key = out.Open(NFTA_SET_ELEM_KEY);

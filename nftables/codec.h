@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cidr.h"
@@ -35,6 +36,18 @@ struct DecodedRule {
   Program program;
   capture::Counters counters;
 };
+
+// What nft(8) takes and prints as the comment of a rule has at most so many bytes
+// (NFTNL_UDATA_COMMENT_MAXLEN of libnftnl/udata.h).
+inline constexpr std::size_t kMostCommentBytes = 128;
+
+// `text` as the comment of a rule: shortened, and without what nft cannot read between quotes.
+std::string ToComment(std::string_view text);
+
+// The content of NFTA_RULE_USERDATA for `comment`, and the comment of any such content; empty
+// where there is none.
+std::vector<std::uint8_t> EncodeComment(std::string_view comment);
+std::string DecodeComment(Bytes userdata);
 
 // The name of an anonymous set in a batch: the kernel puts a number into it.
 inline constexpr const char* kAnonymousSet = "__set%d";

@@ -321,6 +321,9 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
         })) {
       rule.expressions.assign(bytes.begin(), bytes.end());
     }
+    if (const auto data = FindAttribute(message.attributes, NFTA_RULE_USERDATA)) {
+      rule.userdata.assign(data->value.begin(), data->value.end());
+    }
     chain->rules.push_back(std::move(rule));
   });
   if (!consistent) return false;
@@ -599,6 +602,7 @@ class Kernel::Batch {
         out_.Put(attribute->type, attribute->value);
       out_.Close(nest);
     }
+    if (!rule.userdata.empty()) out_.Put(NFTA_RULE_USERDATA, rule.userdata);
     out_.End();
   }
 

@@ -16,17 +16,6 @@ std::uint32_t OrZero(Bytes attributes, std::uint16_t type) {
   return NumberOf(attributes, type).value_or(0);
 }
 
-// nft(8) writes a comment as the first of its type-length-value items (libnftnl/udata.h).
-std::string CommentOf(Bytes userdata) {
-  constexpr std::uint8_t kComment = 0;
-  while (userdata.size() >= 2 && userdata.size() >= 2U + userdata[1]) {
-    const Bytes value = userdata.subspan(2, userdata[1]);
-    if (userdata[0] == kComment) return std::string(Attribute{.value = value}.Text());
-    userdata = userdata.subspan(2 + value.size());
-  }
-  return {};
-}
-
 std::vector<std::uint8_t> Content(const std::string& bytes, std::size_t skip) {
   return {bytes.begin() + static_cast<std::ptrdiff_t>(skip), bytes.end()};
 }
@@ -113,7 +102,7 @@ void AddRule(Ruleset& to, std::uint8_t family, Bytes attributes) {
     rule.expressions.assign(nest->value.begin(), nest->value.end());
   }
   if (const auto data = FindAttribute(attributes, NFTA_RULE_USERDATA)) {
-    rule.comment = CommentOf(data->value);
+    rule.comment = DecodeComment(data->value);
   }
   chain->rules.push_back(std::move(rule));
 }
@@ -142,7 +131,8 @@ Ruleset ToRuleset(const capture::RuleSet& rules) {
         MessageWriter writer;
         EncodeProgram(rule.program, family, rule.counters, set_of, writer);
         // Behind the head of the attribute.
-        chain.rules.push_back({.expressions = Content(writer.bytes(), 4)});
+        chain.rules.push_back(
+            {.expressions = Content(writer.bytes(), 4), .comment = DecodeComment(rule.userdata)});
       }
       table.chains.push_back(std::move(chain));
     }

@@ -18,6 +18,8 @@ struct RuleState {
   capture::Counters counters = {};
   // The kernel's own attributes, where the program has an expression that is unknown.
   std::vector<std::uint8_t> expressions = {};
+  // As the kernel keeps it for nft(8): of ours, a comment that says where the rule comes from.
+  std::vector<std::uint8_t> userdata = {};
 
   bool known() const { return expressions.empty(); }
 };
@@ -44,7 +46,9 @@ struct ChainState {
   std::vector<std::string> sets = {};  // those with a name that its rules look into
 };
 
-// Whether they are the same except for counters and the names of sets.
+// Whether they are the same except for counters, comments and the names of sets. A comment decides
+// about no packet: a Sluice that words it otherwise, or had none, is no reason to write, which
+// would cost the counters.
 bool Same(const ChainState& a, const ChainState& b);
 
 // What is in the table of one family.
@@ -76,7 +80,9 @@ struct State {
   bool any() const { return v4.exists || v6.exists; }
 };
 
-// What `rules`, compiled, are in the kernel; no table where they are empty.
+// What `rules`, compiled, are in the kernel; no table where they are empty. The comment of a rule
+// is the flag that it comes from, or, where every configuration has it, why
+// (capture/explain/cause.h).
 FamilyState ToState(const capture::FamilyRules& rules);
 
 // What of `state` is of `table`, as rules. What Sluice cannot have written is there as such.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "nftables/text.h"
 
+#include <vector>
+
 #include "base/hex.h"
+#include "nftables/codec.h"
 #include "nftables/program.h"
 #include "nftables/state.h"
 
@@ -147,16 +150,29 @@ std::string FamilyText(const capture::FamilyRules& rules) {
   std::string out = "table " + name + "\ndelete table " + name + "\n";
   if (rules.empty()) return out;
   out += "table " + name + " {\n";
-  const auto line = [&](const Rule& rule, capture::Table table) {
-    return "\t\t" + NftText(rule, rules.family, table) + "\n";
+  // The same chains and rules in the same order, with their comments.
+  const FamilyState state = ToState(rules);
+  auto next_chain = state.chains.begin();
+  const auto body_of = [&](const auto& wanted, capture::Table table) {
+    std::string body;
+    auto next = next_chain->rules.begin();
+    for (const Rule& rule : wanted) {
+      body += "\t\t" + NftText(rule, rules.family, table);
+      const std::string comment = DecodeComment((next++)->userdata);
+      if (!comment.empty()) body += " comment \"" + comment + "\"";
+      body += "\n";
+    }
+    ++next_chain;
+    return body;
   };
   for (const capture::TableRules& table : rules.tables) {
     for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
-      std::string body;
+      std::vector<Rule> jumps;
       for (const capture::EntryJump& jump : table.jumps) {
-        if (jump.hook == hook) body += line(jump.rule, table.table);
+        if (jump.hook == hook) jumps.push_back(jump.rule);
       }
-      if (body.empty()) continue;
+      if (jumps.empty()) continue;
+      const std::string body = body_of(jumps, table.table);
       const Base base = BaseOf(table.table, hook);
       out +=
           ChainText(ChainName(table.table, Name(hook)),
@@ -165,8 +181,7 @@ std::string FamilyText(const capture::FamilyRules& rules) {
                         " priority " + std::to_string(base.priority) + "; policy accept;\n" + body);
     }
     for (const capture::Chain& chain : table.chains) {
-      std::string body;
-      for (const Rule& rule : chain.rules) body += line(rule, table.table);
+      const std::string body = body_of(chain.rules, table.table);
       out += ChainText(ChainName(table.table, chain.name), body);
     }
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The decoder of what nf_tables holds. The first byte says the family and whether the rest is a
-// rule's expressions or the elements of a set.
+// rule's expressions, the elements of a set, or what nft(8) keeps about a rule (its comment).
 #include <string>
 #include <utility>
 #include <variant>
@@ -26,6 +26,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto ranges = nftables::ToRanges(std::move(elements), family);
     Require(nftables::ToRanges(nftables::ToElements(ranges), family) == ranges,
             "ranges are read as written");
+    return 0;
+  }
+  if ((data[0] & 0x40) != 0) {
+    const std::string comment = nftables::ToComment(nftables::DecodeComment(bytes));
+    Require(comment.size() <= nftables::kMostCommentBytes, "a comment is short enough for nft");
+    Require(nftables::DecodeComment(nftables::EncodeComment(comment)) == comment,
+            "a comment is read as written");
     return 0;
   }
   auto decoded = nftables::DecodeProgram(bytes, family);

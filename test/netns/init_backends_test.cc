@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include <boost/json.hpp>
@@ -345,6 +346,44 @@ TEST_F(InitBackends, ListsThatDoNotFitIntoOneMessageGoInParts) {
   Run(FindCase("many-excluded-cidrs"), {"--backend", "nftables"});
   EXPECT_THAT(sets(), IsEmpty());
   std::filesystem::remove(file);
+}
+
+// Without the comments, as a Sluice before there were any wrote it.
+std::string WithoutComments(const std::string& text) {
+  return std::regex_replace(text, std::regex(R"( comment "[^"]*")"), "");
+}
+
+// nft prints which option a rule comes from, and reads the same from a dry run. A comment alone is
+// no difference.
+TEST_F(InitBackends, RulesOfNftablesSayWhatTheyComeFrom) {
+  const std::vector<std::string> nftables = {"--backend", "nftables"};
+  const CaptureCase& chosen = FindCase("everything");
+  Run(chosen, nftables);
+  const auto chain = [&](const char* name) {
+    return RunCommand(pod(), {.argv = {"nft", "list", "chain", "ip", "sluice", name}}).out;
+  };
+  const std::string output = chain("nat/ISTIO_OUTPUT_INCLUDED");
+  EXPECT_THAT(output, HasSubstr(" return comment \"--proxy-gid=1337\"\n"));
+  EXPECT_THAT(output, HasSubstr(" return comment \"--exclude-uids=2000\"\n"));
+  EXPECT_THAT(output, HasSubstr(" comment \"--istio-outbound-ports=9000-9099\"\n"));
+  EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), HasSubstr(" comment \"--envoy-port=15001\"\n"));
+  const Snapshot written = TakeSnapshot(pod());
+
+  const auto dry = RunCase(pod(), chosen, {"--backend", "nftables", "--dry-run"});
+  EXPECT_EQ(dry.exit_status, 0) << dry.err;
+  Nft(pod(), dry.out);
+  EXPECT_EQ(TakeSnapshot(pod()), written);
+  Nft(pod(), WithoutComments(dry.out));
+  EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), Not(HasSubstr("comment")));
+  EXPECT_THAT(Run(chosen, nftables), HasSubstr("nothing written"));
+  EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), Not(HasSubstr("comment")));
+  // What is written for another reason gets its comments, and the rest with --force-apply.
+  Nft(pod(), "flush chain ip sluice nat/ISTIO_IN_REDIRECT\n");
+  Run(chosen, nftables);
+  EXPECT_THAT(chain("nat/ISTIO_IN_REDIRECT"), HasSubstr("comment"));
+  EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), Not(HasSubstr("comment")));
+  Run(chosen, {"--backend", "nftables", "--force-apply"});
+  EXPECT_EQ(TakeSnapshot(pod()), written);
 }
 
 // Chains that are as wanted keep their counters; --force-apply writes all anew.

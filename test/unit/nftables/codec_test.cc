@@ -119,6 +119,30 @@ TEST(Programs, ThatAreNotOursAreNoRules) {
   EXPECT_FALSE(rule_of({}));
 }
 
+TEST(Comments, AreAsNftHasThem) {
+  const std::string comment = "--proxy-uid=1337";
+  const auto userdata = EncodeComment(comment);
+  ASSERT_EQ(userdata.size(), comment.size() + 3);
+  EXPECT_EQ(userdata[0], 0);  // NFTNL_UDATA_RULE_COMMENT
+  EXPECT_EQ(userdata[1], comment.size() + 1);
+  EXPECT_EQ(userdata.back(), 0);
+  EXPECT_EQ(DecodeComment(userdata), comment);
+  EXPECT_THAT(EncodeComment(""), testing::IsEmpty());
+  // Behind an item of another kind; and cut off.
+  std::vector<std::uint8_t> more = {1, 2, 0, 0};
+  more.insert(more.end(), userdata.begin(), userdata.end());
+  EXPECT_EQ(DecodeComment(more), comment);
+  for (std::size_t size = 0; size < userdata.size(); ++size) {
+    EXPECT_EQ(DecodeComment(Bytes(userdata).first(size)), "") << size;
+  }
+}
+
+TEST(Comments, AreWhatNftCanRead) {
+  EXPECT_EQ(ToComment("--include-interfaces=a\"b\n\xc3\xa4"), "--include-interfaces=a?b???");
+  EXPECT_EQ(ToComment(std::string(128, 'x')), std::string(128, 'x'));
+  EXPECT_EQ(ToComment(std::string(129, 'x')), std::string(125, 'x') + "...");
+}
+
 TEST(Attributes, ThatAreCutOffAreLeftOut) {
   MessageWriter out;
   out.Begin(0, 0, 0, 0);

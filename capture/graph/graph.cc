@@ -141,9 +141,8 @@ class Drawer {
       if (unread.family != panel_.family) continue;
       entries.push_back({unread.hook, unread.priority, {.unread = &unread}});
     }
-    std::ranges::stable_sort(entries, {}, [](const Entry& entry) {
-      return std::tuple(entry.hook, entry.priority);
-    });
+    std::ranges::stable_sort(
+        entries, {}, [](const Entry& entry) { return std::tuple(entry.hook, entry.priority); });
     for (const Entry& entry : entries) {
       if (entry.found.table != nullptr) {
         if (!Note(*entry.found.table, entry.found.chain)) ++beyond_;

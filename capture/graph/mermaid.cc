@@ -78,7 +78,8 @@ std::string ToMermaid(const Graph& graph) {
       for (const Line& line : panel.nodes[i].lines) {
         for (const std::size_t target : line.leads_to) {
           out += "  " + NameOf(p, i) + (line.leaves ? " -.->|\"" : " -->|\"") +
-                 Numbered(line, line.condition, kConditionColumns) + "\"| " + NameOf(p, target) + "\n";
+                 Numbered(line, line.condition, kConditionColumns) + "\"| " + NameOf(p, target) +
+                 "\n";
         }
       }
     }

@@ -384,8 +384,8 @@ std::string ToSvg(const Graph& graph) {
   return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + width + "\" height=\"" + height +
          "\" viewBox=\"0 0 " + width + " " + height + "\">\n" +
          "<title>Rules of netfilter</title>\n" + kStyle + "<defs>\n" + Marker("to", "#1f2937") +
-         Marker("to-grey", "#9ca3af") + "</defs>\n" + "<rect width=\"" + width +
-         "\" height=\"" + height + "\" style=\"fill:#fff;stroke:none\"/>\n" + body + "</svg>\n";
+         Marker("to-grey", "#9ca3af") + "</defs>\n" + "<rect width=\"" + width + "\" height=\"" +
+         height + "\" style=\"fill:#fff;stroke:none\"/>\n" + body + "</svg>\n";
 }
 
 }  // namespace sluice::capture::graph

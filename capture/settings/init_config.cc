@@ -271,9 +271,9 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
   const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
                         !capture.outbound_ports.empty();
-  const bool reads_only = command == Command::kShow || command == Command::kDoctor ||
-                          ((command == Command::kExplain || command == Command::kGraph) &&
-                           !config.planned);
+  const bool reads_only =
+      command == Command::kShow || command == Command::kDoctor ||
+      ((command == Command::kExplain || command == Command::kGraph) && !config.planned);
   const bool needs_configuration = !reads_only && !config.cleanup_only;
   if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
     config.warnings.push_back(

@@ -260,8 +260,9 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .ours = true},
     {.name = "output",
      .fallback = "text",
-     .help = "of doctor, explain, show, diff and verify: text, or json; of graph: mermaid (which is "
-             "its text), dot or svg",
+     .help =
+         "of doctor, explain, show, diff and verify: text, or json; of graph: mermaid (which is "
+         "its text), dot or svg",
      .ours = true},
     {.name = "nonzero",
      .kind = kBool,

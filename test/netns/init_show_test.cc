@@ -16,7 +16,9 @@ namespace sluice::testing_support {
 namespace {
 
 namespace json = boost::json;
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 
 class InitShow : public testing::Test {
  protected:
@@ -53,6 +55,31 @@ TEST_F(InitShow, RulesRoutesAndAddressesOfAnyConfiguration) {
   EXPECT_THAT(out, HasSubstr("# address ::6/128 on lo\n"));
   ASSERT_EQ(RunInit(pod(), {"--cleanup-only"}).exit_status, 0);
   EXPECT_EQ(Show(), "# no Sluice rules are installed\n");
+}
+
+// Installed rules of ours, and a rule of others that leads to a chain of others.
+TEST_F(InitShow, GraphsOfTheRulesOfEverybody) {
+  Iptables(pod(), Family::kIpv4, "-t nat -N OTHERS");
+  Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 4433 -j OTHERS");
+  Iptables(pod(), Family::kIpv4, "-t nat -A OTHERS -m comment --comment \"<u>x -j RETURN");
+  for (const std::string backend : {"iptables", "nftables"}) {
+    SCOPED_TRACE(backend);
+    ASSERT_EQ(RunInit(pod(), {"--backend", backend, "-i", "*", "-b", "*"}).exit_status, 0);
+    const auto graph = [&](const std::string& format) {
+      const auto result = RunInit(pod(), {"graph", "--output", format});
+      EXPECT_EQ(result.exit_status, 0) << result.err;
+      return result.out;
+    };
+    const std::string mermaid = graph("mermaid");
+    EXPECT_TRUE(mermaid.starts_with("flowchart LR\n")) << mermaid;
+    EXPECT_THAT(mermaid, HasSubstr("ISTIO_OUTPUT</b>"));
+    EXPECT_THAT(mermaid, HasSubstr("--dport 4433"));
+    EXPECT_THAT(mermaid, ContainsRegex("nat OTHERS</b>.*:::foreign"));
+    EXPECT_THAT(mermaid, Not(HasSubstr("<u>"))) << "a comment of others is not escaped";
+    EXPECT_THAT(graph("svg"), HasSubstr("ISTIO_OUTPUT"));
+    EXPECT_TRUE(graph("dot").starts_with("digraph"));
+    EXPECT_EQ(RunInit(pod(), {"graph", "--output", "json"}).exit_status, 2);
+  }
 }
 
 TEST_F(InitShow, ARuleThatWeCannotHaveWrittenIsShownAsForeign) {

@@ -37,8 +37,8 @@ using testing_support::ConfigOf;
 using testing_support::FindCase;
 
 Graph PlannedXtables(const char* name) {
-  return Draw(explain::ModelOf(iptables::Compile(BuildRules(ConfigOf(FindCase(name)))),
-                               "iptables"));
+  return Draw(
+      explain::ModelOf(iptables::Compile(BuildRules(ConfigOf(FindCase(name)))), "iptables"));
 }
 
 ModelRule JumpTo(const std::string& chain, const std::string& text) {
@@ -123,8 +123,7 @@ TEST(Graph, OthersAreGreyAndHaveTheirPackets) {
   EXPECT_EQ(nodes[0].lines.at(0).packets, 12U);
   EXPECT_THAT(graph.panels[0].notes,
               ElementsAre("not shown: 1 chain of others that nothing leads to"));
-  EXPECT_THAT(ToMermaid(graph),
-              HasSubstr("a0 -->|\"1: -m addrtype --dst-type LOCAL (12)\"| a1\n"));
+  EXPECT_THAT(ToMermaid(graph), HasSubstr("a0 -->|\"1: -m addrtype --dst-type LOCAL (12)\"| a1\n"));
   EXPECT_THAT(ToMermaid(graph), HasSubstr("\"]:::foreign\n"));
   EXPECT_THAT(ToDot(graph), HasSubstr("#e5e7eb"));
   EXPECT_THAT(ToSvg(graph), HasSubstr("<rect class=\"foreign\""));
@@ -151,7 +150,11 @@ TEST(Graph, OutsideBytesStayText) {
 TEST(Graph, LongTextsAreCutVisibly) {
   EXPECT_EQ(Visible("abcdefghij", 10), "abcdefghij");
   EXPECT_EQ(Visible("abcdefghijk", 10), "abcdefg...");
-  EXPECT_EQ(Visible("Gr\xc3\xbc\xc3\x9f" "e 12345", 10), "Gr\xc3\xbc\xc3\x9f" "e 1...");
+  EXPECT_EQ(Visible("Gr\xc3\xbc\xc3\x9f"
+                    "e 12345",
+                    10),
+            "Gr\xc3\xbc\xc3\x9f"
+            "e 1...");
   EXPECT_EQ(Visible("\n\n\n\n", 10), "\\x0a...");
   EXPECT_EQ(Visible("\xed\xa0\x80|\xc0\x80|\xf4\x90\x80\x80|\xe2\x82", 100),
             "\\xed\\xa0\\x80|\\xc0\\x80|\\xf4\\x90\\x80\\x80|\\xe2\\x82");

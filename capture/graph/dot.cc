@@ -6,7 +6,7 @@ namespace sluice::capture::graph {
 namespace {
 
 // In a label in double quotes a backslash begins an escape, and entities of HTML are read.
-std::string Escaped(std::string_view text) {
+std::string DotText(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
@@ -24,16 +24,12 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
-std::string NameOf(std::size_t panel, std::size_t node) {
-  return (panel == 0 ? "a" : "b") + std::to_string(node);
-}
-
 // \l ends a line that is set to the left.
-std::string Numbered(const Line& line, const std::string& text, std::size_t columns) {
+std::string DotLine(const Line& line, const std::string& text, std::size_t columns) {
   const std::string number = line.rule == 0 ? "" : std::to_string(line.rule) + "  ";
   std::string out;
   for (const std::string& part : Broken(text, columns)) {
-    out += (out.empty() ? number : "\\l" + std::string(number.size(), ' ')) + Escaped(part);
+    out += (out.empty() ? number : "\\l" + std::string(number.size(), ' ')) + DotText(part);
   }
   if (line.packets) out += "  (" + std::to_string(*line.packets) + ")";
   return out + "\\l";
@@ -51,11 +47,11 @@ const char* ColoursOf(const Node& node) {
   return "fillcolor=\"#e5e7eb\", color=\"#9ca3af\", fontcolor=\"#374151\"";
 }
 
-std::string LabelOf(const Node& node) {
-  std::string out = Escaped(node.title) + "\\l";
-  if (!node.detail.empty()) out += Escaped(node.detail) + "\\l";
+std::string DotLabel(const Node& node) {
+  std::string out = DotText(node.title) + "\\l";
+  if (!node.detail.empty()) out += DotText(node.detail) + "\\l";
   for (const Line& line : node.lines) {
-    if (line.leads_to.empty()) out += Numbered(line, line.text, kRuleColumns);
+    if (line.leads_to.empty()) out += DotLine(line, line.text, kRuleColumns);
   }
   return out;
 }
@@ -70,29 +66,30 @@ std::string ToDot(const Graph& graph) {
       "  node [shape=box, style=filled, fontname=\"monospace\", fontsize=10];\n"
       "  edge [fontname=\"monospace\", fontsize=9];\n";
   const auto note = [&out](const std::string& name, const std::string& text) {
-    out += "  " + name + " [shape=note, label=\"" + Escaped(text) + "\\l\"];\n";
+    out += "  " + name + " [shape=note, label=\"" + DotText(text) + "\\l\"];\n";
   };
   for (std::size_t p = 0; p < graph.panels.size(); ++p) {
     const Panel& panel = graph.panels[p];
     const std::string family(Name(panel.family));
-    out += "  subgraph cluster_" + NameOf(p, 0) + " {\n  label=\"" + family + "\";\n";
+    out += "  subgraph cluster_" + NodeName(p, 0) + " {\n  label=\"" + family + "\";\n";
     // Base chains stand below one another, in their order; from left to right is from below.
     std::string order;
     std::size_t bases = 0;
     for (std::size_t i = 0; i < panel.nodes.size(); ++i) {
       const Node& node = panel.nodes[i];
-      out += "  " + NameOf(p, i) + " [" + ColoursOf(node) + ", label=\"" + LabelOf(node) + "\"];\n";
-      if (node.base) order = NameOf(p, i) + (bases++ == 0 ? "" : " -> ") + order;
+      out +=
+          "  " + NodeName(p, i) + " [" + ColoursOf(node) + ", label=\"" + DotLabel(node) + "\"];\n";
+      if (node.base) order = NodeName(p, i) + (bases++ == 0 ? "" : " -> ") + order;
     }
     if (bases > 1) out += "  { rank=same; " + order + " [style=invis]; }\n";
     for (std::size_t i = 0; i < panel.notes.size(); ++i) {
-      note(NameOf(p, i) + "n", panel.notes[i]);
+      note(NodeName(p, i) + "n", panel.notes[i]);
     }
     for (std::size_t i = 0; i < panel.nodes.size(); ++i) {
       for (const Line& line : panel.nodes[i].lines) {
         for (const std::size_t target : line.leads_to) {
-          out += "  " + NameOf(p, i) + " -> " + NameOf(p, target) + " [label=\"" +
-                 Numbered(line, line.condition, kConditionColumns) +
+          out += "  " + NodeName(p, i) + " -> " + NodeName(p, target) + " [label=\"" +
+                 DotLine(line, line.condition, kConditionColumns) +
                  (line.leaves ? "\", style=dashed];\n" : "\"];\n");
         }
       }

@@ -58,4 +58,8 @@ std::vector<std::string> Broken(std::string_view text, std::size_t columns) {
   return out;
 }
 
+std::string NodeName(std::size_t panel, std::size_t node) {
+  return (panel == 0 ? "a" : "b") + std::to_string(node);
+}
+
 }  // namespace sluice::capture::graph

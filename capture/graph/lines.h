@@ -15,6 +15,9 @@ std::size_t Columns(std::string_view text);
 // Broken at spaces into lines of at most `columns`, a longer word inside; at least one line.
 std::vector<std::string> Broken(std::string_view text, std::size_t columns);
 
+// By what a language names the node of a panel: "a3", "b0".
+std::string NodeName(std::size_t panel, std::size_t node);
+
 // Of the rules in a box and of the conditions at an arrow.
 inline constexpr std::size_t kRuleColumns = 54;
 inline constexpr std::size_t kConditionColumns = 36;

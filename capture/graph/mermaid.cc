@@ -7,7 +7,7 @@ namespace {
 
 // All that could mean something: quotes, tags, entities, Markdown, comments and directives. Mermaid
 // writes entities with a number sign.
-std::string Escaped(std::string_view text) {
+std::string MermaidText(std::string_view text) {
   constexpr std::string_view kPlain = " -.,:/=!+_()";
   std::string out;
   for (const char c : text) {
@@ -22,16 +22,12 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
-std::string NameOf(std::size_t panel, std::size_t node) {
-  return (panel == 0 ? "a" : "b") + std::to_string(node);
-}
-
 // "3: " before the text, because "3. " begins a list of Markdown.
-std::string Numbered(const Line& line, const std::string& text, std::size_t columns) {
+std::string MermaidLine(const Line& line, const std::string& text, std::size_t columns) {
   std::string out = line.rule == 0 ? "" : std::to_string(line.rule) + ": ";
   bool first = true;
   for (const std::string& part : Broken(text, columns)) {
-    out += (first ? "" : "<br/>") + Escaped(part);
+    out += (first ? "" : "<br/>") + MermaidText(part);
     first = false;
   }
   if (line.packets) out += " (" + std::to_string(*line.packets) + ")";
@@ -43,11 +39,11 @@ const char* ClassOf(const Node& node) {
   return node.kind == Node::Kind::kBase ? "base" : "foreign";
 }
 
-std::string LabelOf(const Node& node) {
-  std::string out = "<b>" + Escaped(node.title) + "</b>";
-  if (!node.detail.empty()) out += "<br/>" + Escaped(node.detail);
+std::string MermaidLabel(const Node& node) {
+  std::string out = "<b>" + MermaidText(node.title) + "</b>";
+  if (!node.detail.empty()) out += "<br/>" + MermaidText(node.detail);
   for (const Line& line : node.lines) {
-    if (line.leads_to.empty()) out += "<br/>" + Numbered(line, line.text, kRuleColumns);
+    if (line.leads_to.empty()) out += "<br/>" + MermaidLine(line, line.text, kRuleColumns);
   }
   return out;
 }
@@ -61,25 +57,25 @@ std::string ToMermaid(const Graph& graph) {
       "  classDef ours fill:#dbeafe,stroke:#1d4ed8,color:#111827,text-align:left\n"
       "  classDef foreign fill:#e5e7eb,stroke:#9ca3af,color:#374151,text-align:left\n";
   const auto note = [&out](const std::string& name, const std::string& text) {
-    out += "  " + name + "[\"" + Escaped(text) + "\"]:::foreign\n";
+    out += "  " + name + "[\"" + MermaidText(text) + "\"]:::foreign\n";
   };
   for (std::size_t p = 0; p < graph.panels.size(); ++p) {
     const Panel& panel = graph.panels[p];
-    out += "  subgraph " + NameOf(p, 0) + "f[\"" + std::string(Name(panel.family)) + "\"]\n";
+    out += "  subgraph " + NodeName(p, 0) + "f[\"" + std::string(Name(panel.family)) + "\"]\n";
     out += "  direction LR\n";
     for (std::size_t i = 0; i < panel.nodes.size(); ++i) {
-      out += "  " + NameOf(p, i) + "[\"" + LabelOf(panel.nodes[i]) +
+      out += "  " + NodeName(p, i) + "[\"" + MermaidLabel(panel.nodes[i]) +
              "\"]:::" + ClassOf(panel.nodes[i]) + "\n";
     }
     for (std::size_t i = 0; i < panel.notes.size(); ++i) {
-      note(NameOf(p, i) + "n", panel.notes[i]);
+      note(NodeName(p, i) + "n", panel.notes[i]);
     }
     for (std::size_t i = 0; i < panel.nodes.size(); ++i) {
       for (const Line& line : panel.nodes[i].lines) {
         for (const std::size_t target : line.leads_to) {
-          out += "  " + NameOf(p, i) + (line.leaves ? " -.->|\"" : " -->|\"") +
-                 Numbered(line, line.condition, kConditionColumns) + "\"| " + NameOf(p, target) +
-                 "\n";
+          out += "  " + NodeName(p, i) + (line.leaves ? " -.->|\"" : " -->|\"") +
+                 MermaidLine(line, line.condition, kConditionColumns) + "\"| " +
+                 NodeName(p, target) + "\n";
         }
       }
     }

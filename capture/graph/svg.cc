@@ -18,7 +18,7 @@ constexpr int kRowGap = 18;
 constexpr int kLaneHeight = 10;
 constexpr int kHeading = 34;
 
-std::string Escaped(std::string_view text) {
+std::string SvgText(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
@@ -48,7 +48,7 @@ std::string Number(int value) { return std::to_string(value); }
 
 std::string Text(int x, int y, const char* kind, std::string_view text) {
   return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" class=\"" + kind + "\">" +
-         Escaped(text) + "</text>\n";
+         SvgText(text) + "</text>\n";
 }
 
 // A node's box, or a lane that an arrow keeps free on its way past a column.

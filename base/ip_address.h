@@ -34,6 +34,13 @@ class IpAddress {
     return out;
   }
 
+  // 0.0.0.0 or ::
+  static constexpr IpAddress Unspecified(Family family) {
+    IpAddress out;
+    out.family_ = family;
+    return out;
+  }
+
   // Dotted quad or RFC 4291 text, as inet_pton(3) takes it. Throws std::invalid_argument.
   static IpAddress Parse(std::string_view text);
 

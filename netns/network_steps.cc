@@ -60,8 +60,7 @@ std::string PolicyRoutingStep::Summary() const {
 }
 
 netns::Route PolicyRoutingStep::LocalDefault(std::uint32_t table) const {
-  const IpAddress any = family_ == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
-  return {.destination = Cidr(any, 0),
+  return {.destination = Cidr(IpAddress::Unspecified(family_), 0),
           .type = netns::RouteType::kLocal,
           .table = table,
           .next_hops = {{.device = "lo", .gateway = {}}}};

@@ -33,10 +33,6 @@ Family FamilyOf(int address_family) {
   return address_family == AF_INET6 ? Family::kIpv6 : Family::kIpv4;
 }
 
-IpAddress Unspecified(Family family) {
-  return family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
-}
-
 // IFF_RUNNING is no answer: it is set before the kernel has looked for a carrier for the first time
 // (operstate "unknown"), when packets are still dropped. IPv6 learns last that a device can be used
 // (net/ipv6/addrconf.c, addrconf_notify).
@@ -146,7 +142,8 @@ Route DecodeRouteHead(rtnl_route* route) {
   const int prefix_length =
       destination == nullptr ? 0 : static_cast<int>(nl_addr_get_prefixlen(destination));
   Route out;
-  out.destination = Cidr(DecodeIp(destination).value_or(Unspecified(family)), prefix_length);
+  out.destination =
+      Cidr(DecodeIp(destination).value_or(IpAddress::Unspecified(family)), prefix_length);
   out.type = RouteType::kOther;
   for (const auto& [type, number] : kRouteTypes) {
     if (rtnl_route_get_type(route) == number) out.type = type;

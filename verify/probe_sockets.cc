@@ -83,10 +83,6 @@ SocketAddress LocalName(int fd) {
   return FromSockaddr(raw);
 }
 
-IpAddress Any(Family family) {
-  return family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
-}
-
 // Where Istio's agent listens for DNS. A socket bound to all addresses would answer a query from
 // another one than it was sent to, and conntrack would not know the answer.
 IpAddress Loopback(Family family) {
@@ -156,7 +152,7 @@ std::vector<Listener> ListenAsProxy(const capture::CaptureConfig& config, Family
     });
   };
   const Owner owner = ProxyOwner(config);
-  const IpAddress any = Any(family);
+  const IpAddress any = IpAddress::Unspecified(family);
   std::vector<Listener> out;
   // Always both: what goes to the wrong one of them is to be seen.
   out.push_back(Listen(Landing::kInbound, capture::Protocol::kTcp, {any, config.inbound_port},

@@ -70,10 +70,6 @@ SocketAddress LocalAddress(int fd) {
   return FromSockaddr(address);
 }
 
-IpAddress AnyAddress(Family family) {
-  return family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
-}
-
 int PendingError(int fd) {
   int error = 0;
   socklen_t length = sizeof(error);
@@ -215,7 +211,7 @@ std::optional<UniqueFd> MakeListener(Family family, std::uint16_t port, bool tra
   AdoptListener(fd.get(), family, transparent);
 
   sockaddr_storage address;
-  const socklen_t length = ToSockaddr({AnyAddress(family), port}, address);
+  const socklen_t length = ToSockaddr({IpAddress::Unspecified(family), port}, address);
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
     if (family == Family::kIpv6 && Missing(errno)) return std::nullopt;
     throw SystemError(

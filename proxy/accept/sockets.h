@@ -39,9 +39,6 @@ void ReadUrgentInline(int fd);
 // Probes a peer that has been silent for `idle`, so that dead peers are found and NAT entries live.
 void KeepAlive(int fd, std::chrono::seconds idle);
 
-// 0.0.0.0 or ::.
-IpAddress AnyAddress(Family family);
-
 // From where a connection is made. The port is chosen at connect(2), so that the ports of one
 // source are counted per destination.
 struct Source {

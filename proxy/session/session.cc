@@ -132,7 +132,7 @@ std::optional<Source> Session::UpstreamSource(const WorkerContext& worker,
     // such connections stand side by side when the kernel gave them their ports one after the
     // other, and gives the next one here: it could come back as often as may be.
     if (worker.own_sockets.Passes(peer_, original_) == 0) return std::nullopt;
-    return Source{.address = AnyAddress(upstream.ip.family()), .port_at_bind = true};
+    return Source{.address = IpAddress::Unspecified(upstream.ip.family()), .port_at_bind = true};
   }
   if (transparent_ && peer_.ip.family() == upstream.ip.family()) {
     return Source{.address = peer_.ip, .transparent = true, .mark = worker.config.tproxy_mark};

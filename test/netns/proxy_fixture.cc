@@ -132,9 +132,9 @@ Acceptor::Acceptor(const netns::Namespace& where, Family family, std::uint16_t p
     : fd_(NewSocket(where, kRoot, family)) {
   const int on = 1;
   ::setsockopt(fd_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  const IpAddress any = family == Family::kIpv4 ? IpAddress() : IpAddress::Parse("::");
   sockaddr_storage storage;
-  const socklen_t length = ToSockaddr({address.value_or(any), port}, storage);
+  const socklen_t length =
+      ToSockaddr({address.value_or(IpAddress::Unspecified(family)), port}, storage);
   if (::bind(fd_.get(), reinterpret_cast<sockaddr*>(&storage), length) != 0 ||
       ::listen(fd_.get(), 4096) != 0) {
     throw std::runtime_error("cannot listen, errno " + std::to_string(errno));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -159,7 +160,7 @@ class Drawer {
     if (found.table == nullptr) return;
     for (const ModelRule& rule : found.table->chains[found.chain].rules) {
       for (const std::size_t target : TargetsOf(*found.table, rule)) {
-        if (!Note(*found.table, target)) left_out_.emplace(Key{found.table, target}, true);
+        if (!Note(*found.table, target)) left_out_.insert({found.table, target});
       }
     }
   }
@@ -167,12 +168,12 @@ class Drawer {
   // Chains that nothing leads to: ours are shown, since that is worth knowing.
   void AddStrays() {
     beyond_ += left_out_.size();
-    std::map<Key, bool> led_to;  // from chains that are left out, or not followed
+    std::set<Key> led_to;  // from chains that are left out, or not followed
     for (const ModelTable& table : model_.tables) {
       if (table.family != panel_.family) continue;
       for (const ModelChain& chain : table.chains) {
         for (const ModelRule& rule : chain.rules) {
-          for (const std::size_t target : TargetsOf(table, rule)) led_to[{&table, target}] = true;
+          for (const std::size_t target : TargetsOf(table, rule)) led_to.insert({&table, target});
         }
       }
       for (std::size_t i = 0; i < table.chains.size(); ++i) {
@@ -252,7 +253,7 @@ class Drawer {
   Panel panel_;
   std::vector<Found> found_;
   std::map<Key, std::size_t> node_of_;
-  std::map<Key, bool> left_out_;
+  std::set<Key> left_out_;
   std::size_t beyond_ = 0;
   std::size_t unreached_ = 0;
 };

@@ -35,6 +35,18 @@ class LoopTest : public ProxyTest {
       EXPECT_EQ(peer->WaitForEnd(), End::kReset);
     }
   }
+  void LetKernelChoose(const std::string& ports) {
+    RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
+  }
+  // An application's connection from `port` that the server resets, so that conntrack keeps it.
+  void LeaveEntry(Acceptor& acceptor, std::uint16_t port) {
+    auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, port);
+    ASSERT_TRUE(near);
+    auto far = acceptor.Accept();
+    ASSERT_TRUE(far);
+    far->Reset();
+    EXPECT_EQ(near->WaitForEnd(), End::kReset);
+  }
   static double Opened(ProxyProcess& proxy) {
     return proxy.Metric("istio_tcp_connections_opened_total{reporter=\"source\"}");
   }
@@ -99,22 +111,12 @@ TEST_P(LoopTest, AcrossGenerations) {
 // one is the proxy's own. That is passed on once more, and arrives.
 TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
   constexpr std::uint16_t kOld = 40000;
-  const auto let_kernel_choose = [&](const std::string& ports) {
-    RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
-  };
-  let_kernel_choose("50000 50999");
+  LetKernelChoose("50000 50999");
   StartProxies();
   Acceptor acceptor(server(), GetParam());
-  {
-    auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kOld);
-    ASSERT_TRUE(near);
-    auto far = acceptor.Accept();
-    ASSERT_TRUE(far);
-    far->Reset();
-    EXPECT_EQ(near->WaitForEnd(), End::kReset);
-  }
+  ASSERT_NO_FATAL_FAILURE(LeaveEntry(acceptor, kOld));
   // The kernel takes the lower one for the proxy's connection first.
-  let_kernel_choose(fmt::format("{} {}", kOld, kOld + 1));
+  LetKernelChoose(fmt::format("{} {}", kOld, kOld + 1));
   auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kOld + 1000);
   ASSERT_TRUE(near);
   auto far = acceptor.Accept();
@@ -132,22 +134,14 @@ TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
 TEST_P(LoopTest, AConnectionBesideManyOldEntriesOfConntrackArrives) {
   constexpr std::uint16_t kFirst = 40000;
   constexpr std::uint16_t kPorts = 20;
-  const auto let_kernel_choose = [&](const std::string& ports) {
-    RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
-  };
-  let_kernel_choose("50000 50999");
+  LetKernelChoose("50000 50999");
   StartProxies();
   Acceptor acceptor(server(), GetParam());
   // The even ones, which connect(2) takes first.
   for (std::uint16_t port = kFirst; port < kFirst + kPorts; port += 2) {
-    auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, port);
-    ASSERT_TRUE(near);
-    auto far = acceptor.Accept();
-    ASSERT_TRUE(far);
-    far->Reset();
-    EXPECT_EQ(near->WaitForEnd(), End::kReset);
+    ASSERT_NO_FATAL_FAILURE(LeaveEntry(acceptor, port));
   }
-  let_kernel_choose(fmt::format("{} {}", kFirst, kFirst + kPorts - 1));
+  LetKernelChoose(fmt::format("{} {}", kFirst, kFirst + kPorts - 1));
   auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kFirst + 1000);
   ASSERT_TRUE(near);
   auto far = acceptor.Accept();

@@ -35,6 +35,16 @@ void AddOnce(std::vector<T>& to, T value) {
   if (std::ranges::find(to, value) == to.end()) to.push_back(std::move(value));
 }
 
+// Of a build without iptables: whether there can be rules of x_tables in this namespace.
+bool MayHaveTables() {
+  iptables::TableNames names;
+  return names.HasAny(Family::kIpv4) || names.HasAny(Family::kIpv6);
+}
+
+std::string CannotSee(std::string_view why) {
+  return "rules of x_tables cannot be seen: " + std::string(why);
+}
+
 bool LeadsToOurs(const capture::explain::ModelRule& rule) {
   const auto* const jump = std::get_if<capture::Jump>(&rule.action);
   return jump != nullptr && capture::IsOwnedChain(jump->chain);
@@ -46,7 +56,13 @@ std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
   const Capabilities have = ReadCapabilities();
   Sight x{.backend = &xtables_};
   x.in_use = KernelUsesXtables() || access("/proc/thread-self/net/ip6_tables_names", F_OK) == 0;
-  if (x.in_use) {
+  if (!iptables::InThisBuild()) {
+    x.in_build = false;
+    x.in_use = x.in_use && MayHaveTables();
+    if (x.in_use) {
+      x.unseen = "rules of iptables cannot be seen: " + std::string(iptables::kNotInThisBuild);
+    }
+  } else if (x.in_use) {
     if (!have.Has(CAP_NET_ADMIN) || !have.Has(CAP_NET_RAW)) {
       x.unseen = std::string("rules of iptables cannot be seen without ") +
                  (have.Has(CAP_NET_ADMIN) ? "CAP_NET_RAW" : "CAP_NET_ADMIN and CAP_NET_RAW");
@@ -109,14 +125,23 @@ void Backends::Take(capture::Backend& backend, std::string why) {
 void Backends::Choose(const capture::InitConfig& config) {
   const Capabilities have = ReadCapabilities();
   // libiptc opens a raw socket.
-  const bool may_use_xtables = have.Has(CAP_NET_ADMIN) && have.Has(CAP_NET_RAW);
+  const bool in_build = iptables::InThisBuild();
+  const bool may_use_xtables = in_build && have.Has(CAP_NET_ADMIN) && have.Has(CAP_NET_RAW);
   const bool xtables_is_used = KernelUsesXtables();
+  automatic_ = config.backend == capture::BackendChoice::kAuto;
+  if (!in_build && config.backend == capture::BackendChoice::kIptables) {
+    throw Error(ErrorKind::kUsage,
+                {.doing = "use the backend iptables, which " + config.backend_origin + " asks for",
+                 .target = {},
+                 .why = std::string(iptables::kNotInThisBuild),
+                 .help = "use the backend nftables, or a build with libiptc "
+                         "(-DSLUICE_IPTABLES=ON)"});
+  }
   try {
     in_place_ = nftables_.HasAny();
   } catch (const Error& error) {
     no_nftables_ = error;
   }
-  automatic_ = config.backend == capture::BackendChoice::kAuto;
   if (!automatic_) {
     const bool nftables = config.backend == capture::BackendChoice::kNftables;
     if (nftables) {
@@ -126,6 +151,8 @@ void Backends::Choose(const capture::InitConfig& config) {
     }
   } else if (in_place_) {
     Take(nftables_, "its rules are there");
+  } else if (!in_build) {
+    Take(nftables_, std::string(iptables::kNotInThisBuild));
   } else if (xtables_is_used && may_use_xtables) {
     Take(xtables_, "the kernel uses x_tables");
   } else if (!no_nftables_) {
@@ -140,14 +167,15 @@ void Backends::Choose(const capture::InitConfig& config) {
     } else if (no_nftables_->kind() == ErrorKind::kPrivilege) {
       unseen_ = "rules of nf_tables cannot be seen: " + no_nftables_->text().why;
     }
+  } else if (xtables_is_used && !in_build) {
+    if (MayHaveTables()) unseen_ = CannotSee(iptables::kNotInThisBuild);
   } else if (xtables_is_used) {
     // Where the names of tables cannot be read, to look at one would make it.
     if (may_use_xtables && CanReadXtables()) {
       other_ = &xtables_;
     } else {
-      unseen_ = "rules of x_tables cannot be seen: " +
-                std::string(may_use_xtables ? "/proc/net/ip_tables_names cannot be read"
-                                            : "missing CAP_NET_RAW");
+      unseen_ = CannotSee(may_use_xtables ? "/proc/net/ip_tables_names cannot be read"
+                                          : "missing CAP_NET_RAW");
     }
   }
 }
@@ -173,7 +201,7 @@ void Backends::Run(const std::function<void()>& work) {
 
 bool Backends::FallBack(const Error& error) {
   if (error.kind() != ErrorKind::kKernelFeature || !automatic_ || in_place_) return false;
-  if (chosen_ != &nftables_ || !given_up_.empty()) return false;
+  if (chosen_ != &nftables_ || !given_up_.empty() || !iptables::InThisBuild()) return false;
   given_up_ = "nftables: " + error.text().why;
   other_ = &nftables_;
   Take(xtables_, "nf_tables lacks something: " + error.text().why);
@@ -181,11 +209,12 @@ bool Backends::FallBack(const Error& error) {
 }
 
 Error Backends::Complete(const Error& error) const {
-  if (error.kind() != ErrorKind::kKernelFeature || !automatic_ || chosen_ != &xtables_) {
-    return error;
-  }
+  if (error.kind() != ErrorKind::kKernelFeature || !automatic_) return error;
+  if (chosen_ != &xtables_ && iptables::InThisBuild()) return error;
   ErrorText text = error.text();
-  if (!given_up_.empty()) {
+  if (!iptables::InThisBuild()) {
+    text.why += "; and " + std::string(iptables::kNotInThisBuild);
+  } else if (!given_up_.empty()) {
     text.why += "; and " + given_up_;
   } else if (no_nftables_) {
     text.why += "; and nftables: " + no_nftables_->text().why;

@@ -20,6 +20,7 @@ enum class NfTables { kAsk, kNotLoaded, kUnknown };
 // Whether a backend can be looked at by who may change nothing, not even by asking.
 struct Sight {
   capture::Backend* backend = nullptr;
+  bool in_build = true;
   bool in_use = false;      // otherwise it holds nothing, and is not to be asked
   std::string unseen = {};  // why it cannot be looked at; empty: it can
 };
@@ -28,13 +29,14 @@ struct Sight {
 class Backends {
  public:
   // Looks where Sluice rules are, and what the kernel and the privileges allow. Makes nothing.
+  // Throws where the backend that is asked for is not in this build.
   void Choose(const capture::InitConfig& config);
 
   capture::Backend& chosen() { return *chosen_; }
   // The one whose rules go; nullptr where there can be none, or cannot be looked.
   capture::Backend* other() { return other_; }
   const std::string& why() const { return why_; }
-  // What could not be looked at, for who removes; empty for nothing.
+  // What could not be looked at, for who removes or shows; empty for nothing.
   const std::string& unseen() const { return unseen_; }
 
   // Throws what keeps a run from the backend that was asked for, where a privilege is missing.

@@ -16,7 +16,9 @@ if(SLUICE_BUILD_TESTS)
 endif()
 
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
+if(SLUICE_IPTABLES)
+  pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
+endif()
 pkg_check_modules(LIBNL REQUIRED libnl-route-3.0)
 
 # libnl is static for the same reason.

@@ -39,6 +39,12 @@ std::vector<std::string> NamesOf(const BackendFacts& backend, const InForce& rul
   return out;
 }
 
+bool HasInBuild(const Facts& facts, std::string_view name) {
+  return std::ranges::any_of(facts.backends, [name](const BackendFacts& backend) {
+    return backend.name == name && backend.in_build;
+  });
+}
+
 }  // namespace
 
 void CheckCapabilities(const Facts& facts, const InForce& rules, Findings& out) {
@@ -55,7 +61,8 @@ void CheckCapabilities(const Facts& facts, const InForce& rules, Findings& out) 
          .remedy = "grant it (securityContext.capabilities.add: [NET_ADMIN, NET_RAW]), or ask from "
                    "the node with --network-namespace pid:N"});
   } else if (!raw) {
-    const bool needed = rules.backend == "iptables" || facts.chosen == "iptables";
+    const bool needed = rules.backend == "iptables" ||
+                        (facts.chosen == "iptables" && HasInBuild(facts, "iptables"));
     out.push_back({.name = kName,
                    .state = needed ? State::kProblem : State::kNote,
                    .found = "CAP_NET_RAW is missing, which the backend iptables needs",
@@ -69,7 +76,7 @@ void CheckCapabilities(const Facts& facts, const InForce& rules, Findings& out) 
 void CheckModules(const Facts& facts, const InForce& rules, Findings& out) {
   // Where no backend is asked for, one that can do it is enough.
   const auto can = [&rules](const BackendFacts& backend) {
-    return NamesOf(backend, rules, Presence::kAbsent).empty();
+    return backend.in_build && NamesOf(backend, rules, Presence::kAbsent).empty();
   };
   const bool some = std::ranges::any_of(facts.backends, can);
   for (const BackendFacts& backend : facts.backends) {
@@ -79,7 +86,13 @@ void CheckModules(const Facts& facts, const InForce& rules, Findings& out) {
     const auto loadable = NamesOf(backend, rules, Presence::kLoadable);
     const bool installed = rules.installed && rules.backend == backend.name;
     const bool asked = facts.chosen == backend.name;
-    if (installed) {
+    if (!backend.in_build) {
+      finding.state = asked ? State::kProblem : State::kNote;
+      finding.found = backend.name + " is not in this build of sluice-init";
+      finding.remedy = asked  ? "use the other backend, or a build that has this one"
+                       : some ? "none is needed: the other backend is possible"
+                              : "use a build that has it";
+    } else if (installed) {
       // The kernel took the rules, whatever its modules are called.
       finding.found = "the kernel holds rules of Sluice";
     } else if (!absent.empty()) {

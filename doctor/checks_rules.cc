@@ -56,7 +56,11 @@ void CheckRules(const Facts& facts, const InForce& rules, Findings& out) {
   if (!unseen.empty()) {
     std::string why = "no rules of Sluice are seen, and not everything can be seen";
     for (const std::string& one : unseen) why += "; " + one;
-    return out.push_back(NotChecked(kName, why, "run this with CAP_NET_ADMIN and CAP_NET_RAW"));
+    const bool all_in_build = std::ranges::all_of(facts.backends, &BackendFacts::in_build);
+    return out.push_back(NotChecked(kName, why,
+                                    all_in_build
+                                        ? "run this with CAP_NET_ADMIN and CAP_NET_RAW"
+                                        : "run a build of sluice-init that has both backends"));
   }
   if (rules.any()) {
     return out.push_back({.name = kName,

@@ -60,6 +60,8 @@ struct Conntrack {
 // --- a backend ---
 struct BackendFacts {
   std::string name;  // "iptables"
+  // Whether this build can use it at all.
+  bool in_build = true;
   std::vector<Module> modules = {};
   // What of Sluice is installed; empty for nothing. What Sluice cannot have written is left out.
   Known<capture::RuleSet> ours = {};

@@ -7,7 +7,8 @@
 namespace sluice::iptables {
 
 // Adds all tables that the kernel has in this namespace to `model`, everybody's rules and both
-// families; makes none. `capture::explain::Finish` is left to the caller. Throws sluice::Error.
+// families; makes none. A build without libiptc adds their chains as unread.
+// `capture::explain::Finish` is left to the caller. Throws sluice::Error.
 void ReadModel(TableNames& names, capture::explain::Model& model);
 
 }  // namespace sluice::iptables

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -45,6 +46,12 @@ class TableNames {
   std::optional<Names> v6_;
   bool saw_foreign_rules_ = false;
 };
+
+// Whether this build has libiptc. In one without it (-DSLUICE_IPTABLES=OFF) TableNames works as
+// everywhere, a table that is not there is read as empty, and all else of this file throws.
+bool InThisBuild();
+// "not in this build", as a person reads it.
+inline constexpr std::string_view kNotInThisBuild = "iptables is not in this build";
 
 // The reason when the kernel has no such table. Where it has one, and has not made it in this
 // namespace, it makes it.

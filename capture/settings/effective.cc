@@ -36,6 +36,19 @@ std::string Ipv6(Ipv6Mode mode) {
   return mode == Ipv6Mode::kOn ? "on" : "off";
 }
 
+std::string BackendName(BackendChoice choice, IptablesBuild iptables) {
+  const bool both = iptables == IptablesBuild::kIn;
+  switch (choice) {
+    case BackendChoice::kIptables:
+      return both ? "iptables" : "iptables, which is not in this build: refused";
+    case BackendChoice::kNftables:
+      return "nftables";
+    case BackendChoice::kAuto:
+      break;
+  }
+  return both ? "auto" : "nftables: iptables is not in this build";
+}
+
 // Of those settings whose text is not all that counts.
 using Meaning = std::function<std::string(const InitConfig&)>;
 const std::map<std::string_view, Meaning>& Meanings() {
@@ -93,13 +106,16 @@ const std::map<std::string_view, Meaning>& Meanings() {
 
 }  // namespace
 
-std::string DescribeSettings(const Settings& settings, const InitConfig& config) {
+std::string DescribeSettings(const Settings& settings, const InitConfig& config,
+                             IptablesBuild iptables) {
   boost::json::object out;
   for (const OptionSpec& option : Options()) {
     const Setting& setting = settings.Get(option.name);
     std::string effective = setting.value;
     const auto meaning = Meanings().find(option.name);
-    if (meaning != Meanings().end()) {
+    if (option.name == "backend") {
+      effective = BackendName(config.backend, iptables);
+    } else if (meaning != Meanings().end()) {
       effective = meaning->second(config);
     } else if (option.kind == OptionKind::kBool) {
       effective = settings.Bool(option.name) ? "true" : "false";

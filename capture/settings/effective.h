@@ -8,9 +8,13 @@
 
 namespace sluice::capture {
 
+// Whether the program can use the backend iptables.
+enum class IptablesBuild : bool { kNotIn, kIn };
+
 // What --print-config prints: one JSON object; each key has its value as it was given, where that
 // was, and what it amounts to: names as numbers, lists merged, what other settings decide.
 // `config` is made of `settings`.
-std::string DescribeSettings(const Settings& settings, const InitConfig& config);
+std::string DescribeSettings(const Settings& settings, const InitConfig& config,
+                             IptablesBuild iptables = IptablesBuild::kIn);
 
 }  // namespace sluice::capture

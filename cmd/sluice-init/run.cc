@@ -24,6 +24,7 @@
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
 #include "cmd/version.h"
+#include "iptables/xtables.h"
 #include "netns/host.h"
 #include "netns/namespace.h"
 #include "verify/probe_link.h"
@@ -208,7 +209,11 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     }
     capture::InitConfig config = capture::ToInitConfig(settings);
     if (settings.Bool("print-config")) {
-      return WriteOutput(capture::DescribeSettings(settings, config)), 0;
+      const bool both = iptables::InThisBuild();
+      return WriteOutput(capture::DescribeSettings(
+                 settings, config,
+                 both ? capture::IptablesBuild::kIn : capture::IptablesBuild::kNotIn)),
+             0;
     }
     level = config.log_level;
     try {

@@ -124,7 +124,9 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
   }
   section("rules of others that decide first", others);
   section("rules of others that capture as well (nf_tables)", backends.ForeignCaptures());
-  return out.empty() ? "# no Sluice rules are installed\n" : out;
+  if (out.empty()) out = "# no Sluice rules are installed\n";
+  if (!backends.unseen().empty()) out += "# " + backends.unseen() + "\n";
+  return out;
 }
 
 std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,
@@ -156,12 +158,15 @@ std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& net
                       {"meaning", found.meaning},
                       {"certain", found.certain}});
   }
+  json::array unseen;
+  if (!backends.unseen().empty()) unseen.emplace_back(backends.unseen());
   return PrettyJson(
       json::object{{"backend", {{"name", backends.chosen().Name()}, {"why", backends.why()}}},
                    {"tables", std::move(tables)},
                    {"network", std::move(beside)},
                    {"foreign", std::move(others)},
-                   {"foreign_captures", json::value_from(backends.ForeignCaptures())}});
+                   {"foreign_captures", json::value_from(backends.ForeignCaptures())},
+                   {"unseen", std::move(unseen)}});
 }
 
 }  // namespace sluice::init

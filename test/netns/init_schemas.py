@@ -86,7 +86,8 @@ def main():
     with Namespace() as pod:
         nothing = pod.run("show", *json_of, code=0)
         assert nothing.pop("backend")["name"] in ("iptables", "nftables")
-        assert nothing == {"tables": [], "network": {}, "foreign": [], "foreign_captures": []}
+        assert nothing == {"tables": [], "network": {}, "foreign": [], "foreign_captures": [],
+                           "unseen": []}
         sick = pod.run("doctor", *json_of, code=10)
         assert sick["result"] == "problem" and sick["checks"][0]["name"] == "rules", sick
         before = pod.run("doctor", *json_of, *ALL, code=0)

@@ -48,7 +48,8 @@ apply::NfTables NfTablesOf(const KernelModules& modules) {
 void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts& facts) {
   std::vector<apply::Sight> sights = backends.LookOnly(NfTablesOf(modules));
   for (apply::Sight& sight : sights) {
-    doctor::BackendFacts found{.name = std::string(sight.backend->Name())};
+    doctor::BackendFacts found{.name = std::string(sight.backend->Name()),
+                               .in_build = sight.in_build};
     found.modules = modules.Of(found.name);
     if (!sight.unseen.empty()) {
       found.ours = doctor::Known<capture::RuleSet>::Not(sight.unseen);

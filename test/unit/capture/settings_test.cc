@@ -104,6 +104,16 @@ TEST(Settings, HaveTheDefaultsOfTheReferenceTool) {
   }
 }
 
+TEST(Settings, TheBackendIsDescribedByAllItsNames) {
+  const auto effective = [](const std::vector<std::string>& arguments) {
+    return Described(arguments, {}).at("backend").at("effective");
+  };
+  EXPECT_EQ(effective({}), "auto");
+  EXPECT_EQ(effective({"--native-nftables"}), "nftables");
+  EXPECT_EQ(effective({"--force-iptables-binary", "legacy"}), "iptables");
+  EXPECT_EQ(effective({"--native-nftables", "--backend", "iptables"}), "iptables");
+}
+
 TEST(Settings, EveryTextFlagTakesAllItsForms) {
   for (const OptionSpec& option : OptionsOfKind(OptionKind::kText)) {
     const std::string flag = FlagOf(option);

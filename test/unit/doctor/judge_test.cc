@@ -155,6 +155,23 @@ std::vector<Case> Cases() {
       {"no rules",
        [](Facts& facts) { Iptables(facts).ours = capture::RuleSet(); },
        {"problem rules: no rules of Sluice are installed"}},
+      {"a build without iptables",
+       [](Facts& facts) {
+         std::swap(Iptables(facts).ours, Nftables(facts).ours);
+         Iptables(facts).in_build = false;
+         facts.capabilities = Capabilities{.effective = 1ULL << CAP_NET_ADMIN};
+       },
+       {"note capabilities: CAP_NET_RAW is missing",
+        "note kernel-iptables: iptables is not in this build"}},
+      {"a build without iptables that is asked for it, on a kernel without the other one",
+       [](Facts& facts) {
+         Iptables(facts).ours = capture::RuleSet();
+         Iptables(facts).in_build = false;
+         Nftables(facts).modules = {{.name = "nf_tables", .presence = Presence::kAbsent}};
+         facts.chosen = "iptables";
+       },
+       {"problem rules: no rules", "problem kernel-iptables: iptables is not in this build",
+        "problem kernel-nftables: the kernel lacks nf_tables"}},
       {"not installed yet",
        [](Facts& facts) {
          Iptables(facts).ours = capture::RuleSet();

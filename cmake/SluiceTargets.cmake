@@ -54,8 +54,9 @@ function(sluice_library name)
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])
-# A GoogleTest binary; every test of it is one of CTest's, in a process of its own. The target
-# tests_LABEL builds all binaries of a label.
+# A GoogleTest binary; every test of it is one of CTest's, in a process of its own. With a sanitizer,
+# which takes longer to start than most unit tests to run, a binary of unit tests is one test. The
+# target tests_LABEL builds all binaries of a label.
 function(sluice_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK")
   if(NOT arg_TIMEOUT)
@@ -69,8 +70,13 @@ function(sluice_test name)
   # Tests are compiled more often than they run: optimised they would take twice as long to build.
   set_target_properties(${name} PROPERTIES SLUICE_UNOPTIMISED ON)
   target_compile_options(${name} PRIVATE -O0 -g1)
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-    PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
+  if(SLUICE_SANITIZE AND arg_LABEL STREQUAL "unit")
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT})
+  else()
+    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+      PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
+  endif()
   if(NOT TARGET tests_${arg_LABEL})
     add_custom_target(tests_${arg_LABEL})
   endif()

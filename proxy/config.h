@@ -9,6 +9,7 @@
 
 #include "base/ip_address.h"
 #include "base/pod_contract.h"
+#include "proxy/mtls/mtls_config.h"
 
 namespace sluice::proxy {
 
@@ -89,6 +90,7 @@ struct ProxyConfig {
   std::string commit;
   // Answers captured DNS queries when it is not 0.
   std::uint16_t dns_port = 0;
+  MtlsConfig mtls = {};
 };
 
 }  // namespace sluice::proxy

@@ -37,6 +37,8 @@ constexpr std::uint64_t kDescriptorsPerWorker = 48;
 // sockets that are idle, less than 600 of our own, and what is buffered when its receiver is full.
 // The sockets' buffers are not in it: when memory is short the kernel keeps those small.
 constexpr std::uint64_t kConnectionBytes = 20 * 1024 + RelayResources::kFrugalReadBytes;
+// What TLS holds for a connection that is idle.
+constexpr std::uint64_t kTlsBytes = 24 * 1024;
 // The program's own memory.
 constexpr std::uint64_t kReservedBytes = 4 * 1024 * 1024;
 constexpr std::uint64_t kBytesPerWorker = RelayResources::kGenerousBytes;
@@ -56,12 +58,13 @@ std::uint64_t RaiseDescriptorLimit() {
 
 // How many connections fit into the memory of our cgroup. One more and the kernel would kill the
 // proxy, and with it all that there are.
-std::uint64_t ConnectionsInMemory(std::uint64_t workers) {
+std::uint64_t ConnectionsInMemory(std::uint64_t workers, bool with_tls) {
   const std::optional<std::uint64_t> limit = MemoryLimitBytes();
   if (!limit) return std::numeric_limits<std::uint64_t>::max();
   // Half in any case: a small pod on a large machine has many workers, and most have little to do.
   const std::uint64_t reserved = std::min(kReservedBytes + kBytesPerWorker * workers, *limit / 2);
-  return std::max((*limit - reserved) / kConnectionBytes, kFewestConnections);
+  const std::uint64_t each = kConnectionBytes + (with_tls ? kTlsBytes : 0);
+  return std::max((*limit - reserved) / each, kFewestConnections);
 }
 
 bool PollsBusily(const ProxyConfig& config) {
@@ -76,8 +79,9 @@ std::uint64_t MaxConnections(const ProxyConfig& config) {
   // Both ends of a connection.
   const std::uint64_t possible = descriptors > reserved + 2 ? (descriptors - reserved) / 2 : 1;
   // Who gives a number knows how much memory there is.
-  return std::min(possible, config.max_connections == 0 ? ConnectionsInMemory(workers)
-                                                        : config.max_connections);
+  return std::min(possible, config.max_connections == 0
+                                ? ConnectionsInMemory(workers, config.mtls.enabled())
+                                : config.max_connections);
 }
 
 dns::DnsForwarderOptions DnsOptions(std::uint16_t port) {
@@ -179,6 +183,7 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
   if (!config_.access_log.empty()) {
     log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
   }
+  if (config_.mtls.enabled()) mtls_ = std::make_unique<MutualTls>(config_.mtls);
   const std::uint64_t max_connections = MaxConnections(config_);
   shared_ = std::make_unique<WorkerShared>(
       WorkerShared{.config = config_,
@@ -190,7 +195,8 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
                    .max_of_direction = ShareOfDirection(max_connections),
                    .max_pending = ShareOfPending(max_connections),
                    .busy_poll = PollsBusily(config_),
-                   .handed_over = handed_over_});
+                   .handed_over = handed_over_,
+                   .mtls = mtls_.get()});
   std::vector<std::vector<GivenListener>> shares = ShareOut(std::move(given), config_);
   for (int i = 0; i < config_.concurrency; ++i) {
     workers_.push_back(
@@ -242,6 +248,7 @@ Proxy::~Proxy() {
 void Proxy::Start() {
   const SignalsBlocked blocked;
   if (log_) log_->Start();
+  if (mtls_) mtls_->Start();
   for (const auto& worker : workers_) worker->Start();
   if (dns_) dns_->Start();
   phase_ = Phase::kServing;
@@ -322,7 +329,8 @@ std::string Proxy::Metrics() const {
        .max_connections = max_connections(),
        .draining = phase == Phase::kDraining || phase == Phase::kClosingOutbound,
        .start_unix_seconds = std::chrono::duration<double>(start_.time_since_epoch()).count(),
-       .dns = dns_ ? std::optional(dns_->stats()) : std::nullopt});
+       .dns = dns_ ? std::optional(dns_->stats()) : std::nullopt,
+       .mtls = mtls_ ? std::optional(mtls_->facts()) : std::nullopt});
 }
 
 HttpResponse Proxy::ServeMetrics(const HttpRequest& request) const {

@@ -14,6 +14,7 @@
 #include "proxy/control/admin.h"
 #include "proxy/control/http_server.h"
 #include "proxy/log/log_writer.h"
+#include "proxy/mtls/mutual_tls.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 
@@ -84,6 +85,7 @@ class Proxy {
   OwnSockets own_sockets_;
   std::atomic<bool> handed_over_{false};
   std::unique_ptr<LogWriter> log_;
+  std::unique_ptr<MutualTls> mtls_;
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<HttpServers> http_;

@@ -27,6 +27,10 @@ std::string_view Name(Failure failure) {
       return "connect_unreachable";
     case Failure::kConnectOther:
       return "connect_other";
+    case Failure::kTlsHandshake:
+      return "tls_handshake";
+    case Failure::kTlsTimeout:
+      return "tls_handshake_timeout";
     case Failure::kClientReset:
       return "downstream_reset";
     case Failure::kUpstreamReset:

@@ -27,6 +27,8 @@ enum class Failure : std::uint8_t {
   kConnectTimeout,
   kConnectUnreachable,
   kConnectOther,
+  kTlsHandshake,  // of mutual TLS, or the peer may not come in, or is not who it should be
+  kTlsTimeout,
   kClientReset,
   kUpstreamReset,
   kIdleTimeout,

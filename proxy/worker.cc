@@ -58,7 +58,8 @@ Worker::Worker(const WorkerShared& shared, int index, std::vector<GivenListener>
                .timers = timers_,
                .own_sockets = shared.own_sockets,
                .ready = {},
-               .closed = {}},
+               .closed = {},
+               .mtls = shared.mtls},
       busy_poll_(shared.busy_poll) {
   relay_->splicing = shared.config.splicing;
   if (!epoll_ || !wake_) throw SystemError(errno, "set up a worker thread");
@@ -186,7 +187,7 @@ int Worker::Wait(std::span<epoll_event> events) {
   const auto start = Clock::now();
   auto now = start;
   int count = 0;
-  if (const auto span = busy_poll_.Span(); span > span.zero() && context_.ready.empty()) {
+  if (const auto span = busy_poll_.Span(); span > span.zero() && !context_.HasWork()) {
     do {
       count = poll(0);
       now = Clock::now();
@@ -204,7 +205,7 @@ int Worker::Wait(std::span<epoll_event> events) {
 }
 
 int Worker::WaitMillis(std::uint64_t now) const {
-  if (!context_.ready.empty()) return 0;
+  if (context_.HasWork()) return 0;
   const std::uint64_t due = timers_.NextDue();
   if (due == TimerWheel::kNever) return -1;
   // To the end of the tick: waking before it would find nothing to do. At most a minute, so that
@@ -225,6 +226,7 @@ void Worker::Run() {
       Dispatch(event.data.u64, event.events);
     }
     ServeReady(context_);
+    if (!context_.handshakes.empty()) ServeHandshake(context_);
     timers_.Advance(context_.now_ticks, [this](TimerNode& node) {
       if (&node == &listener_timer_) {
         OnListenerTimer();

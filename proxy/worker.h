@@ -49,6 +49,7 @@ struct WorkerShared {
   // Another proxy serves the listening sockets as well (see HandOver); the one thing here that may
   // change, once.
   const std::atomic<bool>& handed_over;
+  const MutualTls* mtls = nullptr;  // null: there is none
 };
 
 // One thread with an event loop, its own listening sockets (SO_REUSEPORT spreads the connections)

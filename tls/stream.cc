@@ -23,6 +23,14 @@ using UniqueSsl = std::unique_ptr<SSL, FreeWith<SSL_free>>;
 
 std::string LibraryReason() {
   const unsigned long code = ERR_peek_last_error();
+  switch (ERR_GET_REASON(code)) {
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+    case SSL_R_WRONG_VERSION_NUMBER:
+      return std::string(kNoTls);
+    default:
+      break;
+  }
   const char* const reason = code == 0 ? nullptr : ERR_reason_error_string(code);
   return reason != nullptr ? std::string("TLS: ") + reason : "TLS failed";
 }

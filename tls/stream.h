@@ -21,6 +21,9 @@ namespace sluice::tls {
 // application speaks. The others of theirs, such as istio-peer-exchange, promise more than that.
 inline constexpr std::string_view kAlpnProtocol = "istio";
 
+// What Stream::why says of a peer whose first bytes are something else than TLS.
+inline constexpr std::string_view kNoTls = "the peer does not speak TLS";
+
 // One end of a mutual TLS connection over a non-blocking socket that somebody else owns and
 // watches, edge-triggered. Any call begins the handshake or goes on with it, and may read as well
 // as write the socket. No byte of the application leaves, and none is given out, before the peer

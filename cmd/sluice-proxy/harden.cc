@@ -54,6 +54,8 @@ constexpr long kAllowed[] = {
     SYS_lseek,
     SYS_newfstatat,
     SYS_openat,
+    SYS_faccessat,   // which credentials are there
+    SYS_faccessat2,  // the same, as newer C libraries ask
     SYS_ppoll,
     SYS_recvmsg,
     SYS_sendmsg,
@@ -162,6 +164,10 @@ void Harden() {
   }
   throw SystemError(refused < 0 ? errno : ESRCH, "filter system calls", "all threads",
                     "--seccomp=off runs without");
+}
+
+void NoCoreDumps() {
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw SystemError(errno, "forbid core dumps");
 }
 
 }  // namespace sluice::proxy

@@ -8,4 +8,8 @@ namespace sluice::proxy {
 // which it would need a privilege. Throws sluice::Error.
 void Harden();
 
+// No core dump of this process, and no other process of its user may look into its memory. Throws
+// sluice::Error.
+void NoCoreDumps();
+
 }  // namespace sluice::proxy

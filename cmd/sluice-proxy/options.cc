@@ -149,6 +149,34 @@ std::string LogLevel(std::string_view text) {
   return std::string(text);
 }
 
+MtlsInbound Inbound(std::string_view text) {
+  for (const MtlsInbound each : {MtlsInbound::kOff, MtlsInbound::kStrict}) {
+    if (text == Name(each)) return each;
+  }
+  throw std::invalid_argument("off or strict");
+}
+
+// Calls `add` with each word of a list; there is at least one.
+void ForEach(std::string_view list, const std::function<void(std::string_view)>& add) {
+  const std::vector<std::string_view> items = SplitList(list);
+  if (items.empty()) throw std::invalid_argument("at least one");
+  for (const std::string_view item : items) add(item);
+}
+
+tls::TrustBundle Bundle(std::string_view text) {
+  const std::size_t sign = text.find('=');
+  const std::string domain(text.substr(0, sign));
+  if (sign == std::string_view::npos || sign + 1 == text.size() || !tls::IsTrustDomain(domain)) {
+    throw std::invalid_argument("DOMAIN=FILE, such as east.example=/etc/sluice/east.pem");
+  }
+  return {.trust_domain = domain, .file = std::string(text.substr(sign + 1))};
+}
+
+std::string Directory(std::string_view text) {
+  if (text.empty()) throw std::invalid_argument("a directory");
+  return std::string(text);
+}
+
 struct Flag {
   const char* name;
   const char* value_name;  // nullptr: a switch
@@ -227,6 +255,37 @@ const std::vector<Flag>& Flags() {
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
+      {"mtls-credentials", "DIR",
+       "speak mutual TLS with the certificate, key and roots in this directory, named as Istio, "
+       "cert-manager's csi-driver-spiffe, spiffe-helper or GKE name them; loaded again when they "
+       "change",
+       [](Options& o, std::string_view v) { o.config.mtls.credentials.directory = Directory(v); }},
+      {"mtls-trust-bundle", "DOMAIN=FILE",
+       "the roots of another trust domain; several are separated by commas",
+       [](Options& o, std::string_view v) {
+         ForEach(v, [&](std::string_view item) {
+           o.config.mtls.credentials.bundles.push_back(Bundle(item));
+         });
+       }},
+      {"mtls-inbound", "off|strict",
+       "what inbound connections have to be: anything (off), or mutual TLS (strict)",
+       [](Options& o, std::string_view v) { o.config.mtls.inbound = Inbound(v); }},
+      {"mtls-allow", "PATTERN,...",
+       "who may come in over mutual TLS: spiffe://cluster.local/ns/shop/sa/*, where * is any "
+       "segment and ** at the end is one or more; strict needs it",
+       [](Options& o, std::string_view v) {
+         ForEach(v, [&](std::string_view item) {
+           o.config.mtls.allow.push_back(tls::SpiffePattern::Parse(item));
+         });
+       }},
+      {"mtls-inbound-plaintext-ports", "PORTS",
+       "ports of the application of which --mtls-inbound asks nothing, such as 8081,9000-9010, for "
+       "probes (none)",
+       [](Options& o, std::string_view v) {
+         std::vector<PortRange> ports;
+         ForEach(v, [&](std::string_view item) { ports.push_back(PortRange::Parse(item)); });
+         o.config.mtls.inbound_plaintext_ports = Coalesce(std::move(ports));
+       }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"hand-over", nullptr,
@@ -339,6 +398,26 @@ void CheckPorts(const ProxyConfig& config) {
   }
 }
 
+// What of mutual TLS does not go without something else.
+void CheckMtls(const MtlsConfig& mtls) {
+  const bool strict = mtls.inbound == MtlsInbound::kStrict;
+  const auto require = [](bool met, const char* flag, const char* needed, const char* help) {
+    if (!met) {
+      throw Usage("set up mutual TLS", flag, std::string("there is no ") + needed, help);
+    }
+  };
+  require(!strict || mtls.enabled(), "--mtls-inbound strict", "--mtls-credentials",
+          "a certificate, its key and roots are what it is made with");
+  require(!strict || !mtls.allow.empty(), "--mtls-inbound strict", "--mtls-allow",
+          "say who may come in, such as --mtls-allow 'spiffe://cluster.local/ns/*/sa/*'");
+  require(mtls.credentials.bundles.empty() || mtls.enabled(), "--mtls-trust-bundle",
+          "--mtls-credentials", "the own certificate comes from there");
+  require(mtls.allow.empty() || strict, "--mtls-allow", "--mtls-inbound strict",
+          "without it everybody comes in");
+  require(mtls.inbound_plaintext_ports.empty() || strict, "--mtls-inbound-plaintext-ports",
+          "--mtls-inbound strict", "without it all ports take plaintext");
+}
+
 }  // namespace
 
 Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
@@ -359,6 +438,7 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
     if (value != nullptr && *value != '\0') Apply(flag, options, variable, value);
   }
   CheckPorts(options.config);
+  CheckMtls(options.config.mtls);
   if (options.stop_old && !options.hand_over) {
     throw Usage("stop the sluice-proxy of before", "--stop-old", "there is no --hand-over",
                 "give both");

@@ -192,7 +192,11 @@ void Run(const Options& options) {
         "--hand-over cannot take them without a delay");
   }
   // All threads run and all ports are bound: what comes now is the daily round.
-  if (options.seccomp) Harden();
+  if (options.seccomp) {
+    // With the key of the certificate in memory.
+    if (options.config.mtls.enabled()) NoCoreDumps();
+    Harden();
+  }
   spdlog::info("outbound on {}, inbound on {}, {} workers, at most {} connections{}",
                options.config.outbound_port, options.config.inbound_port,
                options.config.concurrency, proxy.max_connections(),

@@ -19,6 +19,25 @@ HttpResponse Json(const json::value& value) {
   return {.status = 200, .content_type = "application/json", .body = json::serialize(value) + "\n"};
 }
 
+json::value Mtls(const MtlsConfig& mtls) {
+  if (!mtls.enabled()) return nullptr;
+  json::object bundles;
+  for (const tls::TrustBundle& bundle : mtls.credentials.bundles) {
+    bundles[bundle.trust_domain] = bundle.file;
+  }
+  json::array allow;
+  for (const tls::SpiffePattern& pattern : mtls.allow) allow.emplace_back(pattern.ToString());
+  json::array plaintext_ports;
+  for (const PortRange& range : mtls.inbound_plaintext_ports) {
+    plaintext_ports.emplace_back(range.ToString());
+  }
+  return json::object{{"credentials", mtls.credentials.directory},
+                      {"trust_bundles", std::move(bundles)},
+                      {"inbound", Name(mtls.inbound)},
+                      {"allow", std::move(allow)},
+                      {"inbound_plaintext_ports", std::move(plaintext_ports)}};
+}
+
 HttpResponse ConfigDump(const AdminBackend& backend) {
   const ProxyConfig& config = *backend.config;
   json::array resolvers;
@@ -45,6 +64,7 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
       {"metrics_port", config.metrics_port},
       {"admin_port", config.admin_port},
       {"dns_port", config.dns_port},
+      {"mtls", Mtls(config.mtls)},
       {"dns_resolvers", std::move(resolvers)},
   };
   return Json(out);

@@ -218,6 +218,17 @@ void AppendDns(const dns::DnsStats& dns, std::vector<MetricFamily>& out) {
                        dns.tcp_retries));
 }
 
+void AppendMtls(const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
+  out.push_back(Gauge("sluice_mtls_certificate_expiry_timestamp_seconds",
+                      "When the certificate in use ends, since 1970.",
+                      static_cast<double>(mtls.expiry_unix_seconds)));
+  out.push_back(Single("sluice_mtls_reloads_total",
+                       "How often new credentials were loaded while running.", mtls.reloads));
+  out.push_back(Single("sluice_mtls_reload_failures_total",
+                       "How often changed files could not be used, and those of before stayed.",
+                       mtls.failed_reloads));
+}
+
 }  // namespace
 
 std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
@@ -258,6 +269,7 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
              "Access-log lines dropped because the reader was too slow.", facts.access_log_dropped),
   };
   if (facts.dns) AppendDns(*facts.dns, families);
+  if (facts.mtls) AppendMtls(*facts.mtls, families);
   AppendProcess(facts.start_unix_seconds, families);
   return prometheus::TextSerializer().Serialize(families);
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "dns/forwarder.h"
+#include "proxy/mtls/mutual_tls.h"
 #include "proxy/stats.h"
 
 namespace sluice::proxy {
@@ -19,6 +20,7 @@ struct ProxyFacts {
   bool draining = false;
   double start_unix_seconds = 0;
   std::optional<dns::DnsStats> dns = {};  // none without a forwarder
+  std::optional<MutualTls::Facts> mtls = {};
 };
 
 // All counters in the Prometheus text format, in Istio's names where Istio has one

@@ -135,6 +135,10 @@ void AppendText(std::string_view name, std::string_view text, std::string& out) 
   out += '"';
 }
 
+void AppendIfAny(std::string_view name, std::string_view text, std::string& out) {
+  if (!text.empty()) AppendText(name, text, out);
+}
+
 void AppendField(std::string_view name, const SocketAddress& address, std::string& out) {
   out += ",\"";
   out += name;
@@ -180,6 +184,10 @@ void AppendAccessLogLine(const AccessRecord& record, std::string& out) {
   AppendText("path", record.path, out);
   AppendText("authority", record.authority, out);
   AppendText("user_agent", record.user_agent, out);
+  AppendIfAny("downstream_transport_failure_reason", record.downstream_transport_failure, out);
+  AppendIfAny("downstream_peer_uri_san", record.downstream_peer_uri_san, out);
+  AppendIfAny("upstream_peer_uri_san", record.upstream_peer_uri_san, out);
+  AppendIfAny("tls_version", record.tls_version, out);
   out += "}\n";
 }
 

@@ -27,7 +27,12 @@ struct AccessRecord {
   bool refused = false;                  // never meant to be connected: upstream_cluster says so
   std::string_view response_flags = {};  // "UF,URX", "UO", "NR", "DT"
   std::string_view termination_details = {};
-  std::string_view transport_failure = {};
+  std::string_view transport_failure = {};  // of the upstream side
+  // Written only where they are not empty: a line of a plain connection is as it was.
+  std::string_view downstream_transport_failure = {};
+  std::string_view downstream_peer_uri_san = {};
+  std::string_view upstream_peer_uri_san = {};
+  std::string_view tls_version = {};
   // What was recognised in the first bytes.
   std::string_view requested_server_name = {};
   std::string_view method = {};

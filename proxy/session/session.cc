@@ -53,11 +53,6 @@ constexpr std::chrono::seconds kDeliveryPatience{5};
 // In a loop none of the connections is ever answered: from so many on it is asked for.
 constexpr std::size_t kSuspiciouslyUnanswered = 16;
 
-// Never early: part of the present tick is over.
-std::uint64_t Ticks(std::chrono::milliseconds time) {
-  return static_cast<std::uint64_t>((time + kTick - std::chrono::milliseconds(1)) / kTick) + 1;
-}
-
 Failure ConnectFailure(int error) {
   switch (error) {
     case ECONNREFUSED:
@@ -116,7 +111,7 @@ SocketAddress Session::Upstream(const WorkerContext& worker) const {
 
 ConnectionInfo Session::Info(const WorkerContext& worker) const {
   return {.direction = direction_,
-          .state = state_ == State::kConnecting ? "connecting" : "relaying",
+          .state = StateName(),
           .downstream_remote = peer_,
           .downstream_local = original_,
           .upstream_host = Upstream(worker),
@@ -147,6 +142,11 @@ bool Session::Watch(WorkerContext& worker, const Endpoint& endpoint, Side side) 
   return ::epoll_ctl(worker.epoll_fd, EPOLL_CTL_ADD, endpoint.fd, &event) == 0;
 }
 
+bool Session::WatchClient(WorkerContext& worker) {
+  client_watched_ = client_watched_ || Watch(worker, client_, Side::kClient);
+  return client_watched_;
+}
+
 int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
                   const SocketAddress& peer, const SocketAddress& original, bool transparent) {
   state_ = State::kConnecting;
@@ -164,7 +164,10 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   worker.stats.of(direction).opened.Add(1);
   BeginPending(worker);
   ++worker.unanswered;
+  return NeedsHandshake(worker) ? BeginHandshake(worker) : Connect(worker);
+}
 
+int Session::Connect(WorkerContext& worker) {
   const SocketAddress upstream = Upstream(worker);
   const std::optional<Source> source = UpstreamSource(worker, upstream);
   Connecting connecting = StartConnect(upstream, source);
@@ -184,15 +187,15 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
     Abort(worker, Failure::kLoop);
     return 0;
   }
-  if (direction == Direction::kInbound && worker.config.inbound_proxy_protocol) {
-    const ProxyProtocolHeader header(peer, original);
+  if (direction_ == Direction::kInbound && worker.config.inbound_proxy_protocol) {
+    const ProxyProtocolHeader header(peer_, original_);
     if (!request_.Prepend(header.bytes().data(), header.bytes().size(), worker.relay)) {
       FailConnect(worker, ENOMEM, true);
       return ENOMEM;
     }
   }
   if (!worker.config.sniff) sniffer_.Stop();
-  if (!Watch(worker, client_, Side::kClient) || !Watch(worker, server_, Side::kServer)) {
+  if (!WatchClient(worker) || !Watch(worker, server_, Side::kServer)) {
     FailConnect(worker, errno, true);
     return failure_ == Failure::kNoDescriptor ? error_ : 0;
   }
@@ -221,6 +224,10 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if (endpoint.hangup || (events & (EPOLLIN | EPOLLPRI)) != 0) endpoint.readable = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
   if (layers_) WakeCrosswise(endpoint);
+  if (state_ == State::kHandshaking) {
+    OnHandshakeEvent(worker);
+    return;
+  }
   if (state_ != State::kConnecting) {
     // Those who have much to say wait until the others have been served.
     if (request_.bulk() || response_.bulk()) Requeue(worker);
@@ -461,6 +468,10 @@ std::uint64_t Session::IdleTicks(const WorkerContext& worker) const {
 }
 
 void Session::OnTimer(WorkerContext& worker) {
+  if (state_ == State::kHandshaking) {
+    Abort(worker, Failure::kTlsTimeout);
+    return;
+  }
   if (state_ == State::kConnecting) {
     FailConnect(worker, ETIMEDOUT, false);
     return;
@@ -494,30 +505,31 @@ void Session::Close(WorkerContext& worker) {
   worker.timers.Cancel(*this);
   request_.Drop(worker.relay);
   response_.Drop(worker.relay);
-  if (state_ == State::kConnecting) EndPending(worker);
+  if (state_ == State::kConnecting || state_ == State::kHandshaking) EndPending(worker);
   if (!answered_) --worker.unanswered;
   if (upstream_local_.port != 0) {
     worker.own_sockets.Remove(server_.fd, upstream_local_, Upstream(worker));
   }
+  if (!worker.config.access_log.empty()) Log(worker);
   layers_.reset();
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;
   worker.stats.of(direction_).CountClosed(std::chrono::steady_clock::now() - start_);
   worker.stats.of(direction_).sockets_open.Subtract(1);
-  if (!worker.config.access_log.empty()) Log(worker);
   worker.closed.push_back(this);
 }
 
 void Session::Log(WorkerContext& worker) {
   const bool loop = failure_ == Failure::kLoop;
+  const bool nobody = loop || (state_ == State::kHandshaking && !connected_);
   AccessRecord record{.direction = direction_,
                       .start_unix_ms = start_unix_ms_,
                       .bytes_received = request_.bytes_read(),
                       .bytes_sent = response_.bytes_written(),
                       .downstream_remote = peer_,
                       .downstream_local = original_,
-                      .upstream_host = loop ? SocketAddress{} : Upstream(worker),
+                      .upstream_host = nobody ? SocketAddress{} : Upstream(worker),
                       .upstream_local = connected_ ? upstream_local_ : SocketAddress{},
                       .refused = loop};
   record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -545,9 +557,12 @@ void Session::Log(WorkerContext& worker) {
     if (failure_ == Failure::kPendingLimit) record.response_flags = "UO";
     details = Name(failure_);
     const bool reset = error_ == 0 || error_ == ECONNRESET || error_ == EPIPE;
-    if (!reset) details = details + ": " + std::strerror(error_);
+    if (!reset && failure_ != Failure::kTlsHandshake)
+      details = details + ": " + std::strerror(error_);
   }
-  record.transport_failure = reason;
+  std::string tls_reason;
+  if (mutual_tls_) DescribeTls(record, tls_reason);
+  if (!reason.empty()) record.transport_failure = reason;
   record.termination_details = details;
   if (const Sniffed* const seen = sniffer_.result()) {
     record.requested_server_name = seen->server_name;

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "proxy/accept/sockets.h"
 #include "proxy/config.h"
 #include "proxy/control/admin.h"
+#include "proxy/mtls/mutual_tls.h"
 #include "proxy/relay/layers.h"
 #include "proxy/relay/relay.h"
 #include "proxy/session/timer_wheel.h"
@@ -23,8 +25,9 @@
 namespace sluice::proxy {
 
 class Session;
+struct AccessRecord;
 
-// The sessions of one worker and direction that are connecting, in the order in which they began.
+// The sessions of one worker and direction that are being set up, in the order in which they began.
 // Not thread-safe.
 class PendingSessions {
  public:
@@ -40,6 +43,10 @@ class PendingSessions {
 
 // One tick of a worker's timers. Coarse: what is timed here takes seconds.
 inline constexpr std::chrono::milliseconds kTick{16};
+// So many ticks are never early: part of the present one is over.
+constexpr std::uint64_t Ticks(std::chrono::milliseconds time) {
+  return static_cast<std::uint64_t>((time + kTick - std::chrono::milliseconds(1)) / kTick) + 1;
+}
 
 // What a worker gives to its sessions. Belongs to one thread.
 struct WorkerContext {
@@ -55,14 +62,23 @@ struct WorkerContext {
   std::vector<Session*> ready;
   // Sessions that are closed; events of this turn may still name them.
   std::vector<Session*> closed;
+  // Null: no connection is mutual TLS.
+  const MutualTls* mtls = nullptr;
+  // Sessions whose TLS handshake can go on, first come first served. A step of one takes as long as
+  // hundreds of small messages, so they have a queue of their own.
+  std::deque<Session*> handshakes = {};
   std::array<PendingSessions, 2> pending = {};  // by direction
   // Open sessions whose client has not been sent anything yet.
   std::size_t unanswered = 0;
   // Of the access log, from this turn; with no access log always empty.
   std::string log_lines = {};
+
+  // Whether there is something to do without another event.
+  bool HasWork() const { return !ready.empty() || !handshakes.empty(); }
 };
 
-// One proxied connection: connecting, relaying both ways, closed. It is as small as it can be, for
+// One proxied connection: in the handshake of mutual TLS, when that is asked for, connecting,
+// relaying both ways, closed. It is as small as it can be, for
 // there are thousands of idle ones: no buffer, no names, one timer link.
 class Session : public TimerNode {
  public:
@@ -72,7 +88,8 @@ class Session : public TimerNode {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Takes `client_fd` over and starts to connect to the upstream. May be closed on return.
+  // Takes `client_fd` over and starts to connect to the upstream, or to find out who the client is,
+  // of whom the upstream hears nothing before that. May be closed on return.
   // `transparent`: connects from the client's own address (TPROXY mode).
   // 0, or errno when descriptors or memory have run out, so that no more should be accepted now.
   int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
@@ -91,25 +108,38 @@ class Session : public TimerNode {
   void OnTimer(WorkerContext& worker);
   // Goes on after Progress::kAgain.
   void Continue(WorkerContext& worker);
+  // The next step of the TLS handshake.
+  void ContinueHandshake(WorkerContext& worker);
   // Ends the connection with a reset to both sides.
   void Abort(WorkerContext& worker, Failure failure);
 
   ConnectionInfo Info(const WorkerContext& worker) const;
 
   bool open() const { return state_ != State::kClosed; }
-  // In WorkerContext::ready.
+  // In WorkerContext::ready or handshakes.
   bool queued() const { return queued_; }
   void set_queued(bool queued) { queued_ = queued; }
 
  private:
   friend class PendingSessions;
   // kBroken: one side is gone, and what had come from it is on its way to the other.
-  enum class State : std::uint8_t { kClosed, kConnecting, kRelaying, kBroken };
+  enum class State : std::uint8_t { kClosed, kHandshaking, kConnecting, kRelaying, kBroken };
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
+  bool WatchClient(WorkerContext& worker);
   // Remembers the socket that goes to `upstream`; false when it turns out that the connection is in
   // a loop.
   bool KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream);
+  // 0, or errno as Open has it.
+  int Connect(WorkerContext& worker);
+  // Mutual TLS, in session_tls.cc.
+  bool NeedsHandshake(const WorkerContext& worker) const;
+  int BeginHandshake(WorkerContext& worker);
+  void OnHandshakeEvent(WorkerContext& worker);
+  // Null when the connection is not mutual TLS.
+  const tls::Stream* TlsStream() const;
+  void DescribeTls(AccessRecord& record, std::string& reason) const;
+  std::string_view StateName() const;
   void BeginPending(WorkerContext& worker);
   void EndPending(WorkerContext& worker);
   void OnConnected(WorkerContext& worker);
@@ -157,6 +187,9 @@ class Session : public TimerNode {
   Side broken_side_ = Side::kClient;     // in State::kBroken
   std::uint32_t undelivered_bytes_ = 0;  // in State::kBroken: what the receiver has not confirmed
   bool queued_ = false;
+  bool client_watched_ = false;
+  bool mutual_tls_ = false;  // an end of layers_ is a TlsTransport
+  bool heard_ = false;       // that end's peer has sent something
   bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting
   bool connected_ = false;
@@ -168,5 +201,9 @@ class Session : public TimerNode {
 // Lets the sessions of WorkerContext::ready move bytes in turn, until one turn's worth is moved;
 // the rest of them stay for the next turn, behind those who have little to say.
 void ServeReady(WorkerContext& worker);
+
+// One step of one handshake. A worker has events in between, and those who relay their turn: a
+// thousand clients that begin one and go no further delay nobody by more than a step.
+void ServeHandshake(WorkerContext& worker);
 
 }  // namespace sluice::proxy

@@ -153,6 +153,38 @@ TEST_F(OptionsTest, TproxyMarkIsAnyButTheOutboundOne) {
   }
 }
 
+TEST_F(OptionsTest, MutualTls) {
+  EXPECT_FALSE(Parse({}).config.mtls.enabled());
+  Variables()["SLUICE_PROXY_MTLS_CREDENTIALS"] = "/run/spiffe";
+  const MtlsConfig mtls =
+      Parse({"--mtls-trust-bundle=east.example=/etc/east.pem,west.example=/etc/west.pem",
+             "--mtls-inbound=strict",
+             "--mtls-allow=spiffe://cluster.local/ns/shop/sa/*, spiffe://east.example/**",
+             "--mtls-inbound-plaintext-ports=8081,9000-9010,9011"})
+          .config.mtls;
+  EXPECT_EQ(mtls.credentials.directory, "/run/spiffe");
+  ASSERT_EQ(mtls.credentials.bundles.size(), 2U);
+  EXPECT_EQ(mtls.credentials.bundles[1].trust_domain, "west.example");
+  EXPECT_EQ(mtls.credentials.bundles[1].file, "/etc/west.pem");
+  EXPECT_EQ(mtls.inbound, MtlsInbound::kStrict);
+  ASSERT_EQ(mtls.allow.size(), 2U);
+  EXPECT_EQ(mtls.allow[1].ToString(), "spiffe://east.example/**");
+  const std::vector<PortRange> ports = {{8081, 8081}, {9000, 9011}};
+  EXPECT_EQ(mtls.inbound_plaintext_ports, ports);
+  EXPECT_THAT(UsageError({"--mtls-inbound=strict"}), HasSubstr("--mtls-allow"));
+  EXPECT_THAT(UsageError({"--mtls-allow=spiffe://a/b"}), HasSubstr("--mtls-inbound strict"));
+  EXPECT_THAT(UsageError({"--mtls-inbound-plaintext-ports=80"}), HasSubstr("--mtls-inbound"));
+  Variables().clear();
+  EXPECT_THAT(UsageError({"--mtls-inbound=strict", "--mtls-allow=spiffe://a/b"}),
+              HasSubstr("--mtls-credentials"));
+  EXPECT_THAT(UsageError({"--mtls-trust-bundle=a=b"}), HasSubstr("--mtls-credentials"));
+  EXPECT_THAT(UsageError({"--mtls-trust-bundle=/etc/east.pem"}), HasSubstr("DOMAIN=FILE"));
+  EXPECT_THAT(UsageError({"--mtls-inbound=maybe"}), HasSubstr("off or strict"));
+  EXPECT_THAT(UsageError({"--mtls-allow=*"}), HasSubstr("\"*\""));
+  Variables()["SLUICE_PROXY_MTLS_ALLOW"] = " ";
+  EXPECT_THAT(UsageError({}), HasSubstr("at least one"));
+}
+
 TEST_F(OptionsTest, ReadsTheAdminToken) {
   const std::string path = testing::TempDir() + "sluice-admin-token";
   const auto write = [&](std::string_view text) { std::ofstream(path) << text; };

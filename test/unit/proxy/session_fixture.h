@@ -92,6 +92,7 @@ class SessionTest : public testing::Test {
   void Turn(int wait_ms = 10) {
     Dispatch(wait_ms);
     ServeReady(worker_);
+    ServeHandshake(worker_);
     timers_.Advance(worker_.now_ticks,
                     [&](TimerNode& node) { static_cast<Session&>(node).OnTimer(worker_); });
   }

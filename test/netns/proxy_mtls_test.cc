@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// Mutual TLS with programs that nobody here wrote. They run as the proxy's user, whose connections
+// the rules of their own pod leave alone.
+#include <openssl/ssl.h>
+#include <poll.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/netns/proxy_fixture.h"
+#include "test/netns/streams.h"
+#include "test/unit/mtls/credential_directory.h"
+
+namespace sluice::testing_support {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+using tls::CredentialDirectory;
+using tls::TestIdentity;
+using tls::Workload;
+
+constexpr const char* kCart = "spiffe://cluster.local/ns/shop/sa/cart";
+constexpr const char* kTill = "spiffe://cluster.local/ns/shop/sa/till";
+
+class MtlsTest : public ProxyTest {
+ protected:
+  void StartStrict(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> flags = {"--mtls-credentials=" + cart_files_.path(),
+                                      "--mtls-inbound=strict",
+                                      "--mtls-allow=spiffe://cluster.local/ns/shop/sa/*"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    StartServerProxy(flags);
+  }
+  // openssl s_client that says "hello", and shows the chain that it gets.
+  Process Client(std::uint16_t port, const std::optional<std::string>& files,
+                 const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> argv = {
+        "openssl",    "s_client", "-connect", ServerAt(port).ToString(),
+        "-showcerts", "-ign_eof", "-alpn",    "istio"};
+    if (files) {
+      const std::string& path = *files;
+      for (const std::string& word :
+           {std::string("-cert"), path + "/cert-chain.pem", std::string("-key"), path + "/key.pem",
+            std::string("-CAfile"), path + "/root-cert.pem"}) {
+        argv.push_back(word);
+      }
+    }
+    argv.insert(argv.end(), more.begin(), more.end());
+    return Process(client(), {.argv = argv, .input = "hello\n", .who = kProxy});
+  }
+  // What the client prints when the application answers it.
+  std::string Served(Acceptor& acceptor, const CredentialDirectory& files) {
+    Process client = Client(acceptor.port(), files.path());
+    std::optional<Peer> peer = acceptor.Accept();
+    EXPECT_TRUE(peer);
+    if (!peer) return "";
+    EXPECT_EQ(peer->Receive(6), "hello\n");
+    peer->Send("welcome\n");
+    peer->Close();
+    return client.Wait(kPatience).out;
+  }
+  static bool IsReached(const Acceptor& acceptor) {
+    pollfd ready{.fd = acceptor.fd(), .events = POLLIN, .revents = 0};
+    return ::poll(&ready, 1, 0) > 0;
+  }
+  boost::json::object FailureLine(const std::string& reason) {
+    return server_proxy_->LogLine([&](const boost::json::object& line) {
+      return Text(line, "downstream_transport_failure_reason").find(reason) != std::string::npos;
+    });
+  }
+
+  const TestIdentity root_ = tls::Issue(tls::ValidToday(tls::TestCa("root")));
+  const TestIdentity cart_ = tls::Issue(Workload(kCart), &root_);
+  const TestIdentity till_ = tls::Issue(Workload(kTill), &root_);
+  const CredentialDirectory cart_files_{cart_, root_.Pem()};
+  const CredentialDirectory till_files_{till_, root_.Pem()};
+};
+
+INSTANTIATE_TEST_SUITE_P(Families, MtlsTest, testing::Values(Family::kIpv4, Family::kIpv6),
+                         FamilyName);
+
+TEST_P(MtlsTest, LetsInWhoIsAllowed) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  const std::string out = Served(acceptor, till_files_);
+  EXPECT_THAT(out, HasSubstr("welcome"));
+  EXPECT_THAT(out, HasSubstr("ALPN protocol: istio"));
+  EXPECT_THAT(out, HasSubstr("Verification: OK"));
+  const boost::json::object line = server_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(line, "downstream_peer_uri_san"), kTill);
+  EXPECT_EQ(Text(line, "tls_version"), "TLSv1.3");
+  EXPECT_EQ(Text(line, "response_flags"), "-");
+  EXPECT_EQ(line.at("bytes_received").to_number<int>(), 6);
+  EXPECT_GT(server_proxy_->Metric("sluice_mtls_certificate_expiry_timestamp_seconds"), 0);
+}
+
+TEST_P(MtlsTest, ResetsEverybodyElse) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  auto plain = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
+  ASSERT_TRUE(plain);
+  plain->Send("GET / HTTP/1.1\r\nHost: cart\r\n\r\n");
+  EXPECT_EQ(plain->WaitForEnd(), End::kReset);
+  const boost::json::object line = FailureLine("the_peer_does_not_speak_TLS");
+  EXPECT_EQ(Text(line, "response_flags"), "NR");
+  EXPECT_EQ(Text(line, "upstream_host"), "-");
+
+  Process nobody = Client(acceptor.port(), std::nullopt);
+  nobody.Wait(kPatience);
+  EXPECT_THAT(Text(FailureLine("peer_did_not_return_a_certificate"), "response_flags"), "-");
+
+  const TestIdentity other_root = tls::Issue(tls::ValidToday(tls::TestCa("root")));
+  const CredentialDirectory forged(tls::Issue(Workload(kTill), &other_root), root_.Pem());
+  Process forger = Client(acceptor.port(), forged.path());
+  EXPECT_THAT(forger.Wait(kPatience).out, testing::Not(HasSubstr("welcome")));
+  FailureLine("the_peer's_certificate:");
+
+  const CredentialDirectory bank(
+      tls::Issue(Workload("spiffe://cluster.local/ns/bank/sa/till"), &root_), root_.Pem());
+  Process stranger = Client(acceptor.port(), bank.path());
+  EXPECT_THAT(stranger.Wait(kPatience).out, testing::Not(HasSubstr("welcome")));
+  FailureLine("the_peer_is_spiffe://cluster.local/ns/bank/sa/till,_which_is_not_allowed");
+
+  EXPECT_FALSE(IsReached(acceptor));
+  EXPECT_EQ(
+      server_proxy_->Metric(
+          R"(sluice_tcp_connections_failed_total{reporter="destination",reason="tls_handshake"})"),
+      4);
+}
+
+TEST_P(MtlsTest, RotatesCredentialsUnderConnections) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  Process before = Client(acceptor.port(), till_files_.path());
+  std::optional<Peer> peer = acceptor.Accept();
+  ASSERT_TRUE(peer);
+  ASSERT_EQ(peer->Receive(6), "hello\n");
+
+  // A broken one first: it is said, and what was there goes on.
+  cart_files_.Write("key.pem", till_.KeyPem());
+  ASSERT_TRUE(server_proxy_->process().WaitForText("the credentials of before stay", kPatience));
+  EXPECT_EQ(server_proxy_->Metric("sluice_mtls_reload_failures_total"), 1);
+  EXPECT_THAT(Served(acceptor, till_files_), HasSubstr(cart_.Pem()));
+
+  const TestIdentity next = tls::Issue(Workload(kCart), &root_);
+  cart_files_.Put(next, root_.Pem());
+  ASSERT_TRUE(server_proxy_->process().WaitForText("new credentials", kPatience));
+  EXPECT_THAT(Served(acceptor, till_files_), HasSubstr(next.Pem()));
+
+  peer->Send("still here\n");
+  peer->Close();
+  EXPECT_THAT(before.Wait(kPatience).out, HasSubstr("still here"));
+}
+
+// What a client sends first.
+std::string ClientHello() {
+  const std::unique_ptr<SSL_CTX, tls::FreeWith<SSL_CTX_free>> context(SSL_CTX_new(TLS_method()));
+  const std::unique_ptr<SSL, tls::FreeWith<SSL_free>> ssl(SSL_new(context.get()));
+  BIO* const out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
+  SSL_set_connect_state(ssl.get());
+  SSL_do_handshake(ssl.get());
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(out, &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
+TEST_P(MtlsTest, HalfOpenHandshakesDelayNobody) {
+  Acceptor acceptor(server(), GetParam());
+  Acceptor strict(server(), GetParam());
+  StartStrict({"--mtls-inbound-plaintext-ports=" + std::to_string(acceptor.port()),
+               "--connect-timeout=5m", "--max-connections=1000"});
+  auto client_end = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
+  ASSERT_TRUE(client_end);
+  auto server_end = acceptor.Accept();
+  ASSERT_TRUE(server_end);
+  WellBehaved stream(std::move(*client_end), std::move(*server_end));
+  ASSERT_TRUE(stream.MakesRounds(10));
+  const std::string hello = ClientHello();
+  std::vector<Peer> half_open;
+  for (int i = 0; i < 200; ++i) {
+    auto peer = Peer::Connect(client(), ServerAt(strict.port()), kProxy);
+    ASSERT_TRUE(peer);
+    peer->Send(hello.substr(0, i % 4 == 0 ? hello.size() / 2 : hello.size()));
+    half_open.push_back(std::move(*peer));
+  }
+  EXPECT_TRUE(stream.MakesRounds(10));
+  EXPECT_FALSE(stream.failed());
+  EXPECT_FALSE(IsReached(strict));
+  EXPECT_THAT(server_proxy_->Get(15000, "/connections").second, HasSubstr("\"handshaking\""));
+  // They do not hold up the end of the proxy beyond its time.
+  server_proxy_->process().Signal(SIGTERM);
+  for (Peer& peer : half_open) peer.Close();
+  server_proxy_->LogLineTo(ServerAt(strict.port()));
+}
+
+}  // namespace
+}  // namespace sluice::testing_support

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "proxy/mtls/mutual_tls.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "test/unit/mtls/credential_directory.h"
+
+namespace sluice::proxy {
+namespace {
+
+using tls::CredentialDirectory;
+using tls::Workload;
+
+constexpr const char* kCart = "spiffe://cluster.local/ns/shop/sa/cart";
+constexpr const char* kTill = "spiffe://cluster.local/ns/shop/sa/till";
+
+class MutualTlsTest : public testing::Test {
+ protected:
+  MtlsConfig Config() const {
+    return {.credentials = {.directory = directory_.path(), .bundles = {}}};
+  }
+
+  const tls::TestIdentity root_ = tls::Issue(tls::ValidToday(tls::TestCa("root")));
+  const tls::TestIdentity cart_ = tls::Issue(Workload(kCart), &root_);
+  const tls::TestIdentity till_ = tls::Issue(Workload(kTill), &root_);
+  const CredentialDirectory directory_{cart_, root_.Pem()};
+};
+
+TEST_F(MutualTlsTest, LoadsWhatHasChanged) {
+  MutualTls mtls(Config());
+  const auto before = mtls.Context();
+  EXPECT_EQ(before->credentials().id().ToString(), kCart);
+  mtls.Look();
+  EXPECT_EQ(mtls.Context(), before);
+  directory_.Put(till_, root_.Pem());
+  mtls.Look();
+  EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
+  EXPECT_EQ(before->credentials().id().ToString(), kCart) << "for those who have it";
+  EXPECT_EQ(mtls.facts().reloads, 1U);
+  EXPECT_EQ(mtls.facts().failed_reloads, 0U);
+}
+
+TEST_F(MutualTlsTest, KeepsWhatItHasWhenTheNewFilesAreBroken) {
+  MutualTls mtls(Config());
+  const auto before = mtls.Context();
+  directory_.Write("key.pem", till_.KeyPem());
+  mtls.Look();
+  EXPECT_EQ(mtls.facts().failed_reloads, 0U) << "the other file may be on its way";
+  for (int i = 0; i < 3; ++i) mtls.Look();
+  EXPECT_EQ(mtls.Context(), before);
+  EXPECT_EQ(mtls.facts().failed_reloads, 1U) << "counted once";
+  directory_.Write("cert-chain.pem", till_.Pem());
+  mtls.Look();
+  EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
+  std::filesystem::remove(directory_.File("key.pem"));
+  for (int i = 0; i < 2; ++i) mtls.Look();
+  EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
+  EXPECT_EQ(mtls.facts().failed_reloads, 2U);
+}
+
+TEST_F(MutualTlsTest, HasToHaveSomethingToStartWith) {
+  MtlsConfig config = Config();
+  config.credentials.directory += "/nothing";
+  EXPECT_THROW(MutualTls{config}, Error);
+}
+
+TEST_F(MutualTlsTest, AsksNothingOfPlaintextPorts) {
+  MtlsConfig config = Config();
+  config.inbound = MtlsInbound::kStrict;
+  config.inbound_plaintext_ports = {{8081, 8081}, {9000, 9010}};
+  const MutualTls mtls(config);
+  EXPECT_EQ(mtls.Inbound(8080), MtlsInbound::kStrict);
+  EXPECT_EQ(mtls.Inbound(8081), MtlsInbound::kOff);
+  EXPECT_EQ(mtls.Inbound(9010), MtlsInbound::kOff);
+  EXPECT_EQ(mtls.Inbound(9011), MtlsInbound::kStrict);
+}
+
+}  // namespace
+}  // namespace sluice::proxy

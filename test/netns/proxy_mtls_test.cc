@@ -82,7 +82,7 @@ class MtlsTest : public ProxyTest {
   const CredentialDirectory till_files_{till_, root_.Pem()};
 };
 
-INSTANTIATE_TEST_SUITE_P(Families, MtlsTest, testing::Values(Family::kIpv4, Family::kIpv6),
+INSTANTIATE_TEST_SUITE_P(, MtlsTest, testing::Values(Family::kIpv4, Family::kIpv6),
                          FamilyName);
 
 TEST_P(MtlsTest, LetsInWhoIsAllowed) {

@@ -20,27 +20,23 @@ constexpr off_t kMaxFileBytes = off_t{1024} * 1024;
 
 // The content of an open file, into `out`, whose bytes are never moved: they may be a key. Throws
 // sluice::Error, with `path` in its text.
-void ReadInto(int fd, const std::string& path, std::string& out) {
+void ReadInto(int fd, const std::string& doing, const std::string& path, std::string& out) {
   struct stat status {};
-  if (::fstat(fd, &status) != 0) throw SystemError(errno, "read credentials", path);
+  if (::fstat(fd, &status) != 0) throw SystemError(errno, doing, path);
   if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorKind::kFailed, {.doing = "read credentials",
-                                     .target = path,
-                                     .why = "it is not a regular file",
-                                     .help = {}});
+    throw Error(ErrorKind::kFailed,
+                {.doing = doing, .target = path, .why = "it is not a regular file", .help = {}});
   }
   if (status.st_size > kMaxFileBytes) {
-    throw Error(ErrorKind::kFailed, {.doing = "read credentials",
-                                     .target = path,
-                                     .why = "it is larger than 1 MiB",
-                                     .help = {}});
+    throw Error(ErrorKind::kFailed,
+                {.doing = doing, .target = path, .why = "it is larger than 1 MiB", .help = {}});
   }
   out.resize(static_cast<std::size_t>(status.st_size));
   std::size_t have = 0;
   while (have < out.size()) {
     const ssize_t count = ::read(fd, out.data() + have, out.size() - have);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw SystemError(errno, "read credentials", path);
+    if (count < 0) throw SystemError(errno, doing, path);
     if (count == 0) break;  // it was made shorter meanwhile
     have += static_cast<std::size_t>(count);
   }
@@ -54,7 +50,7 @@ void ReadAt(int directory, const std::string& where, std::string_view name, std:
   const UniqueFd fd(::openat(directory, file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   const std::string path = where + "/" + file;
   if (!fd) throw SystemError(errno, "read credentials", path);
-  ReadInto(fd.get(), path, out);
+  ReadInto(fd.get(), "read credentials", path, out);
 }
 
 bool IsThere(int directory, std::string_view name) {
@@ -111,11 +107,11 @@ void ReadCredentialFiles(const std::string& directory, CredentialFiles& out) {
   ReadAt(fd.get(), directory, layout.roots, out.roots);
 }
 
-std::string ReadBundleFile(const std::string& path) {
+std::string ReadSmallFile(const std::string& path, const std::string& doing) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) throw SystemError(errno, "read the trust bundle", path);
+  if (!fd) throw SystemError(errno, doing, path);
   std::string out;
-  ReadInto(fd.get(), path, out);
+  ReadInto(fd.get(), doing, path, out);
   return out;
 }
 

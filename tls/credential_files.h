@@ -39,7 +39,8 @@ struct CredentialFiles {
 // directory is opened once, so that the three files are of one version. Throws sluice::Error.
 void ReadCredentialFiles(const std::string& directory, CredentialFiles& out);
 
-// The content of a file, such as a trust bundle. Throws sluice::Error.
-std::string ReadBundleFile(const std::string& path);
+// The content of a regular file of 1 MiB at most, such as a trust bundle; `doing` is what it is
+// read for. Throws sluice::Error.
+std::string ReadSmallFile(const std::string& path, const std::string& doing);
 
 }  // namespace sluice::tls

@@ -118,7 +118,7 @@ std::shared_ptr<const Credentials> Credentials::Load(const CredentialSource& sou
   state->roots.emplace(state->id.trust_domain(), std::move(own));
 
   for (const TrustBundle& bundle : source.bundles) {
-    const std::string text = ReadBundleFile(bundle.file);
+    const std::string text = ReadSmallFile(bundle.file, "read the trust bundle");
     digest.Add(bundle.trust_domain);
     digest.Add(text);
     About(bundle.file, [&] {

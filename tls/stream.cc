@@ -90,7 +90,9 @@ struct Stream::State {
   // Set by the certificate, before the peer has proven that it has the key: see Stream::peer.
   std::optional<SpiffeId> peer;
   bool established = false;
+  bool refused = false;
   std::string why;
+  bool why_is_errno = false;
   std::optional<Result> final;  // of Read
 };
 
@@ -142,9 +144,15 @@ Stream::Result Stream::State::Fail() {
     reason = std::strerror(result.error);
   } else {
     reason = LibraryReason();
+    refused = refused || ERR_GET_REASON(ERR_peek_last_error()) > SSL_AD_REASON_OFFSET;
   }
-  // The first reason stays: others follow from it.
-  if (why.empty()) why = std::move(reason);
+  // The first reason stays, for others follow from it; but that a reset was in the way of a write
+  // says less than the alert that came before it.
+  const bool is_errno = result.error != EPROTO;
+  if (why.empty() || (why_is_errno && !is_errno)) {
+    why = std::move(reason);
+    why_is_errno = is_errno;
+  }
   return result;
 }
 
@@ -224,6 +232,7 @@ const SpiffeId* Stream::peer() const {
 }
 
 const std::string& Stream::why() const { return state_->why; }
+bool Stream::refused() const { return state_->refused; }
 
 std::string_view Stream::version() const {
   const SSL* const ssl = state_->ssl.get();

@@ -91,6 +91,9 @@ class Stream {
   std::string_view protocol() const;
   // What kFailed was about: "unknown trust domain other.example".
   const std::string& why() const;
+  // The peer has ended the connection with an alert: most likely it does not let us in, which a
+  // client hears behind its handshake only.
+  bool refused() const;
 
  private:
   friend int JudgePeer(x509_store_ctx_st* chain, void* unused);

@@ -172,6 +172,11 @@ tls::TrustBundle Bundle(std::string_view text) {
   return {.trust_domain = domain, .file = std::string(text.substr(sign + 1))};
 }
 
+std::string File(std::string_view text) {
+  if (text.empty()) throw std::invalid_argument("a file");
+  return std::string(text);
+}
+
 std::string Directory(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a directory");
   return std::string(text);
@@ -286,6 +291,10 @@ const std::vector<Flag>& Flags() {
          ForEach(v, [&](std::string_view item) { ports.push_back(PortRange::Parse(item)); });
          o.config.mtls.inbound_plaintext_ports = Coalesce(std::move(ports));
        }},
+      {"mtls-outbound", "FILE",
+       "connect to the destinations in this file over mutual TLS or not at all: one a line, with "
+       "address or range, ports and the SPIFFE IDs that may answer; read again when it changes",
+       [](Options& o, std::string_view v) { o.config.mtls.outbound_file = File(v); }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"hand-over", nullptr,
@@ -412,6 +421,8 @@ void CheckMtls(const MtlsConfig& mtls) {
           "say who may come in, such as --mtls-allow 'spiffe://cluster.local/ns/*/sa/*'");
   require(mtls.credentials.bundles.empty() || mtls.enabled(), "--mtls-trust-bundle",
           "--mtls-credentials", "the own certificate comes from there");
+  require(mtls.outbound_file.empty() || mtls.enabled(), "--mtls-outbound", "--mtls-credentials",
+          "a certificate, its key and roots are what it is made with");
   require(mtls.allow.empty() || strict, "--mtls-allow", "--mtls-inbound strict",
           "without it everybody comes in");
   require(mtls.inbound_plaintext_ports.empty() || strict, "--mtls-inbound-plaintext-ports",

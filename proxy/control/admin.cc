@@ -35,7 +35,8 @@ json::value Mtls(const MtlsConfig& mtls) {
                       {"trust_bundles", std::move(bundles)},
                       {"inbound", Name(mtls.inbound)},
                       {"allow", std::move(allow)},
-                      {"inbound_plaintext_ports", std::move(plaintext_ports)}};
+                      {"inbound_plaintext_ports", std::move(plaintext_ports)},
+                      {"outbound", mtls.outbound_file}};
 }
 
 HttpResponse ConfigDump(const AdminBackend& backend) {

@@ -222,11 +222,21 @@ void AppendMtls(const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
   out.push_back(Gauge("sluice_mtls_certificate_expiry_timestamp_seconds",
                       "When the certificate in use ends, since 1970.",
                       static_cast<double>(mtls.expiry_unix_seconds)));
-  out.push_back(Single("sluice_mtls_reloads_total",
-                       "How often new credentials were loaded while running.", mtls.reloads));
-  out.push_back(Single("sluice_mtls_reload_failures_total",
-                       "How often changed files could not be used, and those of before stayed.",
-                       mtls.failed_reloads));
+  MetricFamily reloads =
+      Family("sluice_mtls_reloads_total", "How often changed files were loaded while running.",
+             MetricType::Counter);
+  MetricFamily failures =
+      Family("sluice_mtls_reload_failures_total",
+             "How often changed files could not be used, and what was read before stayed.",
+             MetricType::Counter);
+  const std::pair<const char*, MutualTls::Facts::Loads> files[] = {
+      {"credentials", mtls.credentials}, {"outbound", mtls.outbound}};
+  for (const auto& [name, loads] : files) {
+    reloads.metric.push_back(Counted(loads.reloads, {{"files", name}}));
+    failures.metric.push_back(Counted(loads.failed, {{"files", name}}));
+  }
+  out.push_back(std::move(reloads));
+  out.push_back(std::move(failures));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct MtlsConfig {
   std::vector<tls::SpiffePattern> allow = {};
   // Of the application, that are as if `inbound` were kOff.
   std::vector<PortRange> inbound_plaintext_ports = {};
+  // With the rules of OutboundPolicy; empty: none.
+  std::string outbound_file = {};
 
   bool enabled() const { return !credentials.directory.empty(); }
 };

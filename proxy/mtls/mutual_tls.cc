@@ -27,6 +27,8 @@ using SystemClock = std::chrono::system_clock;
 // twenty system calls.
 constexpr std::chrono::milliseconds kLookEvery{1000};
 
+constexpr const char* kReadRules = "read the rules of outbound mutual TLS";
+
 std::int64_t UnixSeconds(SystemClock::time_point time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
@@ -56,16 +58,27 @@ std::vector<std::string> FilesOf(const tls::CredentialSource& source) {
 
 }  // namespace
 
+MutualTls::Watched::Watched(std::vector<std::string> all)
+    // Before they are read: what changes meanwhile is seen by the next look.
+    : paths(std::move(all)), seen(States()) {}
+
 MutualTls::MutualTls(MtlsConfig config)
     : config_(std::move(config)),
       allowed_(std::make_shared<const std::vector<tls::SpiffePattern>>(config_.allow)),
-      watched_(FilesOf(config_.credentials)),
-      // Before they are read: what changes meanwhile is seen by the next look.
-      seen_(FileStates()),
+      credential_files_(FilesOf(config_.credentials)),
+      outbound_file_(config_.outbound_file.empty()
+                         ? std::vector<std::string>{}
+                         : std::vector<std::string>{config_.outbound_file}),
       store_(config_.credentials, SystemClock::now()),
       context_(std::make_shared<const tls::Context>(store_.Current())),
+      outbound_(std::make_shared<const OutboundPolicy>()),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_) throw SystemError(errno, "make an eventfd");
+  if (!config_.outbound_file.empty()) {
+    outbound_text_ = tls::ReadSmallFile(config_.outbound_file, kReadRules);
+    outbound_ = std::make_shared<const OutboundPolicy>(
+        OutboundPolicy::Parse(outbound_text_, config_.outbound_file));
+  }
   const tls::Credentials& own = context_->credentials();
   spdlog::info("mutual TLS as {}, by the files of {}, valid until {}", own.id().ToString(),
                own.writer(), TimeText(own.not_after()));
@@ -88,9 +101,9 @@ void MutualTls::Run() {
   while (::poll(&stop, 1, static_cast<int>(kLookEvery.count())) <= 0) Look();
 }
 
-std::vector<MutualTls::FileState> MutualTls::FileStates() const {
+std::vector<MutualTls::FileState> MutualTls::Watched::States() const {
   std::vector<FileState> out;
-  for (const std::string& path : watched_) {
+  for (const std::string& path : paths) {
     struct stat info {};
     FileState state{};
     if (::stat(path.c_str(), &info) == 0) {
@@ -106,46 +119,68 @@ std::vector<MutualTls::FileState> MutualTls::FileStates() const {
   return out;
 }
 
-void MutualTls::Look() {
-  std::vector<FileState> now = FileStates();
-  const bool changed = now != seen_;
-  seen_ = std::move(now);
+template <typename Load>
+void MutualTls::LookAt(Watched& files, const char* what, const Load& load) {
+  std::vector<FileState> now = files.States();
+  const bool changed = now != files.seen;
+  files.seen = std::move(now);
   // Once more after a change: the clock of files is coarse, and what was written right behind what
-  // was read may have left no trace.
-  const bool changed_lately = std::exchange(changed_lately_, changed);
-  // As long as it fails, too: a certificate may not be valid yet.
-  if (changed || changed_lately || !last_failure_.empty()) Reload(!changed);
-  WarnOfExpiry();
-}
-
-void MutualTls::Reload(bool settled) {
+  // was read may have left no trace. And as long as it fails: a certificate may not be valid yet.
+  const bool changed_lately = std::exchange(files.changed_lately, changed);
+  if (!changed && !changed_lately && files.last_failure.empty()) return;
   std::string why;
   try {
-    const tls::CredentialStore::Reloaded reloaded = store_.Reload(SystemClock::now());
-    why = reloaded.why;
-    std::shared_ptr<const tls::Credentials> current = store_.Current();
-    if (current.get() != &context_->credentials()) {
-      auto context = std::make_shared<const tls::Context>(std::move(current));
-      ++reloads_;
-      {
-        const std::scoped_lock lock(mutex_);
-        context_.swap(context);
-      }
-      const tls::Credentials& own = context_->credentials();
-      spdlog::info("new credentials: mutual TLS as {}, valid until {}", own.id().ToString(),
-                   TimeText(own.not_after()));
-    }
+    why = load();
   } catch (const std::exception& error) {
     why = error.what();
   }
   // A writer may be between two files; the next look tells.
-  if (!why.empty() && !settled) return;
+  if (!why.empty() && changed) return;
   // Said once, however often it is tried.
-  if (!why.empty() && why != last_failure_) {
-    ++failed_reloads_;
-    spdlog::error("the credentials of before stay: {}", why);
+  if (!why.empty() && why != files.last_failure) {
+    ++files.failed;
+    spdlog::error("the {} of before stay: {}", what, why);
   }
-  last_failure_ = std::move(why);
+  files.last_failure = std::move(why);
+}
+
+void MutualTls::Look() {
+  LookAt(credential_files_, "credentials", [this] { return LoadCredentials(); });
+  LookAt(outbound_file_, "rules of outbound mutual TLS", [this] { return LoadOutbound(); });
+  WarnOfExpiry();
+}
+
+std::string MutualTls::LoadCredentials() {
+  tls::CredentialStore::Reloaded reloaded = store_.Reload(SystemClock::now());
+  std::shared_ptr<const tls::Credentials> current = store_.Current();
+  if (current.get() != &context_->credentials()) {
+    auto context = std::make_shared<const tls::Context>(std::move(current));
+    ++credential_files_.reloads;
+    {
+      const std::scoped_lock lock(mutex_);
+      context_.swap(context);
+    }
+    const tls::Credentials& own = context_->credentials();
+    spdlog::info("new credentials: mutual TLS as {}, valid until {}", own.id().ToString(),
+                 TimeText(own.not_after()));
+  }
+  return std::move(reloaded.why);
+}
+
+std::string MutualTls::LoadOutbound() {
+  std::string text = tls::ReadSmallFile(config_.outbound_file, kReadRules);
+  if (text == outbound_text_) return {};
+  auto policy =
+      std::make_shared<const OutboundPolicy>(OutboundPolicy::Parse(text, config_.outbound_file));
+  const std::size_t rules = policy->rules().size();
+  outbound_text_ = std::move(text);
+  ++outbound_file_.reloads;
+  {
+    const std::scoped_lock lock(mutex_);
+    outbound_.swap(policy);
+  }
+  spdlog::info("new rules of outbound mutual TLS: {}", rules);
+  return {};
 }
 
 void MutualTls::WarnOfExpiry() {
@@ -175,10 +210,20 @@ MtlsInbound MutualTls::Inbound(std::uint16_t port) const {
                                                                         : config_.inbound;
 }
 
+tls::Stream::Allowed MutualTls::Expected(const SocketAddress& destination) const {
+  if (config_.outbound_file.empty()) return nullptr;
+  const std::shared_ptr<const OutboundPolicy> policy = [this] {
+    const std::scoped_lock lock(mutex_);
+    return outbound_;
+  }();
+  const OutboundRule* const rule = policy->Find(destination);
+  return rule == nullptr ? nullptr : rule->expected;
+}
+
 MutualTls::Facts MutualTls::facts() const {
   return {.expiry_unix_seconds = UnixSeconds(Context()->credentials().not_after()),
-          .reloads = reloads_,
-          .failed_reloads = failed_reloads_};
+          .credentials = credential_files_.loads(),
+          .outbound = outbound_file_.loads()};
 }
 
 }  // namespace sluice::proxy

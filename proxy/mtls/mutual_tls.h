@@ -10,17 +10,19 @@
 #include <thread>
 #include <vector>
 
+#include "base/socket_address.h"
 #include "base/unique_fd.h"
 #include "proxy/mtls/mtls_config.h"
+#include "proxy/mtls/outbound_policy.h"
 #include "tls/context.h"
 #include "tls/credential_store.h"
 #include "tls/stream.h"
 
 namespace sluice::proxy {
 
-// What all workers share of mutual TLS: the credentials of now, which a thread of its own loads
-// again when their files change, and who may do what. Connections keep what they began with.
-// Thread-safe.
+// What all workers share of mutual TLS: the credentials and the outbound rules of now, which a
+// thread of its own loads again when their files change, and who may do what. Connections keep what
+// they began with. Thread-safe.
 class MutualTls {
  public:
   // Throws sluice::Error when there is nothing to start with.
@@ -41,39 +43,61 @@ class MutualTls {
   MtlsInbound Inbound(std::uint16_t port) const;
   // Who may come in.
   const tls::Stream::Allowed& allowed() const { return allowed_; }
+  // Who has to answer at this destination of an outbound connection, over mutual TLS; null when no
+  // rule asks for it.
+  tls::Stream::Allowed Expected(const SocketAddress& destination) const;
 
   // For the metrics.
   struct Facts {
     std::int64_t expiry_unix_seconds = 0;  // of the own certificate
-    std::uint64_t reloads = 0;             // that brought something new
-    std::uint64_t failed_reloads = 0;
+    struct Loads {
+      std::uint64_t reloads = 0;  // that brought something new
+      std::uint64_t failed = 0;
+    };
+    Loads credentials = {};
+    Loads outbound = {};
   };
   Facts facts() const;
 
  private:
   using FileState = std::array<std::int64_t, 6>;
 
+  // Files that are loaded together.
+  struct Watched {
+    std::vector<std::string> paths;
+    std::vector<FileState> seen = {};
+    bool changed_lately = false;
+    std::string last_failure = {};
+    std::atomic<std::uint64_t> reloads{0};
+    std::atomic<std::uint64_t> failed{0};
+
+    explicit Watched(std::vector<std::string> all);
+    std::vector<FileState> States() const;
+    Facts::Loads loads() const { return {.reloads = reloads, .failed = failed}; }
+  };
+
   void Run();
-  std::vector<FileState> FileStates() const;
-  // Loads what is there; what is wrong with it is said when it has `settled`.
-  void Reload(bool settled);
+  // Calls `load` when the files may have changed. It returns why they cannot be used, or nothing;
+  // `what` is what stays then.
+  template <typename Load>
+  void LookAt(Watched& files, const char* what, const Load& load);
+  std::string LoadCredentials();
+  std::string LoadOutbound();
   void WarnOfExpiry();
 
   const MtlsConfig config_;
   const tls::Stream::Allowed allowed_;
-  std::vector<std::string> watched_;
-  std::vector<FileState> seen_;
-  bool changed_lately_ = false;
+  Watched credential_files_;
+  Watched outbound_file_;
   tls::CredentialStore store_;
-  std::string last_failure_;
+  std::string outbound_text_;
   // The certificate of which it was said that it ends soon, and that it has ended.
   std::int64_t ends_soon_ = 0;
   std::int64_t has_ended_ = 0;
 
   mutable std::mutex mutex_;
   std::shared_ptr<const tls::Context> context_;
-  std::atomic<std::uint64_t> reloads_{0};
-  std::atomic<std::uint64_t> failed_reloads_{0};
+  std::shared_ptr<const OutboundPolicy> outbound_;
   UniqueFd stop_;
   std::thread thread_;
 };

@@ -164,7 +164,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   worker.stats.of(direction).opened.Add(1);
   BeginPending(worker);
   ++worker.unanswered;
-  return NeedsHandshake(worker) ? BeginHandshake(worker) : Connect(worker);
+  return NeedsClientHandshake(worker) ? BeginClientHandshake(worker) : Connect(worker);
 }
 
 int Session::Connect(WorkerContext& worker) {
@@ -225,7 +225,7 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
   if (layers_) WakeCrosswise(endpoint);
   if (state_ == State::kHandshaking) {
-    OnHandshakeEvent(worker);
+    OnHandshakeEvent(worker, side);
     return;
   }
   if (state_ != State::kConnecting) {
@@ -242,6 +242,12 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
     if (error == ECONNRESET || error == EPIPE) {
       // A destination that does not listen refuses; this one was connected, and reset the
       // connection before we looked (EPIPE: after its FIN).
+      if (ExpectedServer(worker)) {
+        // Whatever it has sent, nobody knows who it was.
+        error_ = static_cast<std::uint16_t>(error);
+        Abort(worker, Failure::kTlsHandshake);
+        return;
+      }
       BeginRelaying(worker);
       OnBroken(worker, side, error);
     } else {
@@ -263,6 +269,10 @@ void Session::EndPending(WorkerContext& worker) {
 }
 
 void Session::OnConnected(WorkerContext& worker) {
+  if (tls::Stream::Allowed expected = ExpectedServer(worker)) {
+    BeginServerHandshake(worker, std::move(expected));
+    return;
+  }
   BeginRelaying(worker);
   Relay(worker);
 }
@@ -270,8 +280,10 @@ void Session::OnConnected(WorkerContext& worker) {
 void Session::BeginRelaying(WorkerContext& worker) {
   EndPending(worker);
   state_ = State::kRelaying;
-  connected_ = true;
-  worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
+  if (!connected_) {
+    worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
+    connected_ = true;
+  }
   active_tick_ = worker.now_ticks;
   worker.timers.Set(*this, worker.now_ticks + std::min(IdleTicks(worker), Ticks(kKeepAliveAge)));
   // A transport may have to speak first, whoever does so inside of it: no event would tell.
@@ -494,6 +506,7 @@ void Session::OnTimer(WorkerContext& worker) {
 }
 
 void Session::Abort(WorkerContext& worker, Failure failure) {
+  if (failure == Failure::kUpstreamReset && IsRefusedByServer()) failure = Failure::kTlsHandshake;
   failure_ = failure;
   worker.stats.of(direction_).Count(failure);
   if (client_.fd >= 0) ResetOnClose(client_.fd);
@@ -560,9 +573,15 @@ void Session::Log(WorkerContext& worker) {
     if (!reset && failure_ != Failure::kTlsHandshake)
       details = details + ": " + std::strerror(error_);
   }
+  record.transport_failure = reason;
   std::string tls_reason;
-  if (mutual_tls_) DescribeTls(record, tls_reason);
-  if (!reason.empty()) record.transport_failure = reason;
+  if (mutual_tls_) {
+    DescribeTls(record, tls_reason);
+  } else if (failure_ == Failure::kTlsHandshake) {
+    // It did not come to that.
+    record.response_flags = "UF,URX";
+    record.transport_failure = "TLS_error:_the_peer_reset_the_connection";
+  }
   record.termination_details = details;
   if (const Sniffed* const seen = sniffer_.result()) {
     record.requested_server_name = seen->server_name;

@@ -132,12 +132,20 @@ class Session : public TimerNode {
   bool KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream);
   // 0, or errno as Open has it.
   int Connect(WorkerContext& worker);
-  // Mutual TLS, in session_tls.cc.
-  bool NeedsHandshake(const WorkerContext& worker) const;
-  int BeginHandshake(WorkerContext& worker);
-  void OnHandshakeEvent(WorkerContext& worker);
+  // Mutual TLS, in session_tls.cc: with the client before the application is connected to, with the
+  // server before a byte is relayed.
+  bool NeedsClientHandshake(const WorkerContext& worker) const;
+  int BeginClientHandshake(WorkerContext& worker);
+  // Who has to answer; null: whoever does.
+  tls::Stream::Allowed ExpectedServer(const WorkerContext& worker) const;
+  void BeginServerHandshake(WorkerContext& worker, tls::Stream::Allowed expected);
+  bool UseTls(const WorkerContext& worker, int fd, tls::Stream::Options options);
+  void OnHandshakeEvent(WorkerContext& worker, Side side);
+  void QueueHandshake(WorkerContext& worker);
   // Null when the connection is not mutual TLS.
-  const tls::Stream* TlsStream() const;
+  tls::Stream* TlsStream() const;
+  // The server does not let us in, which it says behind our part of the handshake.
+  bool IsRefusedByServer() const;
   void DescribeTls(AccessRecord& record, std::string& reason) const;
   std::string_view StateName() const;
   void BeginPending(WorkerContext& worker);

@@ -24,23 +24,36 @@ std::string_view Session::StateName() const {
   }
 }
 
-bool Session::NeedsHandshake(const WorkerContext& worker) const {
+bool Session::NeedsClientHandshake(const WorkerContext& worker) const {
   return worker.mtls != nullptr && direction_ == Direction::kInbound &&
          worker.mtls->Inbound(original_.port) == MtlsInbound::kStrict;
 }
 
-int Session::BeginHandshake(WorkerContext& worker) {
-  state_ = State::kHandshaking;
+tls::Stream::Allowed Session::ExpectedServer(const WorkerContext& worker) const {
+  if (worker.mtls == nullptr || direction_ == Direction::kInbound) return nullptr;
+  return worker.mtls->Expected(original_);
+}
+
+bool Session::UseTls(const WorkerContext& worker, int fd, tls::Stream::Options options) {
+  const bool server = options.role == tls::Stream::Role::kServer;
   try {
     auto layers = std::make_unique<Layers>();
-    layers->client =
-        std::make_unique<TlsTransport>(worker.mtls->Context(), client_.fd,
-                                       tls::Stream::Options{.role = tls::Stream::Role::kServer,
-                                                            .allowed = worker.mtls->allowed(),
-                                                            .server_name = {}});
+    (server ? layers->client : layers->server) =
+        std::make_unique<TlsTransport>(worker.mtls->Context(), fd, std::move(options));
     Use(std::move(layers));
-    mutual_tls_ = true;
   } catch (const std::bad_alloc&) {
+    return false;
+  }
+  mutual_tls_ = true;
+  state_ = State::kHandshaking;
+  return true;
+}
+
+int Session::BeginClientHandshake(WorkerContext& worker) {
+  if (!UseTls(worker, client_.fd,
+              {.role = tls::Stream::Role::kServer,
+               .allowed = worker.mtls->allowed(),
+               .server_name = {}})) {
     FailConnect(worker, ENOMEM, true);
     return error_;
   }
@@ -52,40 +65,70 @@ int Session::BeginHandshake(WorkerContext& worker) {
   return 0;
 }
 
-const tls::Stream* Session::TlsStream() const {
-  if (!mutual_tls_ || !layers_) return nullptr;
-  const Transport* const end =
-      direction_ == Direction::kInbound ? layers_->client.get() : layers_->server.get();
-  return &static_cast<const TlsTransport*>(end)->stream();
+void Session::BeginServerHandshake(WorkerContext& worker, tls::Stream::Allowed expected) {
+  worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
+  connected_ = true;
+  SendAtOnce(server_.fd);
+  if (!UseTls(worker, server_.fd,
+              {.role = tls::Stream::Role::kClient,
+               .allowed = std::move(expected),
+               .server_name = {}})) {
+    FailConnect(worker, ENOMEM, false);
+    return;
+  }
+  worker.timers.Set(*this, worker.now_ticks + Ticks(worker.config.connect_timeout));
+  QueueHandshake(worker);
 }
 
-void Session::OnHandshakeEvent(WorkerContext& worker) {
+tls::Stream* Session::TlsStream() const {
+  if (!mutual_tls_ || !layers_) return nullptr;
+  Transport* const end =
+      direction_ == Direction::kInbound ? layers_->client.get() : layers_->server.get();
+  return &static_cast<TlsTransport*>(end)->stream();
+}
+
+void Session::OnHandshakeEvent(WorkerContext& worker, Side side) {
+  if (direction_ == Direction::kInbound || side == Side::kServer) {
+    QueueHandshake(worker);
+  } else if (client_.failed) {
+    // A client that has only ended its side still wants its answer.
+    error_ = static_cast<std::uint16_t>(PendingError(client_.fd));
+    Abort(worker, Failure::kClientReset);
+  }
+}
+
+void Session::QueueHandshake(WorkerContext& worker) {
   if (queued_) return;
   queued_ = true;
   worker.handshakes.push_back(this);
 }
 
 void Session::ContinueHandshake(WorkerContext& worker) {
-  auto& stream = static_cast<TlsTransport&>(*layers_->client).stream();
-  const tls::Stream::Result result = stream.Handshake();
+  const tls::Stream::Result result = TlsStream()->Handshake();
   heard_ = heard_ || result.took_input;
   switch (result.status) {
     case tls::Stream::Status::kWaitsForInput:
     case tls::Stream::Status::kWaitsForRoom:
       return;
     case tls::Stream::Status::kAgain:
-      OnHandshakeEvent(worker);
+      QueueHandshake(worker);
       return;
     case tls::Stream::Status::kDone:
-      // Closed as it is when there is nothing to connect with: other clients have done no better.
-      state_ = State::kConnecting;
-      Connect(worker);
+      if (direction_ == Direction::kInbound) {
+        // Closed as it is when there is nothing to connect with: other clients have done no better.
+        state_ = State::kConnecting;
+        Connect(worker);
+      } else {
+        BeginRelaying(worker);
+        Relay(worker);
+      }
       return;
     case tls::Stream::Status::kEnded:
     case tls::Stream::Status::kFailed:
       error_ = static_cast<std::uint16_t>(result.error);
       // Probes connect, and go when that has worked.
-      Abort(worker, heard_ ? Failure::kTlsHandshake : Failure::kClientReset);
+      Abort(worker, heard_ || direction_ == Direction::kOutbound ? Failure::kTlsHandshake
+                                                                 : Failure::kClientReset);
       return;
   }
 }
@@ -101,21 +144,33 @@ void ServeHandshake(WorkerContext& worker) {
   }
 }
 
+bool Session::IsRefusedByServer() const {
+  return direction_ == Direction::kOutbound && mutual_tls_ && TlsStream()->refused() &&
+         response_.bytes_read() == 0;
+}
+
 void Session::DescribeTls(AccessRecord& record, std::string& reason) const {
+  const bool inbound = direction_ == Direction::kInbound;
   const tls::Stream& stream = *TlsStream();
   record.tls_version = stream.version();
   if (const tls::SpiffeId* const peer = stream.peer()) {
-    record.downstream_peer_uri_san = peer->ToString();
+    (inbound ? record.downstream_peer_uri_san : record.upstream_peer_uri_san) = peer->ToString();
   }
+  const bool failed = failure_ == Failure::kTlsHandshake || failure_ == Failure::kTlsTimeout;
   if (failure_ == Failure::kTlsTimeout) {
     reason = "TLS_error: the handshake has not come to its end in time";
   } else if (!stream.why().empty()) {
-    // As Istio's proxies say it of a client that does not fit the policy.
-    if (stream.why() == tls::kNoTls) record.response_flags = "NR";
     reason = "TLS_error: " + stream.why();
   }
   std::ranges::replace(reason, ' ', '_');
-  record.downstream_transport_failure = reason;
+  if (inbound) {
+    record.downstream_transport_failure = reason;
+    // As Istio's proxies say it of a client that does not fit the policy.
+    if (stream.why() == tls::kNoTls) record.response_flags = "NR";
+  } else {
+    if (!reason.empty()) record.transport_failure = reason;
+    if (failed) record.response_flags = "UF,URX";
+  }
 }
 
 }  // namespace sluice::proxy

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Mutual TLS with programs that nobody here wrote. They run as the proxy's user, whose connections
 // the rules of their own pod leave alone.
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <memory>
 #include <optional>
@@ -36,6 +40,17 @@ class MtlsTest : public ProxyTest {
                                       "--mtls-allow=spiffe://cluster.local/ns/shop/sa/*"};
     flags.insert(flags.end(), more.begin(), more.end());
     StartServerProxy(flags);
+  }
+  // The client pod's proxy speaks mutual TLS to whom `rules` name.
+  void StartOutbound(const std::string& rules, const std::vector<std::string>& more = {}) {
+    till_files_.Write("rules", rules);
+    std::vector<std::string> flags = {"--mtls-credentials=" + till_files_.path(),
+                                      "--mtls-outbound=" + till_files_.File("rules")};
+    flags.insert(flags.end(), more.begin(), more.end());
+    StartClientProxy(flags);
+  }
+  std::string RuleTo(std::uint16_t port, const std::string& who) const {
+    return ServerAt(port).ip.ToString() + " " + std::to_string(port) + " " + who + "\n";
   }
   // openssl s_client that says "hello", and shows the chain that it gets.
   Process Client(std::uint16_t port, const std::optional<std::string>& files,
@@ -82,8 +97,7 @@ class MtlsTest : public ProxyTest {
   const CredentialDirectory till_files_{till_, root_.Pem()};
 };
 
-INSTANTIATE_TEST_SUITE_P(, MtlsTest, testing::Values(Family::kIpv4, Family::kIpv6),
-                         FamilyName);
+INSTANTIATE_TEST_SUITE_P(, MtlsTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
 
 TEST_P(MtlsTest, LetsInWhoIsAllowed) {
   StartStrict();
@@ -145,7 +159,7 @@ TEST_P(MtlsTest, RotatesCredentialsUnderConnections) {
   // A broken one first: it is said, and what was there goes on.
   cart_files_.Write("key.pem", till_.KeyPem());
   ASSERT_TRUE(server_proxy_->process().WaitForText("the credentials of before stay", kPatience));
-  EXPECT_EQ(server_proxy_->Metric("sluice_mtls_reload_failures_total"), 1);
+  EXPECT_EQ(server_proxy_->Metric(R"(sluice_mtls_reload_failures_total{files="credentials"})"), 1);
   EXPECT_THAT(Served(acceptor, till_files_), HasSubstr(cart_.Pem()));
 
   const TestIdentity next = tls::Issue(Workload(kCart), &root_);
@@ -156,6 +170,174 @@ TEST_P(MtlsTest, RotatesCredentialsUnderConnections) {
   peer->Send("still here\n");
   peer->Close();
   EXPECT_THAT(before.Wait(kPatience).out, HasSubstr("still here"));
+}
+
+// What crosses the node, in either direction.
+class WireTap {
+ public:
+  explicit WireTap(const netns::Namespace& node)
+      : fd_(CallIn(node, kRoot, [] {
+          return UniqueFd(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ALL)));
+        })) {
+    const int room = 32 * 1024 * 1024;
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+  }
+  // All of it so far, one behind the other. Fails when a packet was missed.
+  std::string Seen() {
+    std::vector<char> packet(65536);
+    while (true) {
+      const ssize_t got = ::recv(fd_.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+      if (got <= 0) break;
+      seen_.append(packet.data(), static_cast<std::size_t>(got));
+    }
+    tpacket_stats missed{};
+    socklen_t size = sizeof(missed);
+    EXPECT_EQ(::getsockopt(fd_.get(), SOL_PACKET, PACKET_STATISTICS, &missed, &size), 0);
+    EXPECT_EQ(missed.tp_drops, 0U);
+    return seen_;
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string seen_;
+};
+
+TEST_P(MtlsTest, TwoProxiesLeaveNoPlaintextOnTheWire) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  StartOutbound(RuleTo(acceptor.port(), kCart));
+  WireTap wire(cluster_->node());
+  const std::string request = "the request of the application";
+  const std::string response = "the response of the application";
+  auto pair = Connected(acceptor);
+  ASSERT_TRUE(pair);
+  ASSERT_TRUE(pair->client.Send(request));
+  EXPECT_EQ(pair->server.Receive(request.size()), request);
+  ASSERT_TRUE(pair->server.Send(response));
+  EXPECT_EQ(pair->client.Receive(response.size()), response);
+  // Either end by itself, as without TLS.
+  pair->client.EndSending();
+  EXPECT_EQ(pair->server.WaitForEnd(), End::kFin);
+  pair->server.Send(response);
+  EXPECT_EQ(pair->client.Receive(response.size()), response);
+  pair->server.Close();
+  EXPECT_EQ(pair->client.WaitForEnd(), End::kFin);
+
+  const boost::json::object out = client_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(out, "upstream_peer_uri_san"), kCart);
+  EXPECT_EQ(Text(out, "tls_version"), "TLSv1.3");
+  EXPECT_EQ(Text(out, "response_flags"), "-");
+  const boost::json::object in = server_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(in, "downstream_peer_uri_san"), kTill);
+  const std::string seen = wire.Seen();
+  EXPECT_GT(seen.size(), 2000U);
+  EXPECT_THAT(seen, testing::Not(HasSubstr("of the application")));
+}
+
+TEST_P(MtlsTest, CarriesStreamsWhole) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  StartOutbound(RuleTo(acceptor.port(), kCart));
+  constexpr std::uint64_t kBytes = 4'000'000;
+  Transfers transfers(kBytes);
+  for (int i = 0; i < 4; ++i) {
+    auto pair = Connected(acceptor);
+    ASSERT_TRUE(pair);
+    if (i % 2 == 0) {
+      transfers.Add(std::move(pair->client), std::move(pair->server));
+    } else {
+      transfers.Add(std::move(pair->server), std::move(pair->client));
+    }
+  }
+  EXPECT_TRUE(transfers.RunToTheEnd());
+  EXPECT_EQ(transfers.complete(), 4U);
+}
+
+// The rule decides, whatever answers there.
+TEST_P(MtlsTest, ARuleMeansTlsOrAReset) {
+  StartServerProxy({});
+  Acceptor acceptor(server(), GetParam());
+  const SocketAddress to = ServerAt(acceptor.port());
+  StartOutbound(RuleTo(acceptor.port(), kCart));
+  WireTap wire(cluster_->node());
+  auto plain = Connected(acceptor);
+  ASSERT_TRUE(plain);
+  plain->client.Send("the secret");
+  // The head of a record of a handshake, and nothing of the application.
+  EXPECT_THAT(plain->server.Receive(3), StartsWith("\x16\x03"));
+  plain->server.Send("HTTP/1.1 200 OK\r\n\r\n");
+  EXPECT_EQ(plain->client.WaitForEnd(), End::kReset);
+  const boost::json::object line = client_proxy_->LogLineTo(to);
+  EXPECT_EQ(Text(line, "response_flags"), "UF,URX");
+  EXPECT_EQ(Text(line, "upstream_transport_failure_reason"),
+            "TLS_error:_the_peer_does_not_speak_TLS");
+  EXPECT_EQ(Text(line, "connection_termination_details"), "tls_handshake");
+
+  // What is broken changes nothing; what is right does, without a restart.
+  till_files_.Write("rules", "nonsense\n");
+  ASSERT_TRUE(client_proxy_->process().WaitForText("of before stay", kPatience));
+  auto again = Connected(acceptor);
+  ASSERT_TRUE(again);
+  again->client.Send("the secret");
+  EXPECT_THAT(again->server.Receive(3), StartsWith("\x16\x03"));
+  again->server.Reset();
+  EXPECT_EQ(again->client.WaitForEnd(), End::kReset);
+  EXPECT_THAT(wire.Seen(), testing::Not(HasSubstr("the secret")));
+  till_files_.Write("rules", "# nobody\n");
+  ASSERT_TRUE(client_proxy_->process().WaitForText("new rules of outbound", kPatience));
+  auto without = Connected(acceptor);
+  ASSERT_TRUE(without);
+  without->client.Send("in the open");
+  EXPECT_EQ(without->server.Receive(11), "in the open");
+}
+
+TEST_P(MtlsTest, SpeaksToOpenSsl) {
+  StartServerProxy({});
+  // Any port that is free now.
+  const std::uint16_t port = Acceptor(server(), GetParam()).port();
+  const auto server_with = [&](const CredentialDirectory& files) {
+    const std::string path = files.path();
+    return Process(server(),
+                   {.argv = {"openssl", "s_server", GetParam() == Family::kIpv4 ? "-4" : "-6",
+                             "-accept", std::to_string(port), "-cert", path + "/cert-chain.pem",
+                             "-key", path + "/key.pem", "-CAfile", path + "/root-cert.pem",
+                             "-Verify", "3", "-verify_return_error", "-alpn", "istio", "-rev"}});
+  };
+  StartOutbound(RuleTo(port, kCart));
+  {
+    const Process cart = server_with(cart_files_);
+    ASSERT_TRUE(cart.WaitForText("ACCEPT", kPatience)) << cart.Err();
+    auto peer = Peer::Connect(client(), ServerAt(port));
+    ASSERT_TRUE(peer);
+    peer->Send("stressed\n");
+    EXPECT_EQ(peer->Receive(9), "desserts\n");
+  }
+  const TestIdentity other_root = tls::Issue(tls::ValidToday(tls::TestCa("root")));
+  const CredentialDirectory forged(tls::Issue(Workload(kCart), &other_root), other_root.Pem());
+  const Process forger = server_with(forged);
+  ASSERT_TRUE(forger.WaitForText("ACCEPT", kPatience)) << forger.Err();
+  auto peer = Peer::Connect(client(), ServerAt(port));
+  ASSERT_TRUE(peer);
+  peer->Send("stressed\n");
+  EXPECT_EQ(peer->WaitForEnd(), End::kReset);
+  client_proxy_->LogLine([](const boost::json::object& line) {
+    return Text(line, "upstream_transport_failure_reason")
+        .starts_with("TLS_error:_the_peer's_certificate:");
+  });
+}
+
+// A rule for the own address: both directions of one proxy meet.
+TEST_P(MtlsTest, APodCallsItself) {
+  Acceptor acceptor(client(), GetParam());
+  const SocketAddress self{Cluster::PodIp(0, GetParam()), acceptor.port()};
+  StartOutbound(self.ip.ToString() + " * " + kTill + "\n",
+                {"--mtls-inbound=strict", std::string("--mtls-allow=") + kTill});
+  auto near = Peer::Connect(client(), self);
+  ASSERT_TRUE(near);
+  near->Send("hello");
+  auto far = acceptor.Accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(far->Receive(5), "hello");
 }
 
 // What a client sends first.

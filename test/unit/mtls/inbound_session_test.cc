@@ -210,7 +210,7 @@ TEST_F(InboundSessionTest, LetsAConnectionGoOnWithNewCredentials) {
   directory_.Put(tls::Issue(tls::Workload("spiffe://cluster.local/ns/shop/sa/new"), &root),
                  root.Pem());
   mtls_->Look();
-  ASSERT_EQ(mtls_->facts().reloads, 1U);
+  ASSERT_EQ(mtls_->facts().credentials.reloads, 1U);
   client.to_send = "still here";
   client.ends = true;
   SendAll(server_, "welcome");

@@ -38,8 +38,8 @@ TEST_F(MutualTlsTest, LoadsWhatHasChanged) {
   mtls.Look();
   EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
   EXPECT_EQ(before->credentials().id().ToString(), kCart) << "for those who have it";
-  EXPECT_EQ(mtls.facts().reloads, 1U);
-  EXPECT_EQ(mtls.facts().failed_reloads, 0U);
+  EXPECT_EQ(mtls.facts().credentials.reloads, 1U);
+  EXPECT_EQ(mtls.facts().credentials.failed, 0U);
 }
 
 TEST_F(MutualTlsTest, KeepsWhatItHasWhenTheNewFilesAreBroken) {
@@ -47,17 +47,17 @@ TEST_F(MutualTlsTest, KeepsWhatItHasWhenTheNewFilesAreBroken) {
   const auto before = mtls.Context();
   directory_.Write("key.pem", till_.KeyPem());
   mtls.Look();
-  EXPECT_EQ(mtls.facts().failed_reloads, 0U) << "the other file may be on its way";
+  EXPECT_EQ(mtls.facts().credentials.failed, 0U) << "the other file may be on its way";
   for (int i = 0; i < 3; ++i) mtls.Look();
   EXPECT_EQ(mtls.Context(), before);
-  EXPECT_EQ(mtls.facts().failed_reloads, 1U) << "counted once";
+  EXPECT_EQ(mtls.facts().credentials.failed, 1U) << "counted once";
   directory_.Write("cert-chain.pem", till_.Pem());
   mtls.Look();
   EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
   std::filesystem::remove(directory_.File("key.pem"));
   for (int i = 0; i < 2; ++i) mtls.Look();
   EXPECT_EQ(mtls.Context()->credentials().id().ToString(), kTill);
-  EXPECT_EQ(mtls.facts().failed_reloads, 2U);
+  EXPECT_EQ(mtls.facts().credentials.failed, 2U);
 }
 
 TEST_F(MutualTlsTest, HasToHaveSomethingToStartWith) {
@@ -75,6 +75,32 @@ TEST_F(MutualTlsTest, AsksNothingOfPlaintextPorts) {
   EXPECT_EQ(mtls.Inbound(8081), MtlsInbound::kOff);
   EXPECT_EQ(mtls.Inbound(9010), MtlsInbound::kOff);
   EXPECT_EQ(mtls.Inbound(9011), MtlsInbound::kStrict);
+}
+
+TEST_F(MutualTlsTest, KeepsTheRulesOfBeforeWhenTheNewOnesAreBroken) {
+  MtlsConfig config = Config();
+  config.outbound_file = directory_.File("rules");
+  EXPECT_THROW(MutualTls{config}, Error) << "there is no file";
+  directory_.Write("rules", "10.0.0.1 80 spiffe://cluster.local/ns/shop/sa/cart\n");
+  MutualTls mtls(config);
+  const SocketAddress one{IpAddress::Parse("10.0.0.1"), 80};
+  const SocketAddress two{IpAddress::Parse("10.0.0.2"), 80};
+  EXPECT_NE(mtls.Expected(one), nullptr);
+  EXPECT_EQ(mtls.Expected(two), nullptr);
+  directory_.Write("rules", "10.0.0.2 80 spiffe://cluster.local/ns/shop/sa/cart\n10.0.0.1 80\n");
+  for (int i = 0; i < 3; ++i) mtls.Look();
+  EXPECT_NE(mtls.Expected(one), nullptr);
+  EXPECT_EQ(mtls.Expected(two), nullptr);
+  EXPECT_EQ(mtls.facts().outbound.failed, 1U);
+  directory_.Write("rules", "10.0.0.2 80 spiffe://cluster.local/ns/shop/sa/cart\n");
+  mtls.Look();
+  EXPECT_EQ(mtls.Expected(one), nullptr);
+  EXPECT_NE(mtls.Expected(two), nullptr);
+  EXPECT_EQ(mtls.facts().outbound.reloads, 1U);
+  std::filesystem::remove(directory_.File("rules"));
+  for (int i = 0; i < 2; ++i) mtls.Look();
+  EXPECT_NE(mtls.Expected(two), nullptr) << "a file that is gone is no permission";
+  EXPECT_EQ(mtls.facts().credentials.failed, 0U);
 }
 
 }  // namespace

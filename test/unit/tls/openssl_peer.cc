@@ -42,7 +42,10 @@ OpenSslPeer::OpenSslPeer(int fd, const Habits& habits) : context_(SSL_CTX_new(TL
   SSL_CTX_set_num_tickets(context, static_cast<std::size_t>(habits.tickets));
   SSL_CTX_set_security_level(context, 0);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, [](int, X509_STORE_CTX*) { return 1; });
+  SSL_CTX_set_verify(
+      context, SSL_VERIFY_PEER,
+      habits.refuses ? [](int, X509_STORE_CTX*) { return 0; }
+                     : [](int, X509_STORE_CTX*) { return 1; });
   // Else a server gives no tickets to clients with certificates.
   SSL_CTX_set_session_id_context(context, reinterpret_cast<const unsigned char*>("peer"), 4);
   if (habits.identity != nullptr) {

@@ -35,6 +35,7 @@ class OpenSslPeer {
     int tickets = 2;         // that a server sends
     int fragment_bytes = 0;  // of a record, at most; 0 is as many as TLS allows
     int padding_bytes = 0;   // records are made a multiple of so many bytes
+    bool refuses = false;    // whatever certificate it is shown
   };
 
   OpenSslPeer(int fd, const Habits& habits);

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "nftables/backend.h"
 
+#include <fcntl.h>
 #include <linux/netfilter.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
+#include "base/unique_fd.h"
 #include "capture/state_text.h"
 #include "nftables/compile.h"
 #include "nftables/text.h"
@@ -15,6 +25,75 @@ namespace {
 
 using capture::Step;
 using capture::Table;
+
+// The ids that `map` (/proc/self/uid_map, user_namespaces(7)) has inside; all where it cannot be
+// read.
+class MappedIds {
+ public:
+  explicit MappedIds(const char* map) {
+    const UniqueFd file(open(map, O_RDONLY | O_CLOEXEC));
+    // The kernel takes 340 lines, of three numbers of ten digits.
+    std::array<char, 16384> text;
+    const ssize_t size = file ? read(file.get(), text.data(), text.size() - 1) : 0;
+    text[static_cast<std::size_t>(std::max<ssize_t>(size, 0))] = '\0';
+    const char* at = text.data();
+    const auto next = [&at] {
+      char* end = nullptr;
+      const std::uint64_t number = std::strtoull(at, &end, 10);
+      const bool any = end != at;
+      at = end;
+      return any ? std::optional(number) : std::nullopt;
+    };
+    while (const auto inside = next()) {
+      const auto outside = next();
+      const auto count = next();
+      if (!outside || !count) break;
+      ranges_.emplace_back(*inside, *inside + *count);
+    }
+  }
+  bool Has(std::uint32_t id) const {
+    return ranges_.empty() || std::ranges::any_of(ranges_, [id](const auto& range) {
+             return range.first <= id && id < range.second;
+           });
+  }
+
+ private:
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges_;
+};
+
+// To nf_tables every id is as good as another, and one that is not mapped here matches nobody:
+// x_tables refuses it.
+void CheckIds(const capture::RuleSet& rules) {
+  std::set<std::uint32_t> uids, gids;
+  for (const capture::FamilyRules* family : {&rules.v4, &rules.v6}) {
+    for (const capture::TableRules& table : family->tables) {
+      for (const capture::Chain& chain : table.chains) {
+        for (const capture::Rule& rule : chain.rules) {
+          for (const capture::Match& match : rule.matches) {
+            const auto* const owner = std::get_if<capture::OwnerMatch>(&match);
+            if (owner != nullptr && owner->uid) uids.insert(owner->uid->value);
+            if (owner != nullptr && owner->gid) gids.insert(owner->gid->value);
+          }
+        }
+      }
+    }
+  }
+  const auto check = [](const std::set<std::uint32_t>& ids, const char* map, const char* what) {
+    if (ids.empty()) return;
+    const MappedIds mapped(map);
+    for (const std::uint32_t id : ids) {
+      if (mapped.Has(id)) continue;
+      throw Error(ErrorKind::kFailed,
+                  {.doing = "write the rules of nf_tables",
+                   .target = {},
+                   .why = what + (" " + std::to_string(id)) +
+                          " is not mapped in this user namespace, so that no packet is of it",
+                   .help = "map it, or run in the user namespace that owns the network namespace"});
+    }
+  };
+  check(uids, "/proc/self/uid_map", "the user");
+  check(gids, "/proc/self/gid_map", "the group");
+}
 
 // Both tables as one step of a transaction.
 class TablesStep : public Step {
@@ -44,7 +123,12 @@ class TablesStep : public Step {
       return rules.empty() ? std::vector<std::string>() : capture::RuleLines(rules.table(table));
     });
   }
-  void Apply() override { before_ = backend_.Replace(wanted_, force_); }
+  void Apply() override {
+    CheckIds(rules_);
+    AddComments(rules_.v4, wanted_.v4);
+    AddComments(rules_.v6, wanted_.v6);
+    before_ = backend_.Replace(wanted_, force_);
+  }
   void Undo() override { backend_.Replace(before_, false); }
   std::string Summary() const override {
     std::size_t chains = 0;

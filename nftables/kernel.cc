@@ -602,7 +602,11 @@ class Kernel::Batch {
         out_.Put(attribute->type, attribute->value);
       out_.Close(nest);
     }
-    if (!rule.userdata.empty()) out_.Put(NFTA_RULE_USERDATA, rule.userdata);
+    if (!rule.comment.empty()) {
+      out_.Put(NFTA_RULE_USERDATA, EncodeComment(rule.comment));
+    } else if (!rule.userdata.empty()) {
+      out_.Put(NFTA_RULE_USERDATA, rule.userdata);
+    }
     out_.End();
   }
 

@@ -110,8 +110,9 @@ void AddRule(Ruleset& to, std::uint8_t family, Bytes attributes) {
 Ruleset ToRuleset(const capture::RuleSet& rules) {
   Ruleset out;
   for (const Family family : capture::kFamilies) {
-    const FamilyState state = ToState(rules.family(family));
+    FamilyState state = ToState(rules.family(family));
     if (!state.exists) continue;
+    AddComments(rules.family(family), state);
     const bool v4 = family == Family::kIpv4;
     RawTable table{.family = static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6),
                    .name = std::string(kTableName)};
@@ -131,8 +132,7 @@ Ruleset ToRuleset(const capture::RuleSet& rules) {
         MessageWriter writer;
         EncodeProgram(rule.program, family, rule.counters, set_of, writer);
         // Behind the head of the attribute.
-        chain.rules.push_back(
-            {.expressions = Content(writer.bytes(), 4), .comment = DecodeComment(rule.userdata)});
+        chain.rules.push_back({.expressions = Content(writer.bytes(), 4), .comment = rule.comment});
       }
       table.chains.push_back(std::move(chain));
     }

@@ -88,49 +88,43 @@ bool Same(const FamilyState& a, const FamilyState& b) {
          });
 }
 
-namespace {
-
 // By the rules alone, as `explain` does it with what is installed.
-class Comments {
- public:
-  explicit Comments(Family family) {
-    table_.backend = "nftables";
-    table_.family = family;
-    table_.name = kTableName;
-  }
-
-  void Add(const std::string& chain, const std::vector<capture::Rule>& rules) {
-    ex::ModelChain to{.name = chain, .ours = true};
-    for (const capture::Rule& rule : rules) {
-      to.rules.emplace_back().known = rule;
-    }
-    table_.chains.push_back(std::move(to));
-  }
-
-  void Write(FamilyState& out) {
-    // The order in which chains are read back.
-    std::ranges::stable_sort(table_.chains, {}, &ex::ModelChain::name);
-    ex::NameCauses(table_);
-    for (ChainState& chain : out.chains) {
-      const ex::ModelChain* const from = table_.Find(chain.name);
-      if (chain.base || from == nullptr) continue;
-      for (std::size_t i = 0; i < chain.rules.size(); ++i) {
-        const ex::ModelRule& rule = from->rules[i];
-        chain.rules[i].userdata =
-            EncodeComment(ToComment(rule.flag.empty() ? rule.why : rule.flag));
-      }
+Comments CommentsOf(const capture::FamilyRules& rules) {
+  ex::ModelTable table{
+      .backend = "nftables", .family = rules.family, .name = std::string(kTableName)};
+  for (const capture::TableRules& part : rules.tables) {
+    for (const capture::Chain& chain : part.chains) {
+      ex::ModelChain to{.name = ChainName(part.table, chain.name), .ours = true};
+      for (const capture::Rule& rule : chain.rules) to.rules.emplace_back().known = rule;
+      table.chains.push_back(std::move(to));
     }
   }
+  // The order in which chains are read back.
+  std::ranges::stable_sort(table.chains, {}, &ex::ModelChain::name);
+  ex::NameCauses(table);
+  Comments out;
+  for (const ex::ModelChain& chain : table.chains) {
+    std::vector<std::string>& to = out[chain.name];
+    for (const ex::ModelRule& rule : chain.rules) {
+      to.push_back(ToComment(rule.flag.empty() ? rule.why : rule.flag));
+    }
+  }
+  return out;
+}
 
- private:
-  ex::ModelTable table_;
-};
-
-}  // namespace
+void AddComments(const capture::FamilyRules& rules, FamilyState& state) {
+  Comments comments = CommentsOf(rules);
+  for (ChainState& chain : state.chains) {
+    const auto found = comments.find(chain.name);
+    if (chain.base || found == comments.end()) continue;
+    for (std::size_t i = 0; i < chain.rules.size(); ++i) {
+      chain.rules[i].comment = std::move(found->second[i]);
+    }
+  }
+}
 
 FamilyState ToState(const capture::FamilyRules& rules) {
   FamilyState out{.exists = !rules.empty(), .chains = {}};
-  Comments comments(rules.family);
   for (const capture::TableRules& table : rules.tables) {
     const auto add = [&](ChainState& chain, const capture::Rule& rule) {
       chain.rules.push_back({.program = ToProgram(rule, rules.family, table.table)});
@@ -146,11 +140,9 @@ FamilyState ToState(const capture::FamilyRules& rules) {
     for (const capture::Chain& chain : table.chains) {
       ChainState state{.name = ChainName(table.table, chain.name)};
       for (const capture::Rule& rule : chain.rules) add(state, rule);
-      comments.Add(state.name, chain.rules);
       out.chains.push_back(std::move(state));
     }
   }
-  comments.Write(out);
   return out;
 }
 

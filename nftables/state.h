@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,7 +20,9 @@ struct RuleState {
   capture::Counters counters = {};
   // The kernel's own attributes, where the program has an expression that is unknown.
   std::vector<std::uint8_t> expressions = {};
-  // As the kernel keeps it for nft(8): of ours, a comment that says where the rule comes from.
+  // Of a rule that is to be written: where it comes from (AddComments).
+  std::string comment = {};
+  // Of one that was read: what the kernel keeps for nft(8), such as a comment.
   std::vector<std::uint8_t> userdata = {};
 
   bool known() const { return expressions.empty(); }
@@ -80,10 +84,16 @@ struct State {
   bool any() const { return v4.exists || v6.exists; }
 };
 
-// What `rules`, compiled, are in the kernel; no table where they are empty. The comment of a rule
-// is the flag that it comes from, or, where every configuration has it, why
-// (capture/explain/cause.h).
+// What `rules`, compiled, are in the kernel, without comments; no table where they are empty.
 FamilyState ToState(const capture::FamilyRules& rules);
+
+// The comments of rules, by chain ("nat/ISTIO_OUTPUT") and in order: the flag that a rule comes
+// from, or, where every configuration has it, why (capture/explain/cause.h). Base chains have none.
+using Comments = std::map<std::string, std::vector<std::string>, std::less<>>;
+Comments CommentsOf(const capture::FamilyRules& rules);
+
+// Puts the comments of `rules` into `state`, which was made of them.
+void AddComments(const capture::FamilyRules& rules, FamilyState& state);
 
 // What of `state` is of `table`, as rules. What Sluice cannot have written is there as such.
 capture::InstalledTable ToInstalled(const FamilyState& state, Family family, capture::Table table);

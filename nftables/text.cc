@@ -150,19 +150,17 @@ std::string FamilyText(const capture::FamilyRules& rules) {
   std::string out = "table " + name + "\ndelete table " + name + "\n";
   if (rules.empty()) return out;
   out += "table " + name + " {\n";
-  // The same chains and rules in the same order, with their comments.
-  const FamilyState state = ToState(rules);
-  auto next_chain = state.chains.begin();
-  const auto body_of = [&](const auto& wanted, capture::Table table) {
+  const Comments comments = CommentsOf(rules);
+  const auto body_of = [&](const auto& wanted, capture::Table table, const std::string& chain) {
     std::string body;
-    auto next = next_chain->rules.begin();
-    for (const Rule& rule : wanted) {
-      body += "\t\t" + NftText(rule, rules.family, table);
-      const std::string comment = DecodeComment((next++)->userdata);
-      if (!comment.empty()) body += " comment \"" + comment + "\"";
+    const auto named = comments.find(chain);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      body += "\t\t" + NftText(wanted[i], rules.family, table);
+      if (named != comments.end() && !named->second[i].empty()) {
+        body += " comment \"" + named->second[i] + "\"";
+      }
       body += "\n";
     }
-    ++next_chain;
     return body;
   };
   for (const capture::TableRules& table : rules.tables) {
@@ -172,17 +170,17 @@ std::string FamilyText(const capture::FamilyRules& rules) {
         if (jump.hook == hook) jumps.push_back(jump.rule);
       }
       if (jumps.empty()) continue;
-      const std::string body = body_of(jumps, table.table);
+      const std::string chain = ChainName(table.table, Name(hook));
+      const std::string body = body_of(jumps, table.table, chain);
       const Base base = BaseOf(table.table, hook);
-      out +=
-          ChainText(ChainName(table.table, Name(hook)),
-                    "\t\ttype " + base.type + " hook " +
-                        (hook == capture::Hook::kPrerouting ? "prerouting" : "output") +
-                        " priority " + std::to_string(base.priority) + "; policy accept;\n" + body);
+      out += ChainText(chain, "\t\ttype " + base.type + " hook " +
+                                  (hook == capture::Hook::kPrerouting ? "prerouting" : "output") +
+                                  " priority " + std::to_string(base.priority) +
+                                  "; policy accept;\n" + body);
     }
     for (const capture::Chain& chain : table.chains) {
-      const std::string body = body_of(chain.rules, table.table);
-      out += ChainText(ChainName(table.table, chain.name), body);
+      const std::string chain_name = ChainName(table.table, chain.name);
+      out += ChainText(chain_name, body_of(chain.rules, table.table, chain_name));
     }
   }
   return out + "}\n";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "nftables/compile.h"
 
+#include <algorithm>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -187,6 +188,32 @@ TEST_P(EveryNftablesCase, ComesBackFromItsPrograms) {
     const FamilyState state = ToState(rules);
     for (const capture::TableRules& table : rules.tables) {
       EXPECT_TRUE(Equal(ToInstalled(state, family, table.table), table));
+    }
+  }
+}
+
+// The longest way of jumps and gotos from `rules` on.
+std::size_t DepthOf(const std::vector<capture::Rule>& rules, const capture::TableRules& table) {
+  std::size_t deepest = 0;
+  for (const capture::Rule& rule : rules) {
+    const auto* const jump = std::get_if<capture::Jump>(&rule.target);
+    const auto* const go = std::get_if<capture::Goto>(&rule.target);
+    if (jump == nullptr && go == nullptr) continue;
+    const auto to = std::ranges::find(table.chains, jump != nullptr ? jump->chain : go->chain,
+                                      &capture::Chain::name);
+    if (to != table.chains.end()) deepest = std::max(deepest, 1 + DepthOf(to->rules, table));
+  }
+  return deepest;
+}
+
+// The kernel refuses the 16th (NFT_JUMP_STACK_SIZE), and counts gotos: a list is no tree of chains.
+TEST_P(EveryNftablesCase, StaysBelowTheDepthOfJumpsThatTheKernelTakes) {
+  const capture::RuleSet compiled = Compile(capture::BuildRules(ConfigOf(GetParam())));
+  for (const Family family : capture::kFamilies) {
+    for (const capture::TableRules& table : compiled.family(family).tables) {
+      for (const capture::EntryJump& jump : table.jumps) {
+        EXPECT_LT(DepthOf({jump.rule}, table), 8U);
+      }
     }
   }
 }

@@ -173,6 +173,7 @@ void Backends::Choose(const capture::InitConfig& config) {
     // Where the names of tables cannot be read, to look at one would make it.
     if (may_use_xtables && CanReadXtables()) {
       other_ = &xtables_;
+      nftables_.StandBehind(&xtables_);
     } else {
       unseen_ = CannotSee(may_use_xtables ? "/proc/net/ip_tables_names cannot be read"
                                           : "missing CAP_NET_RAW");

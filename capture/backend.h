@@ -50,6 +50,14 @@ class Backend {
 
   // What was remembered is out of date.
   virtual void Forget() = 0;
+
+  // A backend whose rules are asked before those of this one, whoever wrote them; nullptr for none.
+  // It outlives this one.
+  void StandBehind(Backend* other) { before_ = other; }
+  Backend* before() const { return before_; }
+
+ private:
+  Backend* before_ = nullptr;
 };
 
 }  // namespace sluice::capture

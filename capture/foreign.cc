@@ -265,6 +265,13 @@ std::vector<InstalledTable> ReadTables(Family family, Backend& backend) {
   return out;
 }
 
+void AddBefore(const FamilyRules& wanted, const Backend& backend, std::vector<Obstruction>& out) {
+  if (backend.before() == nullptr) return;
+  for (auto& found : FindObstructionsBefore(wanted, *backend.before())) {
+    out.push_back(std::move(found));
+  }
+}
+
 }  // namespace
 
 std::string Obstruction::Place() const {
@@ -282,7 +289,7 @@ std::string Obstruction::ToString() const {
 }
 
 std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& installed,
-                                          const FamilyRules& wanted) {
+                                          const FamilyRules& wanted, Ours where) {
   std::vector<Obstruction> out;
   const bool none = std::ranges::all_of(installed, [](const auto& s) { return s.foreign.empty(); });
   if (none || wanted.empty()) return out;
@@ -300,9 +307,9 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
       for (const ForeignEntry& there : state.foreign) {
         if (there.chain != Name(hook)) continue;
         const bool before_ours = first == state.jumps.end() || there.position < first->position;
-        const bool decides_here = ours && before_ours;
+        const bool decides_here = ours && before_ours && where == Ours::kAmong;
         // Behind our jump of the last table everything has been said.
-        if (i == *last && !decides_here) continue;
+        if (i == *last && !decides_here && where == Ours::kAmong) continue;
         const ForeignRule& entry = there.rule;
         if (!entry.of_our_protocols) continue;
         const Effect effect = Judge(state, decides_here).Of(entry);
@@ -321,8 +328,19 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
   return out;
 }
 
+std::vector<Obstruction> FindObstructionsBefore(const FamilyRules& wanted, Backend& backend) {
+  return FindObstructions(ReadTables(wanted.family, backend), wanted, Ours::kBehind);
+}
+
 std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend) {
-  return FindObstructions(ReadTables(wanted.family, backend), wanted);
+  auto out = FindObstructions(ReadTables(wanted.family, backend), wanted);
+  AddBefore(wanted, backend, out);
+  return out;
+}
+
+bool MayObstruct(const Backend& backend) {
+  return backend.SawForeignRules() ||
+         (backend.before() != nullptr && backend.before()->SawForeignRules());
 }
 
 RuleSet ReadRules(Backend& backend) {
@@ -332,7 +350,10 @@ RuleSet ReadRules(Backend& backend) {
 
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend) {
   const auto installed = ReadTables(family, backend);
-  return FindObstructions(installed, AsRules(family, installed));
+  const FamilyRules rules = AsRules(family, installed);
+  auto out = FindObstructions(installed, rules);
+  AddBefore(rules, backend, out);
+  return out;
 }
 
 }  // namespace sluice::capture

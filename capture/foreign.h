@@ -12,8 +12,8 @@
 // Rules that are not Sluice's and see a packet before Sluice's do. They are never changed, only
 // named: what they decide is not captured, whatever the configuration says.
 //
-// A backend sees the rules of its own kind. Chains of nf_tables beside x_tables (nft list ruleset),
-// eBPF programs and rules of the node are not seen.
+// Rules of x_tables are seen, whichever backend carries ours. Chains of nf_tables (nft list
+// ruleset), eBPF programs and rules of the node are not seen.
 namespace sluice::capture {
 
 struct Obstruction {
@@ -36,16 +36,27 @@ struct Obstruction {
   std::string ToString() const;
 };
 
+// Where our rules are.
+enum class Ours {
+  kAmong,  // in the same tables, behind a jump of ours
+  kBehind  // in chains of their own, which are asked next. What ends a table decides nothing then.
+};
+
 // Of what `installed` holds, the tables of one family in the order of kTables: the rules of a
 // built-in chain that stand before the jump of `wanted` there, or in a table that comes before it,
 // and that decide about a packet which `wanted` captures. Where `wanted` has a jump and `installed`
 // has none yet, all rules stand before it. Pure.
 std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& installed,
-                                          const FamilyRules& wanted);
+                                          const FamilyRules& wanted, Ours ours = Ours::kAmong);
 
 // The same of what is installed now; `wanted` as an argument, or the Sluice rules that are there.
+// With what is asked before that backend (Backend::before).
 std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend);
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
+// Of the rules of `backend`, where ours are those of another one that stands behind it.
+std::vector<Obstruction> FindObstructionsBefore(const FamilyRules& wanted, Backend& backend);
+// Whether tables that were read have rules of others: otherwise nothing can be found.
+bool MayObstruct(const Backend& backend);
 
 // What of ours is installed, as rules; what Sluice cannot have written is left out. All tables are
 // there, and are empty where no rule of Sluice is in them.

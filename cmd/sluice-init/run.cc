@@ -52,7 +52,7 @@ void RemoveLeftovers(capture::InitConfig& config, Site& site) {
 
 // Rules of others that decide about what ours capture, before they do.
 void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) {
-  if (config.cleanup_only || !backend.SawForeignRules()) return;
+  if (config.cleanup_only || !capture::MayObstruct(backend)) return;
   const capture::RuleSet rules = capture::BuildRules(config.capture);
   for (const Family family : capture::kFamilies) {
     for (const auto& found : capture::FindObstructions(rules.family(family), backend)) {

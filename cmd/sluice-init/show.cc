@@ -77,7 +77,7 @@ std::vector<capture::Backend*> All(Backends& backends) {
 
 std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
   std::vector<capture::Obstruction> out;
-  if (!backend.SawForeignRules()) return out;
+  if (!capture::MayObstruct(backend)) return out;
   for (const Family family : capture::kFamilies) {
     for (auto& found : capture::FindObstructions(family, backend)) out.push_back(std::move(found));
   }

@@ -157,7 +157,10 @@ TEST_F(InitDoctor, ARuleOfTheOtherBackendDecidesFirst) {
   Install({"--backend", "nftables"});
   const auto proxy = StartProxy();
   EXPECT_EQ(Doctor().exit_status, 0);
+  // The end of x_tables' nat only.
   Iptables(pod(), Family::kIpv4, "-t nat -I OUTPUT -p tcp -j ACCEPT");
+  EXPECT_EQ(Doctor().exit_status, 0);
+  Iptables(pod(), Family::kIpv4, "-t nat -I OUTPUT -p tcp -j REDIRECT --to-ports 1");
   const auto result = Doctor();
   EXPECT_EQ(result.exit_status, kProblem);
   EXPECT_THAT(result.out, HasSubstr("problem  foreign-rules: IPv4 nat OUTPUT rule 1"));

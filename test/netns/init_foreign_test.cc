@@ -2,6 +2,7 @@
 // Rules of others that decide before Sluice's: named by show, diff, verify and an apply, with what
 // they mean; and no others are.
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,19 @@ struct Foreign {
   std::string says;
   bool certain = true;
   Words config = {};
+  // It ends its table, and no more. Rules of nf_tables are asked all the same.
+  bool ends_its_table = false;
+
+  bool IsToBeNamed() const { return !place.empty() && !(ends_its_table && TestsNftables()); }
 };
+
+// For the name of the test.
+void PrintTo(const Foreign& foreign, std::ostream* out) { *out << foreign.name; }
+
+Foreign EndsItsTable(Foreign foreign) {
+  foreign.ends_its_table = true;
+  return foreign;
+}
 
 Words With(Words words, Words more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -87,7 +100,7 @@ TEST_P(InitForeign, IsNamedWhereverItMatters) {
   const auto show = RunInit(pod(), {"show"});
   const auto verify = RunInit(pod(), With({"verify", "--probe-timeout", "300ms"}, config));
   const auto checks = json::parse(verify.err).at("checks").as_array();
-  if (foreign.place.empty()) {
+  if (!foreign.IsToBeNamed()) {
     EXPECT_THAT(Warnings(diff), IsEmpty());
     EXPECT_THAT(Warnings(again), IsEmpty());
     EXPECT_THAT(show.out, Not(HasSubstr("rules of others")));
@@ -118,18 +131,18 @@ TEST_P(InitForeign, IsNamedWhereverItMatters) {
 
 const std::vector<Foreign>& Rules() {
   static const std::vector<Foreign> all = {
-      {"one port accepted",
-       {"-t nat -I OUTPUT -p tcp --dport 80 -j ACCEPT"},
-       "nat OUTPUT rule 1",
-       "-p tcp -m tcp --dport 80 -j ACCEPT"},
-      {"an interface accepted",
-       {"-t nat -I OUTPUT -o eth0 -j ACCEPT"},
-       "nat OUTPUT rule 1",
-       "-o eth0 -j ACCEPT"},
-      {"a client's interface returned",
-       {"-t nat -I PREROUTING -i eth0 -j RETURN"},
-       "nat PREROUTING rule 1",
-       "does not come to Sluice's rules"},
+      EndsItsTable({"one port accepted",
+                    {"-t nat -I OUTPUT -p tcp --dport 80 -j ACCEPT"},
+                    "nat OUTPUT rule 1",
+                    "-p tcp -m tcp --dport 80 -j ACCEPT"}),
+      EndsItsTable({"an interface accepted",
+                    {"-t nat -I OUTPUT -o eth0 -j ACCEPT"},
+                    "nat OUTPUT rule 1",
+                    "-o eth0 -j ACCEPT"}),
+      EndsItsTable({"a client's interface returned",
+                    {"-t nat -I PREROUTING -i eth0 -j RETURN"},
+                    "nat PREROUTING rule 1",
+                    "does not come to Sluice's rules"}),
       {"not tracked",
        {"-t raw -A PREROUTING -i eth0 -p tcp -j CT --notrack"},
        "raw PREROUTING rule 1",
@@ -142,31 +155,32 @@ const std::vector<Foreign>& Rules() {
        {"-t nat -I OUTPUT -p tcp --dport 8080 -j REDIRECT --to-ports 9090"},
        "nat OUTPUT rule 1",
        "what matches goes to port 9090"},
-      {"in a chain of its own",
-       {"-t nat -N OTHER", "-t nat -A OTHER -p tcp --dport 81 -j ACCEPT",
-        "-t nat -I OUTPUT -o eth0 -j OTHER"},
-       "nat OUTPUT rule 1",
-       "the chain OTHER may decide about what matches, by \"-p tcp -m tcp --dport 81 -j ACCEPT\"",
-       false},
-      {"on a condition that is not known",
-       {"-t nat -I OUTPUT -p tcp -m multiport --dports 80,81 -j ACCEPT"},
-       "nat OUTPUT rule 1",
-       "-p tcp -m multiport ... -j ACCEPT",
-       false},
-      {"with a comment",
-       {"-t nat -I OUTPUT -p tcp --dport 80 -m comment --comment mine -j ACCEPT"},
-       "nat OUTPUT rule 1",
-       "-m comment ... -j ACCEPT"},
+      EndsItsTable({"in a chain of its own",
+                    {"-t nat -N OTHER", "-t nat -A OTHER -p tcp --dport 81 -j ACCEPT",
+                     "-t nat -I OUTPUT -o eth0 -j OTHER"},
+                    "nat OUTPUT rule 1",
+                    "the chain OTHER may decide about what matches, by \"-p tcp -m tcp --dport 81 "
+                    "-j ACCEPT\"",
+                    false}),
+      EndsItsTable({"on a condition that is not known",
+                    {"-t nat -I OUTPUT -p tcp -m multiport --dports 80,81 -j ACCEPT"},
+                    "nat OUTPUT rule 1",
+                    "-p tcp -m multiport ... -j ACCEPT",
+                    false}),
+      EndsItsTable({"with a comment",
+                    {"-t nat -I OUTPUT -p tcp --dport 80 -m comment --comment mine -j ACCEPT"},
+                    "nat OUTPUT rule 1",
+                    "-m comment ... -j ACCEPT"}),
       {"taken by another transparent proxy",
        {"-t mangle -I PREROUTING -i eth0 -p tcp -j TPROXY --on-port 8888 --tproxy-mark 0x1/0x1"},
        "mangle PREROUTING rule 1",
        "what matches goes to the transparent port 8888"},
-      {"before TPROXY",
-       {"-t mangle -I PREROUTING -i eth0 -p tcp --dport 80 -j ACCEPT"},
-       "mangle PREROUTING rule 1",
-       "does not come to Sluice's rules",
-       true,
-       {"-m", "TPROXY"}},
+      EndsItsTable({"before TPROXY",
+                    {"-t mangle -I PREROUTING -i eth0 -p tcp --dport 80 -j ACCEPT"},
+                    "mangle PREROUTING rule 1",
+                    "does not come to Sluice's rules",
+                    true,
+                    {"-m", "TPROXY"}}),
       // Nothing to be said:
       {"behind ours", {"-t nat -A OUTPUT -p tcp --dport 80 -j ACCEPT"}, "", ""},
       {"another protocol", {"-t nat -I OUTPUT -p 132 -j ACCEPT"}, "", ""},
@@ -205,12 +219,12 @@ using InitForeignRules = ForeignTest;
 
 TEST_F(InitForeignRules, CountWhatTheyDecided) {
   ASSERT_EQ(RunInit(pod(), Config({})).exit_status, 0);
-  Iptables(pod(), Family::kIpv4, "-t nat -I OUTPUT -p tcp --dport 80 -j ACCEPT");
+  Iptables(pod(), Family::kIpv4, "-t nat -I OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 82");
   EXPECT_EQ(Connect(pod(), {IpAddress::Parse("198.51.100.1"), 80}, {.who = kApplication}),
             "refused");
   EXPECT_THAT(RunInit(pod(), {"show"}).out,
               HasSubstr("IPv4 nat OUTPUT rule 1, not Sluice's, comes first: -p tcp -m tcp --dport "
-                        "80 -j ACCEPT (1 packets, 60 bytes): "));
+                        "80 -j REDIRECT --to-ports 82 (1 packets, 60 bytes): "));
   const json::value shown = json::parse(RunInit(pod(), {"show", "--output", "json"}).out);
   const json::value& found = shown.at("foreign").at(0);
   EXPECT_EQ(found.at("packets").to_number<int>(), 1);
@@ -219,11 +233,24 @@ TEST_F(InitForeignRules, CountWhatTheyDecided) {
 }
 
 TEST_F(InitForeignRules, ThatAreThereBeforeTheFirstRunAreNamed) {
-  Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 80 -j ACCEPT");
+  Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 82");
   const auto first = RunInit(pod(), Config({}));
   EXPECT_EQ(first.exit_status, 0);
   EXPECT_EQ(Warnings(first).size(), 1U) << first.err;
   EXPECT_THAT(Warnings(RunInit(pod(), {"--cleanup-only", "--log-format", "json"})), IsEmpty());
+}
+
+// Behind our jump nothing of x_tables decides any more; before our chains of nf_tables all does.
+TEST_F(InitForeignRules, ThatWereAddedBehindOurs) {
+  const Listeners there(
+      pod(), {{.port = 15001, .answer = "out15001"}, {.port = 9090, .answer = "another's"}});
+  ASSERT_EQ(RunInit(pod(), Config({})).exit_status, 0);
+  Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 9090");
+  EXPECT_EQ(Connect(pod(), {IpAddress::Parse("198.51.100.1"), 80}, {.who = kApplication}),
+            TestsNftables() ? "another's" : "out15001");
+  const Words warnings = Warnings(RunInit(pod(), Config({})));
+  EXPECT_EQ(warnings.size(), TestsNftables() ? 1U : 0U);
+  EXPECT_THAT(warnings, Each(HasSubstr("what matches goes to port 9090")));
 }
 
 }  // namespace

@@ -68,18 +68,23 @@ void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts
   }
   // Against the rules that are there, of either backend, or would be.
   capture::RuleSet wanted = facts.planned;
+  std::string whose = facts.chosen;
   for (const doctor::BackendFacts& backend : facts.backends) {
     if (backend.ours && doctor::HasRules(*backend.ours)) {
       wanted = *backend.ours;
+      whose = backend.name;
       break;
     }
   }
   for (std::size_t i = 0; i < sights.size(); ++i) {
     if (!facts.backends[i].ours || !sights[i].backend->SawForeignRules()) continue;
+    // Of x_tables: nf_tables shows no rules of others.
+    const bool behind = whose == "nftables" && facts.backends[i].name != whose;
     for (const Family family : capture::kFamilies) {
-      for (auto& one : capture::FindObstructions(wanted.family(family), *sights[i].backend)) {
-        facts.backends[i].obstructions.push_back(std::move(one));
-      }
+      const capture::FamilyRules& rules = wanted.family(family);
+      auto found = behind ? capture::FindObstructionsBefore(rules, *sights[i].backend)
+                          : capture::FindObstructions(rules, *sights[i].backend);
+      for (auto& one : found) facts.backends[i].obstructions.push_back(std::move(one));
     }
   }
 }

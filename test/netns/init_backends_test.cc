@@ -386,6 +386,19 @@ TEST_F(InitBackends, RulesOfNftablesSayWhatTheyComeFrom) {
   EXPECT_EQ(TakeSnapshot(pod()), written);
 }
 
+// They belong to nobody (NFT_TABLE_F_OWNER): others may change them, and they outlive the program.
+TEST_F(InitBackends, TablesOfNftablesCanBeFlushedByAnybodyAndComeBack) {
+  const std::vector<std::string> nftables = {"--backend", "nftables"};
+  Run(FindCase("tproxy-dual"), nftables);
+  const Snapshot written = TakeSnapshot(pod());
+  EXPECT_THAT(RunCommand(pod(), {.argv = {"nft", "list", "table", "ip", "sluice"}}).out,
+              Not(HasSubstr("flags owner")));
+  Nft(pod(), "flush ruleset\n");
+  EXPECT_EQ(Tables().second, 0);
+  Run(FindCase("tproxy-dual"), nftables);
+  EXPECT_EQ(TakeSnapshot(pod()), written);
+}
+
 // Chains that are as wanted keep their counters; --force-apply writes all anew.
 TEST_F(InitBackends, OnlyChainsThatDifferAreWritten) {
   const Listeners agent(pod(), {{.port = 15001, .answer = "out15001"}});

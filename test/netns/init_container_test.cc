@@ -45,11 +45,12 @@ class InitContainer : public testing::Test {
 // --- an init container ---
 
 // A root file system that is read-only, /run and /tmp included, with /proc as a container has it;
-// only the two capabilities; and a memory limit of 16 MiB, in whichever cgroup hierarchy there is.
-// $1 is an empty directory, $2 a cgroup's name, the rest the command.
+// only the capabilities that are named; and a memory limit of 16 MiB, in whichever cgroup hierarchy
+// there is. $1 is an empty directory, $2 a cgroup's name, $3 a uid, $4 "+net_admin" and so on, the
+// rest the command.
 constexpr const char* kContainer = R"(
 set -eu
-root=$1 name=$2; shift 2
+root=$1 name=$2 uid=$3 capabilities=$4; shift 4
 if [ -d /sys/fs/cgroup/memory ]; then
   group=/sys/fs/cgroup/memory/$name; mkdir "$group"
   echo 16777216 >"$group/memory.limit_in_bytes"
@@ -64,24 +65,27 @@ fi
 trap 'rmdir "$group"' EXIT
 status=0
 sh -euc '
-  group=$1 root=$2; shift 2
+  group=$1 root=$2 uid=$3 capabilities=-all,$4; shift 4
   echo $$ >"$group/cgroup.procs"
   mount --bind / "$root"
   mount -t proc proc "$root/proc"
   mount -o remount,bind,ro "$root"
-  exec chroot "$root" setpriv --no-new-privs --bounding-set -all,+net_admin,+net_raw \
-    --inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw "$@"
-' sh "$group" "$root" "$@" || status=$?
+  exec chroot "$root" setpriv --no-new-privs --reuid "$uid" --regid "$uid" --clear-groups \
+    --bounding-set "$capabilities" --inh-caps "$capabilities" --ambient-caps "$capabilities" "$@"
+' sh "$group" "$root" "$uid" "$capabilities" "$@" || status=$?
 exit $status
 )";
 
-TEST_F(InitContainer, NeedsTwoCapabilitiesNoFileSystemAndLittleMemory) {
+// x_tables: as root with CAP_NET_ADMIN and CAP_NET_RAW. nf_tables: as anybody with the first.
+TEST_F(InitContainer, NeedsFewCapabilitiesNoFileSystemAndLittleMemory) {
+  const std::string uid = TestsNftables() ? "1000" : "0";
   const std::string group = "sluice-init-test-" + std::to_string(getpid());
   std::string root = (std::filesystem::temp_directory_path() / "sluice-root-XXXXXX").string();
   ASSERT_NE(mkdtemp(root.data()), nullptr);
   const auto contained = [&](const std::vector<std::string>& command) {
     Command all{.argv = {"unshare", "--mount", "--propagation", "private", "sh", "-c", kContainer,
-                         "sh", root, group}};
+                         "sh", root, group, uid,
+                         TestsNftables() ? "+net_admin" : "+net_admin,+net_raw"}};
     all.argv.insert(all.argv.end(), command.begin(), command.end());
     return RunCommand(pod(), all);
   };
@@ -91,7 +95,10 @@ TEST_F(InitContainer, NeedsTwoCapabilitiesNoFileSystemAndLittleMemory) {
                                 "touch /run/x || touch /tmp/x || echo read-only"});
   if (facts.exit_status == 77) GTEST_SKIP() << "no memory controller in any cgroup hierarchy";
   // CAP_NET_ADMIN is bit 12, CAP_NET_RAW bit 13.
-  EXPECT_THAT(facts.out, HasSubstr("CapEff:\t0000000000003000\n0\nread-only\n")) << facts.err;
+  EXPECT_THAT(facts.out,
+              HasSubstr("CapEff:\t000000000000" + std::string(TestsNftables() ? "1000" : "3000") +
+                        "\n" + uid + "\nread-only\n"))
+      << facts.err;
 
   for (const std::string name : {"seed-manifest", "tproxy-dual", "many-excluded-cidrs"}) {
     const PodNetwork elsewhere;
@@ -187,7 +194,7 @@ TEST_F(InitContainer, WorksInANamespaceOfIpNetns) {
   for (const std::string& where : {name_, "/run/netns/" + name_}) {
     const auto result = RunInit(pod(), {"--network-namespace", where, "--ipv6", "off"});
     EXPECT_EQ(result.exit_status, 0) << result.err;
-    EXPECT_THAT(SavedRules(named, Family::kIpv4), HasSubstr("-A OUTPUT -j ISTIO_OUTPUT"));
+    EXPECT_THAT(RulesOf(named, Family::kIpv4), HasSubstr(JumpFromOutput()));
     EXPECT_EQ(RunInit(pod(), {"--network-namespace", where, "--cleanup-only"}).exit_status, 0);
   }
   EXPECT_EQ(TableNames(pod()), "");
@@ -207,8 +214,9 @@ TEST_F(InitContainer, EntersTheUserNamespaceThatOwnsTheNetwork) {
   const std::string where = "pid:" + std::to_string(pod_of_its_own.pid());
   const auto result = RunInit(here, {"--network-namespace", where, "--ipv6", "off", "-i", "*"});
   EXPECT_EQ(result.exit_status, 0) << result.err;
-  EXPECT_THAT(SavedRules(netns::Namespace::Open(where), Family::kIpv4),
-              HasSubstr("--uid-owner 1337 -j RETURN"));
+  EXPECT_THAT(
+      RulesOf(netns::Namespace::Open(where), Family::kIpv4),
+      HasSubstr(TestsNftables() ? "meta skuid 1337 counter return" : "--uid-owner 1337 -j RETURN"));
 }
 
 TEST_F(InitContainer, AnswersToTheReferenceToolsName) {
@@ -219,7 +227,7 @@ TEST_F(InitContainer, AnswersToTheReferenceToolsName) {
   const auto result = RunCommand(pod(), command);
   std::filesystem::remove(link);
   EXPECT_EQ(result.exit_status, 0) << result.err;
-  EXPECT_THAT(SavedRules(pod(), Family::kIpv4), HasSubstr("-A OUTPUT -j ISTIO_OUTPUT"));
+  EXPECT_THAT(RulesOf(pod(), Family::kIpv4), HasSubstr(JumpFromOutput()));
 }
 
 TEST_F(InitContainer, EnvironmentAloneIsEnough) {
@@ -281,18 +289,17 @@ TEST_F(InitContainer, ForceApplyWritesAnyway) {
   ASSERT_EQ(RunCase(pod(), FindCase("seed-dual-stack")).exit_status, 0);
   const Snapshot wanted = TakeSnapshot(pod());
   // A packet of the pod's own: only rules that are written anew have not counted it.
-  const std::string jump = "-A OUTPUT -j ISTIO_OUTPUT";
+  const std::string not_counted =
+      TestsNftables() ? "counter [0:0] jump nat/ISTIO_OUTPUT" : "[0:0] -A OUTPUT -j ISTIO_OUTPUT";
   RunCommand(pod(), {.argv = {"bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1"}});
-  const auto counted = [&] {
-    return RunCommand(pod(), {.argv = {"iptables-legacy-save", "-c", "-t", "nat"}}).out;
-  };
-  EXPECT_THAT(counted(), Not(HasSubstr("[0:0] " + jump)));
+  const auto counted = [&] { return NatOf(TakeSnapshot(pod(), WithCounters::kYes)); };
+  EXPECT_THAT(counted(), Not(HasSubstr(not_counted)));
   const auto forced =
       RunCase(pod(), FindCase("seed-dual-stack"), {"--force-apply", "--reconcile", "--cni-mode"});
   EXPECT_EQ(forced.exit_status, 0) << forced.err;
   EXPECT_THAT(forced.err, HasSubstr("]: done ("));
   EXPECT_EQ(TakeSnapshot(pod()), wanted);
-  EXPECT_THAT(counted(), HasSubstr("[0:0] " + jump));
+  EXPECT_THAT(counted(), HasSubstr(not_counted));
 }
 
 }  // namespace

@@ -84,7 +84,11 @@ TEST_F(InitShow, GraphsOfTheRulesOfEverybody) {
 
 TEST_F(InitShow, ARuleThatWeCannotHaveWrittenIsShownAsForeign) {
   ASSERT_EQ(RunInit(pod(), {"-i", "*", "-b", "*"}).exit_status, 0);
-  Iptables(pod(), Family::kIpv4, "-t nat -A ISTIO_OUTPUT -p icmp -j ACCEPT");
+  if (TestsNftables()) {
+    Nft(pod(), "add rule ip sluice nat/ISTIO_OUTPUT ip protocol icmp accept");
+  } else {
+    Iptables(pod(), Family::kIpv4, "-t nat -A ISTIO_OUTPUT -p icmp -j ACCEPT");
+  }
   EXPECT_THAT(Show(), HasSubstr("-A ISTIO_OUTPUT (a foreign rule: ACCEPT)\n"));
 }
 

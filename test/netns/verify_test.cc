@@ -17,6 +17,7 @@
 #include "test/support/capture_cases.h"
 #include "test/support/command.h"
 #include "test/support/connection.h"
+#include "test/support/init_program.h"
 #include "test/support/pod_network.h"
 
 namespace sluice::testing_support {
@@ -58,10 +59,7 @@ class VerifyTest : public testing::Test {
 
   const netns::Namespace& pod() const { return network_->pod(); }
 
-  Command InitCommand(Words words) const {
-    words.insert(words.begin(), ProgramPath("sluice-init"));
-    return {.argv = std::move(words)};
-  }
+  Command InitCommand(Words words) const { return testing_support::InitCommand(std::move(words)); }
   CommandResult Init(Words words) const { return RunCommand(pod(), InitCommand(std::move(words))); }
 
   void Must(const Words& words) const {
@@ -87,7 +85,7 @@ class VerifyTest : public testing::Test {
   }
 
   std::string Saved() const {
-    return SavedRules(pod(), Family::kIpv4) + SavedRules(pod(), Family::kIpv6);
+    return RulesOf(pod(), Family::kIpv4) + RulesOf(pod(), Family::kIpv6);
   }
 
   bool LinkIsThere() const { return netns::RouteSocket(pod()).FindLink("slprobe0").has_value(); }

@@ -64,6 +64,11 @@ const std::string& NatOf(const Snapshot& snapshot);
 // The rules that stand in a family, of the backend under test.
 std::string RulesOf(const netns::Namespace& where, Family family);
 
+// What stands in RulesOf where the kernel is led from OUTPUT to the rules of nat.
+inline const char* JumpFromOutput() {
+  return TestsNftables() ? "counter jump nat/ISTIO_OUTPUT" : "-A OUTPUT -j ISTIO_OUTPUT";
+}
+
 // Has nft carry out `commands`. The test fails when it fails.
 void Nft(const netns::Namespace& where, const std::string& commands);
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-# Refuses an #include that goes against the arrows between the rooms, and a room of too many files.
+# Refuses an #include that the rooms' dependencies do not allow, and a room with too many files.
 # The target check_rooms runs it in every build; by hand: cmake -DROOT=. -P cmake/CheckRooms.cmake
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(ROOT ${ROOT} ABSOLUTE)
 
-# What each room may include, beside itself. Siblings do not include one another: the backends and
-# inject/ meet in capture/, and proxy/ knows nothing of rules. Nothing includes cmd/. Only tests may
-# include whatever they like.
+# What each room may include besides itself. Siblings do not include one another: the backends and
+# inject/ meet in capture/, and proxy/ does not know about rules. Nothing includes cmd/. Only tests
+# may include anything.
 set(MAY_base)
 set(MAY_capture base)
 set(MAY_iptables capture base)
@@ -22,7 +22,7 @@ set(MAY_apply verify iptables nftables netns capture base)
 set(MAY_proxy dns tls base)
 set(MAY_cmd apply verify trace doctor inject proxy iptables nftables netns dns tls capture base)
 set(ROOMS base capture iptables nftables netns dns tls inject verify trace doctor apply proxy cmd)
-# A room of more files gets rooms of its own.
+# A room with more files must be divided.
 set(MOST_FILES 25)
 
 set(faults)

@@ -3,7 +3,7 @@
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 
-# Static Boost: sluice-init has to start in a millisecond, and each shared library adds to that.
+# Static Boost: sluice-init must start within a millisecond, and each shared library adds to that.
 set(Boost_USE_STATIC_LIBS ON)
 find_package(Boost 1.81 CONFIG REQUIRED COMPONENTS program_options json)
 find_package(OpenSSL 3 REQUIRED)
@@ -33,7 +33,7 @@ add_library(sluice_log INTERFACE)
 target_compile_definitions(sluice_log INTERFACE SPDLOG_FMT_EXTERNAL)
 target_link_libraries(sluice_log INTERFACE fmt::fmt-header-only)
 
-# From its archive as well, so that sluice-inject runs wherever it is copied to.
+# Also static, so that sluice-inject runs wherever it is copied to.
 pkg_check_modules(LIBYAML REQUIRED yaml-0.1)
 add_library(sluice_libyaml INTERFACE)
 target_include_directories(sluice_libyaml SYSTEM INTERFACE ${LIBYAML_INCLUDE_DIRS})

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-# `cmake --install` and `cpack -G DEB`. Two components: `runtime`, which is the Debian package, and
-# `dev`, the static libraries and their headers. Programs and libraries are installed where they are
+# `cmake --install` and `cpack -G DEB`. Two components: `runtime` is the Debian package, `dev` has
+# the static libraries and their headers. Programs and libraries are installed where they are
 # declared.
 install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/sluice-inject.8 docs/sluice-cni.8 docs/istio-iptables.8
         DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
@@ -8,7 +8,7 @@ install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
         FILES_MATCHING PATTERN *.md PATTERN *.schema.json)
 install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
-# What shells read to complete command lines, which each program prints of its own options.
+# Completion scripts for shells; each program prints its own.
 set(sluice_completions)
 foreach(program sluice-init sluice-proxy sluice-inject sluice-cni)
   foreach(shell bash zsh fish)
@@ -25,7 +25,7 @@ foreach(program sluice-init sluice-proxy sluice-inject sluice-cni)
   install(FILES ${at}.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
           RENAME ${program}.fish COMPONENT runtime)
 endforeach()
-# Those are found by a command's name.
+# Shells find these by the command's name.
 install(FILES ${PROJECT_BINARY_DIR}/completions/sluice-init.bash
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME istio-iptables
         COMPONENT runtime)
@@ -35,10 +35,10 @@ install(FILES ${PROJECT_BINARY_DIR}/completions/sluice-init.fish
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/completions)
 add_custom_target(completions ALL DEPENDS ${sluice_completions})
 install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
-# systemd looks here whatever the library directory of the machine is.
+# systemd's directory, whatever the machine's library directory is.
 file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)
 install(FILES ${sluice_units} DESTINATION lib/systemd/system COMPONENT runtime)
-# What an administrator edits stays when the package is upgraded: see conffiles.
+# Files that an administrator edits are kept on upgrades: see conffiles.
 install(FILES deploy/default/sluice-init deploy/default/sluice-proxy
         DESTINATION /etc/default COMPONENT runtime)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # How targets are declared: warnings, hardening, sanitizers, header sets, tests.
 
-# Every program is loaded at a random address. Not CMAKE_POSITION_INDEPENDENT_CODE, which compiles
-# static libraries as parts of shared ones (-fPIC), where fewer calls can be inlined.
+# Load every program at a random address. Not CMAKE_POSITION_INDEPENDENT_CODE, which compiles static
+# libraries like shared ones (-fPIC), where fewer calls can be inlined.
 string(APPEND CMAKE_CXX_FLAGS " -fPIE")
 string(APPEND CMAKE_EXE_LINKER_FLAGS " -pie")
 
@@ -10,11 +10,11 @@ add_library(sluice_options INTERFACE)
 target_compile_options(sluice_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Werror)
 # Before the directories of other libraries, so that "base/error.h" is always Sluice's.
 target_include_directories(sluice_options BEFORE INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
-# Programs that read hostile input, and one that is privileged: test/hardening checks each of these.
+# For programs that read hostile input, or are privileged: test/hardening checks each of these.
 target_compile_options(sluice_options INTERFACE -fstack-protector-strong)
 target_link_options(sluice_options INTERFACE -Wl,-z,relro -Wl,-z,now)
 if(NOT SLUICE_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo|MinSizeRel)$")
-  # glibc checks only what is compiled with optimisation; a sanitizer checks the same calls better.
+  # glibc's checks need optimisation; a sanitizer checks the same calls better.
   set(SLUICE_FORTIFY ON)
   target_compile_options(sluice_options INTERFACE
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:SLUICE_UNOPTIMISED>>>:-U_FORTIFY_SOURCE$<SEMICOLON>-D_FORTIFY_SOURCE=3>)
@@ -26,12 +26,12 @@ if(SLUICE_SANITIZE)
   target_link_options(sluice_options INTERFACE $<${sanitized}:-fsanitize=${SLUICE_SANITIZE}>)
 endif()
 if(SLUICE_SANITIZE MATCHES thread)
-  # GCC's ThreadSanitizer does not know fences; Asio orders by its mutexes as well.
+  # GCC's ThreadSanitizer does not support fences; Asio also synchronises with its mutexes.
   target_compile_definitions(sluice_options INTERFACE BOOST_ASIO_DISABLE_FENCED_BLOCK)
 endif()
 if(SLUICE_UNITY STREQUAL "all")
   set(CMAKE_UNITY_BUILD ON)
-  # A file that is included looks like a header to GCC. Other presets compile it alone.
+  # GCC takes an included source file for a header. Other presets compile it alone.
   target_compile_options(sluice_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()
 if(SLUICE_BUILD_FUZZERS)
@@ -39,8 +39,8 @@ if(SLUICE_BUILD_FUZZERS)
 endif()
 
 # sluice_library(NAME HEADERS a.h... SOURCES a.cc... [PUBLIC deps...] [PRIVATE deps...])
-# A static library, installed as part of the component `dev`. HEADERS are its public headers, verified
-# to be self-contained in the dev preset.
+# A static library, installed with the component `dev`. HEADERS are its public headers; the dev
+# preset checks that they are self-contained.
 function(sluice_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;PUBLIC;PRIVATE")
   add_library(${name} STATIC ${arg_SOURCES})
@@ -54,8 +54,8 @@ function(sluice_library name)
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])
-# A GoogleTest binary; every test of it is one of CTest's, in a process of its own. With a sanitizer,
-# which takes longer to start than most unit tests to run, a binary of unit tests is one test. The
+# A GoogleTest binary; CTest runs each of its tests in its own process. With a sanitizer, which
+# takes longer to start than most unit tests to run, a binary of unit tests is one CTest test. The
 # target tests_LABEL builds all binaries of a label.
 function(sluice_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK")
@@ -67,7 +67,7 @@ function(sluice_test name)
     set_target_properties(${name} PROPERTIES UNITY_BUILD ON)
   endif()
   target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
-  # Tests are compiled more often than they run: optimised they would take twice as long to build.
+  # Tests are compiled more often than run: optimisation would double their build time.
   set_target_properties(${name} PROPERTIES SLUICE_UNOPTIMISED ON)
   target_compile_options(${name} PRIVATE -O0 -g1)
   if(SLUICE_SANITIZE AND arg_LABEL STREQUAL "unit")

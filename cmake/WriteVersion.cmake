@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 # cmake -DSOURCE=dir -DOUTPUT=file -DPROJECT_VERSION=0.1.0 [-DCOMMIT=id] -P WriteVersion.cmake
-# Fills in cmd/version.h.in. Without COMMIT git is asked; where it does not know, nothing is said.
+# Fills in cmd/version.h.in. Without COMMIT it asks git; if git does not know, it stays empty.
 if(NOT COMMIT)
   find_program(GIT git)
   if(GIT)
-    # A directory within another repository, such as an unpacked archive, is not that repository.
+    # Inside another repository, as for an unpacked archive, its commit would be wrong.
     execute_process(COMMAND ${GIT} rev-parse --show-toplevel WORKING_DIRECTORY ${SOURCE}
                     OUTPUT_VARIABLE top OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
     file(REAL_PATH "${SOURCE}" real_source)

@@ -65,8 +65,8 @@ std::vector<Cidr> Aggregate(std::vector<Cidr> ranges) {
     // Sorted, so only the last kept range can contain this one.
     if (!merged.empty() && merged.back().Contains(range)) continue;
     merged.push_back(range);
-    // Two neighbours of the same length that share a parent are that parent; the parent may in
-    // turn complete the one before it.
+    // Two neighbours of the same length with a common parent become that parent, which may in turn
+    // merge with the one before it.
     while (merged.size() >= 2) {
       const Cidr& low = merged[merged.size() - 2];
       const Cidr& high = merged.back();

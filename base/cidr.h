@@ -11,18 +11,18 @@
 
 namespace sluice {
 
-// A range of addresses, "10.0.0.0/8". The bits behind the prefix are always zero, so that equal
+// A range of addresses, "10.0.0.0/8". The bits after the prefix are always zero, so that equal
 // ranges are equal values. Ordered by family, address, then prefix length (the wider range first).
 class Cidr {
  public:
   // 0.0.0.0/0
   constexpr Cidr() = default;
 
-  // Clears the bits behind the prefix. `prefix_length` must be in [0, 32] or [0, 128].
+  // Clears the bits after the prefix. `prefix_length` must be in [0, 32] or [0, 128].
   Cidr(IpAddress address, int prefix_length);
 
-  // "address/length", or an address alone, which means that host. Bits behind the prefix are
-  // dropped, as iptables does. Throws std::invalid_argument saying what would be right.
+  // "address/length", or a single address, which means that host. Bits after the prefix are
+  // dropped, as iptables does. Throws std::invalid_argument saying what is expected.
   static Cidr Parse(std::string_view text);
 
   const IpAddress& address() const { return address_; }
@@ -32,7 +32,7 @@ class Cidr {
   bool Contains(const IpAddress& address) const;
   bool Contains(const Cidr& other) const;
 
-  // "10.0.0.0/8"; the length is always written.
+  // "10.0.0.0/8"; always with the length.
   std::string ToString() const;
 
   friend constexpr auto operator<=>(const Cidr&, const Cidr&) = default;
@@ -44,8 +44,8 @@ class Cidr {
 
 std::ostream& operator<<(std::ostream& out, const Cidr& cidr);
 
-// The shortest list that covers exactly the same addresses: ranges inside another are dropped, two
-// halves become their whole. Sorted. Families do not mix.
+// The shortest list that covers exactly the same addresses: ranges inside another are dropped, and
+// two halves become the whole. Sorted. Families are kept apart.
 std::vector<Cidr> Aggregate(std::vector<Cidr> ranges);
 
 }  // namespace sluice

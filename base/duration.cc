@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-// "ms" before "m": the first that fits is taken.
+// "ms" before "m": the first match wins.
 constexpr std::array<std::pair<std::string_view, std::int64_t>, 4> kUnits = {
     {{"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}}};
 

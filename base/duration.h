@@ -7,9 +7,9 @@
 namespace sluice {
 
 // A duration as users type it: whole numbers with units, as in "500ms", "10s", "1m30s" or "2h"; a
-// number alone is in seconds. This is the one grammar of all flags and annotations. Throws
-// std::invalid_argument, whose what() says what is right, for anything else and for more than
-// `max`.
+// plain number is in seconds. All flags and annotations use this grammar. Throws
+// std::invalid_argument for anything else and for more than `max`; its what() says what is
+// expected.
 std::chrono::milliseconds ParseDuration(std::string_view text, std::chrono::hours max);
 
 }  // namespace sluice

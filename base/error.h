@@ -7,17 +7,17 @@
 
 namespace sluice {
 
-// What kind of failure it is. The value is the exit code of the program that ends with it.
+// The kind of failure. Its value is the exit code of the program.
 enum class ErrorKind {
-  kFailed = 1,         // something went wrong; what had been changed was put back
+  kFailed = 1,         // something went wrong; changes were rolled back
   kUsage = 2,          // the command line, the environment or a configuration file is wrong
   kPrivilege = 3,      // a capability or a user id is missing
   kKernelFeature = 4,  // the kernel lacks a table, a match or a protocol family
-  kLocked = 5,         // somebody else holds the lock
+  kLocked = 5,         // another process holds the lock
   kInvalid = 126,      // validation: traffic does not go where the configuration says
 };
 
-// The parts of a report that a user can act on. `doing` and `why` are never empty.
+// The parts of a report, for the user to act on. `doing` and `why` are never empty.
 struct ErrorText {
   std::string doing;   // what was being done: "commit the nat table (IPv4)"
   std::string target;  // on what: "network namespace /run/netns/a"; may be empty
@@ -40,12 +40,12 @@ class Error : public std::runtime_error {
   ErrorText text_;
 };
 
-// "nat table missing" -> the name that reports use for `kind`: "failed", "usage", "privilege",
-// "kernel-feature", "locked", "invalid". Stable: machines read it.
+// The name of `kind` in reports: "failed", "usage", "privilege", "kernel-feature", "locked",
+// "invalid". Stable: machines read it.
 std::string_view Name(ErrorKind kind);
 
-// An Error of kind kFailed for a system call that left `saved_errno`; EPERM and EACCES make it
-// kPrivilege. The one translator of errno for system calls.
+// An Error for a system call that failed with `saved_errno`: kPrivilege for EPERM and EACCES,
+// otherwise kFailed. System calls use no other translation of errno.
 Error SystemError(int saved_errno, std::string doing, std::string target = {},
                   std::string help = {});
 

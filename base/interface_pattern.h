@@ -5,8 +5,8 @@
 
 namespace sluice {
 
-// Whether an interface has that name. A pattern that ends in '+' stands for any ending, as in
-// iptables(8); "+" is every interface.
+// Whether `name` matches `pattern`. A pattern that ends in '+' matches any ending, as in
+// iptables(8); "+" matches every interface.
 inline bool MatchesInterface(std::string_view pattern, std::string_view name) {
   if (!pattern.ends_with('+')) return pattern == name;
   pattern.remove_suffix(1);

@@ -20,7 +20,7 @@ std::string_view Name(Family family);
 constexpr int AddressBits(Family family) { return family == Family::kIpv4 ? 32 : 128; }
 
 // An IPv4 or IPv6 address, without a scope. A comparable, printable value; ordered by family, then
-// numerically. The bytes are in the order in which they are written (network byte order).
+// numerically. Bytes are in network byte order.
 class IpAddress {
  public:
   // 0.0.0.0
@@ -56,7 +56,7 @@ class IpAddress {
   bool IsLinkLocal() const;    // 169.254.0.0/16 or fe80::/10
   bool IsMulticast() const;    // 224.0.0.0/4 or ff00::/8
 
-  // ::ffff:a.b.c.d as the IPv4 address a.b.c.d; any other address as it is.
+  // ::ffff:a.b.c.d as the IPv4 address a.b.c.d; any other address unchanged.
   IpAddress Unmapped() const;
 
   // The canonical text: dotted quad, or RFC 5952 as inet_ntop(3) writes it.

@@ -7,26 +7,26 @@
 
 namespace sluice {
 
-// Strict parsers of what users type. All of them throw std::invalid_argument whose what() says what
-// would have been right ("a number from 0 to 65535"); the caller adds the flag and the value.
+// Strict parsers of user input. All throw std::invalid_argument whose what() says what was expected
+// ("a number from 0 to 65535"); the caller adds the flag and the value.
 
-// A number in [min, max], decimal or, behind "0x", hexadecimal; no sign, no space, nothing after
-// it. This is the one grammar of numbers in flags, variables, files and annotations.
+// A number in [min, max], decimal or, after "0x", hexadecimal; no sign, no space, nothing after it.
+// All flags, variables, files and annotations use this grammar of numbers.
 std::uint64_t ParseNumber(std::string_view text, std::uint64_t min, std::uint64_t max);
 
-// The same, digits only, for numbers that are part of something else, such as 10.0.0.0/8.
+// The same, decimal digits only, for numbers inside something else, such as 10.0.0.0/8.
 std::uint64_t ParseDecimal(std::string_view text, std::uint64_t min, std::uint64_t max);
 
-// "true" or "false", in the words that Go's strconv.ParseBool takes, since manifests are written
-// for that (1, t, T, TRUE, true, True and 0, f, F, FALSE, false, False), or on or off. This is the
-// one grammar of booleans.
+// "true" or "false" in the words of Go's strconv.ParseBool, for which manifests are written (1, t,
+// T, TRUE, true, True and 0, f, F, FALSE, false, False), or on or off. All booleans use this
+// grammar.
 bool ParseBool(std::string_view text);
 
-// Splits a comma-separated list. Spaces around an item are dropped, and so is an empty item at the
-// end (a trailing comma); "" and " " are the empty list. An empty item elsewhere throws.
+// Splits a comma-separated list. Spaces around an item are dropped, and so is an empty last item (a
+// trailing comma); "" and " " are the empty list. An empty item elsewhere throws.
 std::vector<std::string_view> SplitList(std::string_view text);
 
-// `text` without the spaces and tabs at both ends.
+// `text` without leading and trailing spaces and tabs.
 std::string_view Trim(std::string_view text);
 
 }  // namespace sluice

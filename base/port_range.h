@@ -15,14 +15,14 @@ struct PortRange {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
 
-  // "8080" or "8000-8999", ports from 1 to 65535. Throws std::invalid_argument saying what would be
-  // right.
+  // "8080" or "8000-8999", ports from 1 to 65535. Throws std::invalid_argument saying what is
+  // expected.
   static PortRange Parse(std::string_view text);
   static constexpr PortRange Single(std::uint16_t port) { return {port, port}; }
 
   constexpr bool Contains(std::uint16_t port) const { return first <= port && port <= last; }
 
-  // As Parse takes it.
+  // In the form that Parse takes.
   std::string ToString() const;
 
   friend constexpr auto operator<=>(const PortRange&, const PortRange&) = default;

@@ -25,7 +25,7 @@ struct SocketAddress {
 
 std::ostream& operator<<(std::ostream& out, const SocketAddress& address);
 
-// Fills `out` and returns the length to pass to the system call beside it.
+// Fills `out` and returns the length to pass to the system call with it.
 std::uint32_t ToSockaddr(const SocketAddress& address, sockaddr_storage& out);
 
 // From an AF_INET or AF_INET6 address; a v4-mapped one becomes IPv4. Any other family gives

@@ -5,11 +5,11 @@
 
 namespace sluice {
 
-// Writes all of `text` to standard output, at once. Throws Error (kFailed) when it cannot: a full
-// disk must not look like an answer.
+// Writes all of `text` to standard output now. Throws Error (kFailed) when it cannot: output cut
+// short by a full disk must not look complete.
 void WriteOutput(std::string_view text);
 
-// The same for what was written with std::cout or stdio before.
+// The same for output already written with std::cout or stdio.
 void FlushOutput();
 
 }  // namespace sluice

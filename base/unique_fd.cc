@@ -11,7 +11,7 @@ void UniqueFd::reset(int fd) {
   const int old = std::exchange(fd_, fd);
   if (old < 0) return;
   const int saved_errno = errno;
-  // Never retried on EINTR: on Linux the descriptor is gone even then (close(2)).
+  // Never retried on EINTR: Linux has released the descriptor even then (close(2)).
   ::close(old);
   errno = saved_errno;
 }

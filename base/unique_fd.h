@@ -25,7 +25,7 @@ class UniqueFd {
   // Gives the descriptor away; the caller closes it.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
-  // Closes what is owned and takes `fd` instead. errno is left as it was.
+  // Closes the descriptor it owns and takes `fd` instead. Preserves errno.
   void reset(int fd = -1);
 
  private:

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-// capabilities(7) of the calling thread, by the system calls themselves: two sets of 64 bits are
-// not worth a library.
+// capabilities(7) of the calling thread, with plain system calls: two 64-bit sets do not justify a
+// library.
 namespace sluice {
 
 // One bit for each capability: 1 << CAP_NET_ADMIN and so on.
@@ -19,15 +19,15 @@ struct Capabilities {
 // Throws sluice::Error.
 Capabilities ReadCapabilities();
 
-// Makes what is permitted effective, which is how a program has the capabilities of its file where
-// the file does not say so itself (setcap NAME=p). Such a file can also be started where the
-// capability is not allowed; one of NAME=ep cannot. Throws sluice::Error.
+// Makes all permitted capabilities effective. For programs whose file has them as permitted only
+// (setcap NAME=p): such a file also starts where the capability is not allowed, while one with
+// NAME=ep does not. Throws sluice::Error.
 void RaisePermitted();
 
-// Whether the file of a program could give it the capability: it is in the bounding set.
+// Whether a file capability can take effect: it is in the bounding set.
 bool IsInBoundingSet(int capability);
 
-// The ambient set is within the inheritable one, and goes with it. Throws sluice::Error.
+// The ambient set must be within the inheritable one. Throws sluice::Error.
 void SetCapabilities(const Capabilities& wanted);
 
 }  // namespace sluice

@@ -3,7 +3,7 @@
 
 namespace sluice {
 
-// The next close(2) of a TCP socket sends a reset, forgets what was not sent, and leaves no port in
+// Makes the next close(2) of a TCP socket send a reset, discard unsent data, and leave no port in
 // TIME_WAIT. Fails silently for anything else.
 void ResetOnClose(int fd);
 

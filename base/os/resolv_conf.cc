@@ -21,7 +21,7 @@ constexpr int kMaxTimeout = 30;  // RES_MAXRETRANS in <resolv.h>
 constexpr int kMaxAttempts = 5;  // RES_MAXRETRY
 constexpr std::string_view kBlank = " \t\r\f\v";
 
-// The next word of `text`, which is moved behind it; "" at the end.
+// The next word of `text`, which then starts after it; "" at the end.
 std::string_view NextWord(std::string_view& text) {
   text.remove_prefix(std::min(text.find_first_not_of(kBlank), text.size()));
   const std::string_view word = text.substr(0, text.find_first_of(kBlank));
@@ -43,7 +43,7 @@ std::optional<Nameserver> ParseNameserver(std::string_view text) {
   return out;
 }
 
-// The number of "`name`:N", at least 1 and at most `max`; `old` when `option` is another one.
+// The number in "`name`:N", limited to [1, `max`]; `old` when `option` is a different one.
 int OptionOr(int old, std::string_view option, std::string_view name, int max) {
   if (!option.starts_with(name)) return old;
   option.remove_prefix(name.size());

@@ -5,8 +5,8 @@
 
 namespace sluice {
 
-// Blocks every signal in this thread, and so in those that it starts, for as long as it is in
-// scope.
+// While in scope, blocks every signal in this thread, and thereby in the threads that it
+// starts.
 class SignalsBlocked {
  public:
   SignalsBlocked() {

@@ -11,9 +11,9 @@ namespace sluice {
 std::string LineAndColumn(std::string_view text, std::size_t offset) {
   const std::string_view before = text.substr(0, offset);
   const auto line = std::ranges::count(before, '\n') + 1;
-  // None: npos, which one more makes 0.
+  // npos when there is none: adding 1 gives 0.
   const std::string_view start = before.substr(before.rfind('\n') + 1);
-  // Bytes that go on a character begin with 10.
+  // Continuation bytes of UTF-8 begin with the bits 10.
   const auto is_first = [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80; };
   return std::to_string(line) + ":" + std::to_string(std::ranges::count_if(start, is_first) + 1);
 }

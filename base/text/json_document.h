@@ -12,17 +12,17 @@
 namespace sluice {
 
 // "3:7", line and column of the byte at `offset` (at most the size), as compilers and editors write
-// them: both from 1, and a column is a character of UTF-8.
+// them: both count from 1, and columns are UTF-8 characters.
 std::string LineAndColumn(std::string_view text, std::size_t offset);
 
-// Where and why a text is no JSON.
+// Where and why a text is not JSON.
 struct JsonFault {
   std::size_t offset = 0;
   std::string why;  // "syntax error"
 };
 
-// Strictly as RFC 8259 has it, nested at most `max_depth` deep. Sets `fault`, and returns null,
-// when it is not.
+// Strict RFC 8259, nested at most `max_depth` deep. On invalid input, sets `fault` and returns
+// null.
 boost::json::value ParseJson(std::string_view text, std::size_t max_depth,
                              std::optional<JsonFault>& fault);
 
@@ -31,8 +31,8 @@ struct JsonMember {
   std::size_t offset = 0;  // of the key's quote
 };
 
-// The members of the outermost object, in their order; a key that is there twice is listed twice,
-// of which boost::json::object keeps the last. `text` is an object that parses.
+// The members of the outermost object, in order. A repeated key is listed each time;
+// boost::json::object keeps only the last. `text` must be an object that parses.
 std::vector<JsonMember> OutermostMembers(std::string_view text);
 
 }  // namespace sluice

@@ -8,7 +8,7 @@
 namespace sluice {
 namespace {
 
-// One less than a terminal has, which keeps some from an empty line behind a full one.
+// One less than a terminal's 80: some print an empty line after a full one.
 constexpr std::size_t kColumns = 79;
 constexpr std::size_t kHelpIndent = 10;
 
@@ -20,7 +20,7 @@ std::string Replaced(std::string text, std::string_view what, std::string_view w
   return text;
 }
 
-// Within single quotes of bash and zsh.
+// For single quotes in bash and zsh.
 std::string Quoted(const std::string& text) { return "'" + Replaced(text, "'", "'\\''") + "'"; }
 
 std::string FishQuoted(const std::string& text) {
@@ -31,7 +31,7 @@ bool TakesFile(const OptionText& option) {
   return option.value == "FILE" || option.value == "PATH" || option.value == "DIRECTORY";
 }
 
-// "auto on off" of "auto|on|off".
+// "auto|on|off" as "auto on off".
 std::string Choices(const OptionText& option) {
   if (option.value.find('|') == std::string::npos) return {};
   return Replaced(option.value, "|", " ");
@@ -59,7 +59,7 @@ std::string Words(const ProgramText& program) {
   return out;
 }
 
-// The function of a shell: _sluice_init.
+// The name of the shell function: _sluice_init.
 std::string FunctionOf(const ProgramText& program) {
   return "_" + Replaced(program.name, "-", "_");
 }
@@ -87,7 +87,7 @@ std::string Bash(const ProgramText& program) {
           "compopt -o filenames 2>/dev/null || :; mapfile -t COMPREPLY < <(compgen -f -- "
           "\"$current\")";
     } else {
-      reply = ":";  // a value that nobody can guess
+      reply = ":";  // a free-form value: nothing to suggest
     }
     cases += "    " + pattern + ") " + reply + "; return ;;\n";
   });
@@ -119,7 +119,7 @@ std::string Bash(const ProgramText& program) {
          name + " " + AllNames(program) + "\n";
 }
 
-// Within the brackets of a specification of _arguments.
+// For the brackets of an _arguments specification.
 std::string ZshText(const std::string& text) {
   return Replaced(Replaced(Replaced(Replaced(text, "\\", "\\\\"), "[", "\\["), "]", "\\]"), ":",
                   "\\:");
@@ -182,7 +182,7 @@ std::string Wrapped(std::string_view text, std::size_t indent) {
     std::string_view line = text;
     if (const std::size_t room = kColumns - indent; text.size() > room) {
       std::size_t end = text.rfind(' ', room);
-      // A word that is longer than a line.
+      // A word longer than a line.
       if (end == std::string_view::npos) end = std::min(text.find(' '), text.size());
       line = text.substr(0, end);
     }

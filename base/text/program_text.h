@@ -8,13 +8,13 @@
 
 namespace sluice {
 
-// The command line of a program, for people and for their shells.
+// A program's command line, for help texts and shell completion.
 
 struct OptionText {
   std::string name;  // "envoy-port"
   char letter = 0;
-  // What it takes: "PORT"; FILE and DIRECTORY are such; "auto|on|off" are all there are. Empty for
-  // a switch.
+  // Its value: "PORT"; FILE and DIRECTORY complete as paths; "auto|on|off" lists all choices. Empty
+  // for a switch.
   std::string value;
   std::string help;
 };
@@ -36,18 +36,18 @@ struct ProgramText {
   std::vector<OptionGroup> groups;
 };
 
-// The options by group, in lines of at most 79 characters, each line with its end.
+// The options by group, in lines of at most 79 characters, each ending in a newline.
 std::string OptionHelp(const ProgramText& program);
 
-// `text` in lines of at most 79 characters, each behind `indent` spaces.
+// `text` in lines of at most 79 characters, each indented by `indent` spaces.
 std::string Wrapped(std::string_view text, std::size_t indent);
 
-// What the shell ("bash", "zsh" or "fish") reads to complete the program's command line; nothing
-// for another shell.
+// The completion script of the program for a shell ("bash", "zsh" or "fish"); nothing for any other
+// shell.
 std::optional<std::string> Completion(const ProgramText& program, std::string_view shell);
 
-// Whether the command line is `completion SHELL`, which every program answers; then what it prints.
-// Throws Error(kUsage) for a shell that is not known.
+// Handles `completion SHELL`, which every program accepts: returns what to print, or nothing for
+// any other command line. Throws Error(kUsage) for an unknown shell.
 std::optional<std::string> AnswerCompletion(const std::vector<std::string>& arguments,
                                             ProgramText (*describe)());
 

@@ -7,10 +7,10 @@
 namespace sluice {
 namespace {
 
-// Shorter parts are in too many names to mean one of them.
+// Shorter parts occur in too many names to identify one.
 constexpr std::size_t kShortestPart = 4;
 
-// What people mix up counts as equal: case, and the two ways to join words.
+// Ignores what people mix up: case, and '-' and '_'.
 char Folded(char c) {
   if (c == '_') return '-';
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -22,8 +22,8 @@ std::string Folded(std::string_view text) {
   return out;
 }
 
-// Letters to insert, delete, replace, or swap with their neighbour (Damerau's distance, of which a
-// swapped pair is not touched again).
+// How many letters to insert, delete, replace, or swap with a neighbour (Damerau's distance,
+// restricted: a swapped pair is not edited again).
 std::size_t Distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before;
   std::vector<std::size_t> last(b.size() + 1);
@@ -48,7 +48,7 @@ std::size_t Distance(std::string_view a, std::string_view b) {
 
 std::string_view FindNearMiss(std::string_view typed, const std::vector<std::string_view>& names) {
   const std::string word = Folded(typed);
-  // A flag of a few letters is near to many; nobody mistypes a third of a name.
+  // A short flag is close to many names; nobody mistypes a third of a name.
   constexpr std::size_t kMostTyped = 64;
   if (word.size() < 2 || word.size() > kMostTyped) return {};
   const std::size_t most = std::min<std::size_t>(3, (word.size() + 1) / 3);

@@ -7,13 +7,13 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kContext = 3;  // as diff -u
+constexpr std::size_t kContext = 3;  // as in diff -u
 
-// Up to here the shortest difference is found, with a table of as many cells (16 MiB). Beyond it
-// the whole differing middle is written as removed and added, which is just as true.
+// Up to this many table cells (16 MiB) the difference is the shortest. Beyond it the whole
+// differing middle is shown as removed and added, which is just as correct.
 constexpr std::size_t kMaxCells = 4 << 20;
 
-// One line of the result: ' ', '-' or '+' and the line.
+// One line of output: ' ', '-' or '+', then the line.
 struct Edit {
   char kind;
   const std::string* line;
@@ -21,7 +21,7 @@ struct Edit {
 
 using Lines = std::vector<std::string>;
 
-// Edits for have[start, have_end) -> want[start, want_end), by longest common subsequence.
+// Edits from have[start, have_end) to want[start, want_end), by longest common subsequence.
 void Middle(const Lines& have, std::size_t have_end, const Lines& want, std::size_t want_end,
             std::size_t start, std::vector<Edit>& edits) {
   const std::size_t rows = have_end - start;
@@ -71,7 +71,7 @@ std::vector<Edit> Edits(const Lines& have, const Lines& want) {
   return edits;
 }
 
-// "12,3"; diff -u counts from 1, and from the line before for an empty range.
+// "12,3"; diff -u counts from 1, and an empty range names the line before it.
 std::string Range(std::size_t start, std::size_t count) {
   if (count == 1) return std::to_string(start + 1);
   return std::to_string(count == 0 ? start : start + 1) + "," + std::to_string(count);
@@ -91,7 +91,7 @@ std::string UnifiedDiff(const Lines& have, const Lines& want, const std::string&
       ++i, ++have_line, ++want_line;
       continue;
     }
-    // A hunk: from here to the last change that is at most twice the context away from the next.
+    // A hunk ends where the next change is more than twice the context away.
     const std::size_t lead = std::min(kContext, i);
     std::size_t end = i + 1;
     for (std::size_t k = end; k < edits.size() && k < end + 2 * kContext + 1; ++k) {

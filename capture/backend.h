@@ -14,41 +14,41 @@ namespace sluice::capture {
 
 // How a plan is made.
 struct PlanOptions {
-  // Rules are written even where nothing differs; what is removed is not touched by it.
+  // Write the rules even where nothing differs. Does not affect what is removed.
   bool force = false;
 };
 
-// What carries rules into the kernel and reads them back: x_tables or nf_tables. It speaks for the
-// network namespace of the calling thread, and remembers what a look costs much to find until
-// Forget(). Not thread-safe. Functions throw sluice::Error: kPrivilege names the missing
-// capability, kKernelFeature what the kernel lacks and the module that has it.
+// Writes rules into the kernel and reads them back: x_tables or nf_tables. Works on the network
+// namespace of the calling thread, and caches what is expensive to read until Forget(). Not
+// thread-safe. Functions throw sluice::Error: kPrivilege names the missing capability,
+// kKernelFeature what the kernel lacks and the module that provides it.
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  // "iptables": as --backend names it.
+  // "iptables": the name that --backend takes.
   virtual std::string_view Name() const = 0;
 
-  // `rules` as this backend holds them, to be compared with Read(). Pure.
+  // `rules` in the form in which Read() returns them. Pure.
   virtual RuleSet Compile(const RuleSet& rules) const = 0;
 
-  // `rules` in the language of the backend's own restore program. Pure.
+  // `rules` in the format of the backend's own restore program. Pure.
   virtual std::string Text(const RuleSet& rules) const = 0;
 
-  // The steps that make what is ours into `rules`; an empty set removes all that is ours. They
-  // apply and undo (capture/transaction.h). What a step leaves out it says in `warnings`. The
-  // backend and `warnings` outlive the steps.
+  // The steps that turn the Sluice rules into `rules`; an empty set removes them all. The steps can
+  // be applied and undone (capture/transaction.h). Whatever a step leaves out goes to `warnings`.
+  // The backend and `warnings` must outlive the steps.
   virtual std::vector<std::unique_ptr<Step>> Plan(const RuleSet& rules, const PlanOptions& options,
                                                   std::vector<std::string>& warnings) = 0;
 
-  // What is ours in the table now.
+  // The Sluice rules that are now in the table.
   virtual InstalledTable Read(Family family, Table table) = 0;
 
-  // Whether a table that was read had rules of others where ours are. False spares a look at them
-  // (capture/foreign.h).
+  // Whether a table read so far had other rules in the chains that Sluice uses. If false, there is
+  // no need to look at them (capture/foreign.h).
   virtual bool SawForeignRules() const { return false; }
 
-  // What was remembered is out of date.
+  // Drops the cache.
   virtual void Forget() = 0;
 
   // A backend whose rules are asked before those of this one, whoever wrote them; nullptr for none.

@@ -29,18 +29,18 @@ struct RangeSelection {
   std::vector<Cidr> ranges;
 };
 
-// What to capture: the vocabulary of istio-iptables' flags as plain values. Whoever fills it has
-// validated it (cmd/sluice-init does); BuildRules takes it as it is. Ports and marks are in host
-// byte order. The comment behind a member is the flag it comes from.
+// What to capture: istio-iptables' flags as plain values. The caller has validated it
+// (cmd/sluice-init does); BuildRules does not check it. Ports and marks are in host byte order. The
+// comment after a member is the flag it comes from.
 struct CaptureConfig {
   // Where captured connections go.
   std::uint16_t outbound_port = pod::kOutboundPort;  // --envoy-port
   std::uint16_t inbound_port = pod::kInboundPort;    // --inbound-capture-port
   std::uint16_t tunnel_port =
-      pod::kTunnelPort;                    // --inbound-tunnel-port: reaches the proxy by itself
-  std::uint16_t dns_port = pod::kDnsPort;  // the port of Istio's agent; no flag there either
+      pod::kTunnelPort;                    // --inbound-tunnel-port: clients connect to the proxy
+  std::uint16_t dns_port = pod::kDnsPort;  // the port of Istio's agent: no flag there either
 
-  // Whose traffic is the proxy's own, and is never captured outbound. At least one of them.
+  // The owners of the proxy's own traffic, which is never captured outbound. At least one of them.
   std::vector<std::uint32_t> proxy_uids = {pod::kProxyId};  // --proxy-uid
   std::vector<std::uint32_t> proxy_gids = {pod::kProxyId};  // --proxy-gid
 
@@ -49,7 +49,7 @@ struct CaptureConfig {
   std::uint32_t tproxy_mark = pod::kTproxyMark;               // --istio-inbound-tproxy-mark
   std::uint32_t tproxy_route_table = pod::kTproxyRouteTable;  // --istio-inbound-tproxy-route-table
   PortSelection inbound_ports;                                // --istio-inbound-ports
-  std::vector<PortRange> inbound_exclude_ports;  // --istio-local-exclude-ports; with all ports only
+  std::vector<PortRange> inbound_exclude_ports;  // --istio-local-exclude-ports; only with all ports
   std::vector<Cidr> inbound_exclude_ranges;      // --istio-inbound-exclude-cidr: sources
 
   // Outbound.
@@ -59,24 +59,24 @@ struct CaptureConfig {
   std::vector<PortRange> outbound_exclude_ports;  // --istio-local-outbound-ports-exclude
   std::vector<std::uint32_t> exclude_uids;        // --exclude-uids
   std::vector<std::uint32_t> exclude_gids;        // --exclude-gids
-  // Only these groups' outbound traffic is captured, when there is a list.
+  // When set, only these groups' outbound traffic is captured.
   std::optional<std::vector<std::uint32_t>> owner_groups;  // --istio-outbound-owner-groups
   std::vector<std::uint32_t> owner_groups_exclude;         // --istio-outbound-owner-groups-exclude
   Cidr loopback_range =
       Cidr(IpAddress::V4(127, 0, 0, 1), 32);  // --istio-outbound-ipv4-loopback-cidr
 
-  // Interfaces. A trailing '+' stands for any ending, as in iptables(8).
+  // Interfaces. A trailing '+' matches any ending, as in iptables(8).
   std::vector<std::string> exclude_interfaces;  // --istio-exclude-interfaces
   std::vector<std::string> include_interfaces;  // --include-interfaces; empty: all of them
-  std::vector<std::string> virt_interfaces;     // --kube-virt-interfaces: inbound is outbound there
+  std::vector<std::string> virt_interfaces;     // --kube-virt-interfaces: all is outbound
 
   // DNS.
   bool redirect_dns = false;           // --redirect-dns
-  bool capture_all_dns = false;        // --capture-all-dns: whatever the resolver
-  std::vector<IpAddress> dns_servers;  // of /etc/resolv.conf, when not all
+  bool capture_all_dns = false;        // --capture-all-dns: to any resolver
+  std::vector<IpAddress> dns_servers;  // from /etc/resolv.conf, when not all
 
   bool drop_invalid = false;  // --drop-invalid
-  bool ipv6 = false;          // whether there are IPv6 rules at all
+  bool ipv6 = false;          // whether there are any IPv6 rules
 };
 
 }  // namespace sluice::capture

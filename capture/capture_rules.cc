@@ -17,8 +17,8 @@ bool IncludesLoopback(const CaptureConfig& config) {
                              [](const Cidr& range) { return range.address().IsLoopback(); });
 }
 
-// What arrives from virtual machines behind an interface leaves the pod: it goes where outbound
-// connections go.
+// Traffic that arrives from virtual machines behind an interface is leaving the pod, so it is
+// treated as outbound.
 void AddVirtInterfaces(const CaptureConfig& config, Sequence& inbound) {
   if (config.virt_interfaces.empty()) return;
   const auto included = OfFamily(config.outbound_ranges.ranges, inbound.family());
@@ -67,15 +67,15 @@ void AddInbound(const CaptureConfig& config, TableBuilder& nat) {
   AddInboundPorts(config, inbound);
 }
 
-// The proxy's own traffic. All positive matches come before anything that tells the proxy from
-// others, so that each of several uids and gids gets its turn.
+// The proxy's own traffic. All rules that match the proxy come before rules that match anything
+// else, so that each of several uids and gids gets its turn.
 void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
-  // The proxy's connections to the application: 127.0.0.6 is what keeps them from coming back.
+  // The proxy's connections to the application: source 127.0.0.6 keeps them from being captured.
   output.Add(
       {.source = Is(Cidr(pod::PassthroughSource(output.family()), AddressBits(output.family()))),
        .out_interface = Is("lo"),
        .target = Return{}});
-  // In TPROXY mode they come from the client's address instead, and the mark is what tells them.
+  // In TPROXY mode their source is the client's address; the mark identifies them instead.
   if (config.mode == InterceptionMode::kTproxy && !config.inbound_ports.empty()) {
     output.Add({.out_interface = Is("lo"),
                 .protocol = Protocol::kTcp,
@@ -86,14 +86,14 @@ void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
     output.Add({.matches = owner, .target = Return{}});
   }
   for (const OwnerMatch& owner : ProxyOwners(config)) {
-    // Its DNS queries go to the resolver even when that is local, by uid and by gid.
+    // The proxy's DNS queries go to the resolver even if that is local, by uid and by gid.
     if (RedirectsDns(config, output.family())) {
       Rule dns = ToPorts(Protocol::kTcp, PortRange::Single(53), Return{});
       dns.out_interface = Is("lo");
       dns.matches.push_back(owner);
       output.Add(std::move(dns));
     }
-    // A call of its own pod through a service address is inbound traffic: application -> proxy
+    // A call to its own pod through a service address is inbound traffic: application -> proxy
     // (outbound) -> proxy (inbound) -> application.
     output.Add(
         {.destination = Not(LoopbackRange(config, output.family())),
@@ -107,12 +107,12 @@ void AddProxyEscape(const CaptureConfig& config, Sequence& output) {
   }
 }
 
-// From here on it is not the proxy. What stays inside the pod is left alone, unless the
+// From here on the sender is not the proxy. Traffic within the pod is left alone, unless the
 // configuration names loopback addresses to capture.
 void AddLoopback(const CaptureConfig& config, Sequence& output) {
   if (IncludesLoopback(config)) return;
   if (RedirectsDns(config, output.family())) {
-    // A resolver on a local address is captured as any other.
+    // A resolver on a local address is captured like any other.
     output.Add({.out_interface = Is("lo"),
                 .protocol = Protocol::kTcp,
                 .matches = {PortMatch{.destination = Not(PortRange::Single(53))}},
@@ -162,7 +162,7 @@ void AddOutbound(const CaptureConfig& config, TableBuilder& nat) {
   AddOutboundDestinations(config, output);
 }
 
-// Without `-p tcp` the target would be refused: a port needs a protocol.
+// The kernel refuses the target without `-p tcp`: a port needs a protocol.
 void AddRedirects(const CaptureConfig& config, TableBuilder& nat) {
   nat.In("ISTIO_REDIRECT")
       .rules.push_back({.protocol = Protocol::kTcp, .target = Redirect{config.outbound_port}});

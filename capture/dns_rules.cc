@@ -4,24 +4,24 @@
 
 #include "capture/rule_builder.h"
 
-// Queries of applications go to the agent on port 15053; the agent's own go to the resolver.
+// Applications' queries go to the agent on port 15053; the agent's own go to the resolver.
 namespace sluice::capture {
 namespace {
 
 constexpr PortRange kDns = PortRange::Single(53);
 
 // A UDP query that REDIRECT sends to the agent and the agent's own query can have the same source
-// port, and conntrack would take one for the other; so each has a zone of its own. As in Istio.
+// port, and conntrack would confuse them; so each has its own zone. As in Istio.
 constexpr CtZone kAgentToResolver{1};
 constexpr CtZone kClientToAgent{2};
 
-// The ranges to tell DNS by: none stands for every destination.
+// The destinations that count as DNS servers: no range means every destination.
 std::vector<Cidr> Resolvers(const CaptureConfig& config, Family family) {
   std::vector<Cidr> servers;
   if (config.capture_all_dns) return servers;
   for (const IpAddress& server : config.dns_servers) {
     const Cidr host(server, AddressBits(server.family()));
-    // Not aggregated: two resolvers side by side stay two rules that a person can find.
+    // Not aggregated: two adjacent resolvers stay two rules, so that a person can find them.
     if (server.family() == family && std::ranges::find(servers, host) == servers.end()) {
       servers.push_back(host);
     }
@@ -29,7 +29,7 @@ std::vector<Cidr> Resolvers(const CaptureConfig& config, Family family) {
   return servers;
 }
 
-// Calls `add` with the condition on the resolver's address of each resolver, or once with none.
+// Calls `add` once for each resolver, with a match on its address, or once with no match.
 template <typename Add>
 void ForEachResolver(const CaptureConfig& config, Family family, Add add) {
   if (config.capture_all_dns) return add(std::nullopt);
@@ -66,7 +66,7 @@ void AddDnsRedirection(const CaptureConfig& config, Sequence& output) {
   }
 }
 
-// The first zone wins, so the rules for known senders stand before those for everybody.
+// The first zone wins, so the rules for known senders come before those for everybody.
 TableRules BuildRaw(const CaptureConfig& config, Family family) {
   TableBuilder raw(Table::kRaw, family);
   if (!RedirectsDns(config, family)) return raw.Take();
@@ -77,7 +77,7 @@ TableRules BuildRaw(const CaptureConfig& config, Family family) {
     output.Add(OfSender(ToPorts(Protocol::kUdp, kDns, kAgentToResolver), {owner}));
     output.Add(OfSender(FromPort(PortRange::Single(config.dns_port), kClientToAgent), {owner}));
   }
-  // Whoever is not captured talks to the resolver as the agent does.
+  // A sender that is not captured talks to the resolver as the agent does.
   for (const Matches& owner : ExcludedOwners(config)) {
     output.Add(OfSender(ToPorts(Protocol::kUdp, kDns, kAgentToResolver), owner));
   }

@@ -92,9 +92,9 @@ class Walker {
   Walker(const TableRules& rules, Evaluation& evaluation)
       : rules_(rules), evaluation_(evaluation) {}
 
-  // True when the packet's way ends in this table.
+  // True when the packet's path ends in this table.
   bool Walk(Hook hook) {
-    std::size_t next = 0;  // counted within the built-in chain
+    std::size_t next = 0;  // counts in the built-in chain
     for (const EntryJump& jump : rules_.jumps) {
       if (jump.hook != hook) continue;
       const std::size_t index = next++;
@@ -111,7 +111,7 @@ class Walker {
     return false;
   }
 
-  // Of a target, by std::visit.
+  // The result of a target; used with std::visit.
   enum class Next { kGoOn, kAccept, kEnd };
   Next operator()(const Accept&) { return Next::kAccept; }
   Next operator()(const Drop&) { return End(Dropped{}); }
@@ -140,7 +140,7 @@ class Walker {
     if (evaluation_.zone == 0) evaluation_.zone = zone.zone;
     return Next::kGoOn;
   }
-  // Jumps and returns are WalkFrom's.
+  // WalkFrom handles jumps and returns.
   Next operator()(const Return&) { return Next::kGoOn; }
   Next operator()(const Jump&) { return Next::kGoOn; }
   Next operator()(const Goto&) { return Next::kGoOn; }

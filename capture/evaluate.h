@@ -12,8 +12,8 @@
 
 #include "capture/rule.h"
 
-// What the kernel would do with a packet, computed from values. Pure: for tests, and to say why a
-// connection is captured or is not.
+// What the kernel would do with a packet, computed from values. Pure: for tests, and to explain why
+// a connection is or is not captured.
 namespace sluice::capture {
 
 enum class ConntrackState : std::uint8_t { kNew, kEstablished, kRelated, kInvalid };
@@ -27,10 +27,10 @@ struct Packet {
   std::uint16_t destination_port = 0;
   std::string in_interface = {};   // in PREROUTING
   std::string out_interface = {};  // in OUTPUT
-  // Of the socket that sent it; none in PREROUTING.
+  // Of the sending socket; none in PREROUTING.
   std::optional<std::uint32_t> uid = {};
   std::optional<std::uint32_t> gid = {};
-  Mark mark = {};  // the mask is not looked at
+  Mark mark = {};  // the mask is ignored
   Mark connmark = {};
   ConntrackState state = ConntrackState::kNew;
 };
@@ -38,7 +38,7 @@ struct Packet {
 // Whether `packet` meets all conditions of `rule`.
 bool RuleMatches(const Rule& rule, const Packet& packet);
 
-// Where it ends.
+// Where the packet ends up.
 struct Passes {  // as if there were no Sluice rules
   friend auto operator<=>(const Passes&, const Passes&) = default;
 };
@@ -72,17 +72,17 @@ struct Matched {
 
 struct Evaluation {
   Verdict verdict;
-  // Every rule that matched, in order: the last one decided, except for a packet that passes.
+  // Every rule that matched, in order: the last one decided, unless the packet just passes.
   std::vector<Matched> path;
-  // As it leaves: its marks may have been set.
+  // The packet as it leaves: rules may have set its marks.
   Packet packet;
   std::uint16_t zone = 0;  // of conntrack
-  // How many rules were looked at.
+  // How many rules were checked.
   std::size_t tested = 0;
 };
 
-// `rules` must hold every chain that its rules lead to; the packet is of their family. The nat
-// table sees new connections only, as in the kernel.
+// `rules` must hold every chain that its rules lead to; the packet must be of their family. The nat
+// table sees only new connections, as in the kernel.
 Evaluation Evaluate(const FamilyRules& rules, Hook hook, Packet packet);
 
 }  // namespace sluice::capture

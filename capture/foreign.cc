@@ -10,18 +10,18 @@
 namespace sluice::capture {
 namespace {
 
-// More of each would be the same again: they are values of lists.
+// More samples would add nothing new: they are values of lists.
 constexpr std::size_t kMostSamples = 24;
-// netfilter itself allows no deeper nesting of this kind in practice; a loop is not possible.
+// In practice netfilter allows no deeper nesting of this kind; loops are impossible.
 constexpr int kMostJumps = 16;
 
 // What a rule does to the packets that match it.
 struct Effect {
-  std::string meaning;  // empty: it decides nothing
+  std::string meaning;  // empty: no decision
   bool certain = true;
 };
 
-// A rule with no condition of its own decides whenever it is reached.
+// A rule without conditions of its own decides about every packet that reaches it.
 bool HasConditions(const ForeignRule& entry) {
   const Rule& rule = entry.rule;
   return !entry.conditions_known || rule.source || rule.destination || rule.in_interface ||
@@ -40,7 +40,7 @@ class Judge {
     const auto& known = entry.rule.target;
     if (std::holds_alternative<Drop>(known)) return {"what matches is dropped"};
     if (std::holds_alternative<Accept>(known) || std::holds_alternative<Return>(known)) {
-      // The end of this table only; a later one is still asked.
+      // Ends this table only; later tables still see the packet.
       if (!ours_follow_) return {};
       return {"what matches does not come to Sluice's rules in this table"};
     }
@@ -58,7 +58,7 @@ class Judge {
  private:
   Effect OfUnknown(const ForeignRule& entry) const {
     const std::string& target = entry.target;
-    if (target.empty()) return {};  // counts only
+    if (target.empty()) return {};  // counter only
     static constexpr std::string_view kHarmless[] = {
         "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT",      "DSCP",
         "ECN",   "HL",       "LOG",      "MARK",     "NFLOG",       "RATEEST", "SECMARK",
@@ -76,7 +76,7 @@ class Judge {
     bool some_leave = false;
     for (const ForeignRule& entry : found->rules) {
       if (!entry.of_our_protocols) continue;
-      // Back to behind the jump.
+      // Returns to the rule after the jump.
       const bool returns = entry.target_known && !entry.not_tracked &&
                            std::holds_alternative<Return>(entry.rule.target);
       if (returns && !HasConditions(entry)) return {};
@@ -95,7 +95,7 @@ class Judge {
   }
 
   const InstalledTable& state_;
-  bool ours_follow_;  // in this table, behind that rule
+  bool ours_follow_;  // in this table, after that rule
 };
 
 IpAddress First(const Cidr& range) { return range.address(); }
@@ -111,7 +111,7 @@ IpAddress Middle(const Cidr& range) {
   return IpAddress::FromBytes(bytes);
 }
 
-// Packets of the kinds that rules of Sluice tell apart.
+// Sample packets of each kind that Sluice rules distinguish.
 class Samples {
  public:
   Samples(const FamilyRules& wanted, Hook hook) : wanted_(wanted), hook_(hook) {
@@ -127,7 +127,7 @@ class Samples {
     }
   }
 
-  // Whether `wanted` does something about a packet that `rule` matches as far as its conditions are
+  // Whether `wanted` acts on a packet that `rule` matches, as far as the conditions of `rule` are
   // known.
   bool IsCaptured(const Rule& rule) const {
     std::vector<IpAddress> addresses = addresses_;
@@ -183,7 +183,7 @@ class Samples {
 
   bool IsCapturedAs(Packet packet, const Rule& rule, std::optional<std::uint32_t> uid) const {
     std::vector<const char*> interfaces = {"eth0"};
-    // The pod itself is behind lo, and so are loopback addresses.
+    // The pod itself is reached through lo, and so are loopback addresses.
     if (hook_ == Hook::kOutput) interfaces.push_back("lo");
     if (packet.destination.IsLoopback()) interfaces = {"lo"};
     for (const char* interface : interfaces) {
@@ -235,7 +235,7 @@ bool JumpsFrom(const TableRules& rules, Hook hook) {
   return std::ranges::any_of(rules.jumps, [hook](const auto& jump) { return jump.hook == hook; });
 }
 
-// The Sluice rules that are installed; what Sluice cannot have written is left out.
+// The installed Sluice rules; rules that Sluice cannot have written are left out.
 FamilyRules AsRules(Family family, const std::vector<InstalledTable>& installed) {
   FamilyRules out{.family = family, .tables = {}};
   for (std::size_t i = 0; i < installed.size(); ++i) {
@@ -294,7 +294,7 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
   const bool none = std::ranges::all_of(installed, [](const auto& s) { return s.foreign.empty(); });
   if (none || wanted.empty()) return out;
   for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
-    std::optional<std::size_t> last;  // the last table that has a jump of ours here
+    std::optional<std::size_t> last;  // the last table with a Sluice jump here
     for (std::size_t i = 0; i < wanted.tables.size(); ++i) {
       if (JumpsFrom(wanted.tables[i], hook)) last = i;
     }

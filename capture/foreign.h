@@ -10,7 +10,7 @@
 #include "capture/rule.h"
 
 // Rules that are not Sluice's and see a packet before Sluice's do. They are never changed, only
-// named: what they decide is not captured, whatever the configuration says.
+// reported: packets that they decide about are not captured, whatever the configuration says.
 //
 // Rules of x_tables are seen, whichever backend carries ours. Chains of nf_tables (nft list
 // ruleset), eBPF programs and rules of the node are not seen.
@@ -21,10 +21,10 @@ struct Obstruction {
   Table table = Table::kNat;
   std::string chain = {};  // the built-in one
   std::size_t index = 0;   // from 0
-  std::string text = {};   // as iptables -S has it; "..." for what of it Sluice does not know
+  std::string text = {};   // as iptables -S has it; "..." for parts that Sluice does not know
   std::string meaning = {};
   Counters counters = {};
-  // Whether it decides about every packet that matches; otherwise that depends on a condition or a
+  // Whether it decides about every packet that matches; otherwise that depends on a condition or
   // target that Sluice does not know.
   bool certain = false;
 
@@ -32,7 +32,7 @@ struct Obstruction {
   std::string Place() const;
   // "-p tcp -j ACCEPT (3 packets, 180 bytes): what matches does not come to Sluice's rules ..."
   std::string Description() const;
-  // "IPv4 nat OUTPUT rule 1, not Sluice's: " and that.
+  // "IPv4 nat OUTPUT rule 1, not Sluice's: " and the description.
   std::string ToString() const;
 };
 
@@ -58,8 +58,8 @@ std::vector<Obstruction> FindObstructionsBefore(const FamilyRules& wanted, Backe
 // Whether tables that were read have rules of others: otherwise nothing can be found.
 bool MayObstruct(const Backend& backend);
 
-// What of ours is installed, as rules; what Sluice cannot have written is left out. All tables are
-// there, and are empty where no rule of Sluice is in them.
+// The installed Sluice rules, without those that Sluice cannot have written. Has all tables; those
+// without Sluice rules are empty.
 RuleSet ReadRules(Backend& backend);
 
 }  // namespace sluice::capture

@@ -17,7 +17,7 @@ bool Equal(const InstalledChain& installed, const Chain& wanted) {
 }
 
 bool JumpsEqual(const std::vector<InstalledJump>& installed, const std::vector<EntryJump>& wanted) {
-  // Within one built-in chain the order counts; between them there is none.
+  // The order matters within one built-in chain, not between them.
   for (const Hook hook : {Hook::kPrerouting, Hook::kOutput}) {
     std::vector<std::optional<Rule>> have;
     std::vector<std::optional<Rule>> want;

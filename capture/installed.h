@@ -20,12 +20,12 @@ struct Counters {
 
 // A rule as the kernel holds it.
 struct InstalledRule {
-  // Nothing for a rule that Sluice cannot have written.
+  // Empty for a rule that Sluice cannot have written.
   std::optional<Rule> rule;
-  // The chain, verdict or extension that it leads to.
+  // The chain, verdict or extension of its target.
   std::string target;
   Counters counters;
-  // The kernel's own bytes, to put back exactly what was there.
+  // The kernel's own bytes, to restore exactly the same rule.
   std::vector<std::byte> entry;
 };
 
@@ -34,7 +34,7 @@ struct InstalledChain {
   std::vector<InstalledRule> rules;
 };
 
-// A rule of a built-in chain that leads into a chain of ours.
+// A rule of a built-in chain that jumps to a Sluice chain.
 struct InstalledJump {
   std::string chain;          // the built-in chain
   unsigned int position = 0;  // its index there, from 0
@@ -43,14 +43,14 @@ struct InstalledJump {
 
 // What Sluice understands of a rule that is not its own.
 struct ForeignRule {
-  // Its conditions as far as they are known; the target is Accept where that is not.
+  // Its conditions as far as they are known; the target is Accept where it is not known.
   Rule rule;
   bool conditions_known = true;
   bool target_known = true;
   bool not_tracked = false;      // -j CT --notrack
   bool of_our_protocols = true;  // it can match TCP or UDP
-  std::string target = {};       // the chain, verdict or extension; empty: counts only
-  std::string text = {};         // as iptables -S has it, "..." for what is not known
+  std::string target = {};       // the chain, verdict or extension; empty: counter only
+  std::string text = {};         // as iptables -S has it, "..." for unknown parts
   Counters counters = {};
 };
 
@@ -66,16 +66,16 @@ struct ForeignEntry {
   ForeignRule rule;
 };
 
-// All that is ours in a table, and what of others' leads there or stands beside it.
+// The Sluice rules in a table, and the foreign rules that lead there or are in the same chains.
 struct InstalledTable {
-  // False when the kernel has not made the table in this namespace. Looking does not make it.
+  // False when the table does not exist in this namespace. Reading does not create it.
   bool exists = false;
   std::vector<InstalledChain> chains;  // sorted by name, as libiptc keeps them
   std::vector<InstalledJump> jumps;
-  // Of PREROUTING and OUTPUT, and the chains of others that those lead to.
+  // In PREROUTING and OUTPUT, and in the foreign chains that they lead to.
   std::vector<ForeignEntry> foreign = {};
   std::vector<ForeignChain> foreign_chains = {};
-  // "chain FOO, rule 3, jumps to ISTIO_REDIRECT": rules of chains that are not ours.
+  // "chain FOO, rule 3, jumps to ISTIO_REDIRECT": such rules in foreign chains.
   std::vector<std::string> foreign_references;
 
   bool empty() const { return chains.empty() && jumps.empty(); }
@@ -87,11 +87,11 @@ const InstalledChain* FindChain(const InstalledTable& table, std::string_view na
 // Whether the chain holds these rules, in this order.
 bool Equal(const InstalledChain& installed, const Chain& wanted);
 
-// Whether the built-in chains lead to ours as wanted. The order counts within one of them.
+// Whether the built-in chains jump to Sluice's as wanted. The order matters within a chain.
 bool JumpsEqual(const std::vector<InstalledJump>& installed, const std::vector<EntryJump>& wanted);
 
-// Whether what is installed is `wanted`: the same chains, with equal rules in equal order, and the
-// same jumps from the same built-in chains. The order of chains and the counters do not matter.
+// Whether the installed rules are `wanted`: the same chains, with equal rules in equal order, and
+// the same jumps from the same built-in chains. Ignores the order of chains and the counters.
 bool Equal(const InstalledTable& installed, const TableRules& wanted);
 
 // "nat table (IPv4)".

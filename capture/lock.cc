@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kNamespacePath = "/proc/thread-self/ns/net";  // its name in messages
 constexpr const char* kXtablesLock = "/run/xtables.lock";           // iptables' XT_LOCK_NAME
 
-// How often a held lock is tried again. A commit takes about a millisecond.
+// How often to retry while the lock is held. A commit takes about a millisecond.
 constexpr std::chrono::milliseconds kRetry{2};
 
 // Who holds an flock on `file`, from /proc/locks: lines such as
@@ -82,8 +82,8 @@ void LockFile(int file, const std::string& path, Clock::time_point deadline,
   }
 }
 
-// What iptables-legacy locks is a file that it made. A device such as /dev/null is how somebody
-// says that there is no such file; anything else is a mistake.
+// iptables-legacy locks a regular file that it creates. Users choose a device such as /dev/null to
+// have no such file; anything else is a mistake.
 void RequireLockFile(int file, const std::string& path) {
   struct stat status {};
   if (fstat(file, &status) != 0) {
@@ -99,7 +99,7 @@ void RequireLockFile(int file, const std::string& path) {
 }  // namespace
 
 Lock::~Lock() {
-  // Of the descriptor: the caller may keep it open.
+  // Unlocks explicitly: the caller may keep the descriptor open.
   if (held_) flock(network_, LOCK_UN);
 }
 
@@ -108,10 +108,10 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
   LockFile(network_, kNamespacePath, deadline, wait);
   held_ = true;
 
-  // Only where it exists: no legacy tool has run in a file system without it, and it is not ours to
-  // make. Nor is it ours to insist: it may belong to another user.
+  // Only if it exists: without it no legacy tool has run in this file system, and Sluice does not
+  // create it. If it cannot be opened, that is no error: it may belong to another user.
   const std::string path = XtablesLock();
-  // Without waiting for whoever writes, if it is a FIFO.
+  // If it is a FIFO, do not wait for a writer.
   xtables_.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!xtables_) return;
   try {

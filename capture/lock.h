@@ -9,27 +9,27 @@
 
 namespace sluice::capture {
 
-// Keeps other Sluice processes, and iptables-legacy where it can be reached, from writing rules in
-// a network namespace at the same time. Released when this goes, or with the process however that
-// ends.
+// Keeps other Sluice processes, and iptables-legacy where possible, from writing rules in a
+// network namespace at the same time. Released with this object, or when the process ends in any
+// way.
 //
-// It is an flock(2) on the namespace itself (/proc/thread-self/ns/net): as wide as the rules are,
-// needs no file system to write to, and is the same for every container of a pod. And, when it
-// exists, one on the file of iptables-legacy ($XTABLES_LOCKFILE, else /run/xtables.lock), which
-// libiptc does not take by itself.
+// It is an flock(2) on the namespace itself (/proc/thread-self/ns/net): it covers exactly the
+// rules, needs no writable file system, and is shared by all containers of a pod. If the lock file
+// of iptables-legacy exists ($XTABLES_LOCKFILE, else /run/xtables.lock), that is locked as well:
+// libiptc does not do so.
 class Lock {
  public:
-  // Not held yet. `network` is a descriptor of the namespace, which stays the caller's, open for as
-  // long as this lives, and not locked by anybody else who has it.
+  // Does not lock yet. `network` is a descriptor of the namespace. It stays the caller's, who keeps
+  // it open during the life of this object; nobody else who shares it may lock it.
   explicit Lock(int network) : network_(network) {}
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
   ~Lock();
 
-  // Does not wait: false when somebody else holds it.
+  // Does not wait: false when another process holds it.
   bool Try();
-  // Waits up to `wait`. Throws Error: kLocked, naming the process that holds it when it can be
-  // seen.
+  // Waits up to `wait`. Throws Error: kLocked, naming the process that holds it when that is
+  // visible.
   void Acquire(std::chrono::milliseconds wait);
   bool held() const { return held_; }
 
@@ -39,8 +39,8 @@ class Lock {
   bool held_ = false;
 };
 
-// Who holds such a lock now, besides this process. Takes none. Processes of other pid namespaces
-// are not seen.
+// Other processes that hold such a lock now. Takes no lock. Processes in other pid namespaces are
+// not visible.
 struct LockHolder {
   std::string lock;  // the file: "/run/xtables.lock", or "the network namespace"
   long pid = 0;

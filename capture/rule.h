@@ -15,12 +15,12 @@
 #include "base/ip_address.h"
 #include "base/port_range.h"
 
-// Netfilter's things as values: comparable, printable, without a byte of the kernel's layout.
+// Netfilter objects as values: comparable, printable, independent of the kernel's layout.
 namespace sluice::capture {
 
 enum class Table : std::uint8_t { kRaw, kMangle, kNat };
 
-// In the order in which a packet passes them.
+// In the order in which a packet passes through them.
 inline constexpr Table kTables[] = {Table::kRaw, Table::kMangle, Table::kNat};
 inline constexpr Family kFamilies[] = {Family::kIpv4, Family::kIpv6};
 
@@ -38,7 +38,7 @@ enum class Protocol : std::uint8_t { kTcp = 6, kUdp = 17 };  // IANA protocol nu
 // "tcp", "udp".
 std::string_view Name(Protocol protocol);
 
-// A condition that can be turned round with '!'.
+// A condition that '!' can negate.
 template <typename T>
 struct Condition {
   T value;
@@ -64,15 +64,15 @@ struct PortMatch {
   friend auto operator<=>(const PortMatch&, const PortMatch&) = default;
 };
 
-// -m owner: the uid and primary gid of the socket that sent the packet. A packet without a socket
-// matches a negated condition only.
+// -m owner: the uid and primary gid of the sending socket. A packet without a socket matches only a
+// negated condition.
 struct OwnerMatch {
   std::optional<Condition<std::uint32_t>> uid = {};
   std::optional<Condition<std::uint32_t>> gid = {};
   friend auto operator<=>(const OwnerMatch&, const OwnerMatch&) = default;
 };
 
-// -m conntrack --ctstate: any of the states set.
+// -m conntrack --ctstate: any of the given states.
 struct ConntrackStateMatch {
   bool invalid = false;
   bool established = false;
@@ -80,7 +80,7 @@ struct ConntrackStateMatch {
   friend auto operator<=>(const ConntrackStateMatch&, const ConntrackStateMatch&) = default;
 };
 
-// Bits of a packet's or a connection's mark: those outside `mask` are neither looked at nor
+// Bits of a packet's or connection's mark: bits outside `mask` are neither compared nor
 // changed.
 struct Mark {
   std::uint32_t value = 0;
@@ -102,18 +102,18 @@ struct ConnmarkMatch {
 
 using Match = std::variant<PortMatch, OwnerMatch, ConntrackStateMatch, MarkMatch, ConnmarkMatch>;
 
-// How a rule looks at a list of ranges.
+// Which address a list of ranges is compared with.
 enum class RangeOf : std::uint8_t { kSource, kDestination };
 
-// The source or destination is in one of `ranges`, which are of one family, sorted and disjoint. A
-// list stays a list here: each backend makes of it what it has (a tree of chains, an interval set).
+// The source or destination is in one of `ranges`, which are of one family, sorted and disjoint. It
+// stays a list here: each backend compiles it in its own way (a tree of chains, an interval set).
 struct RangeList {
   RangeOf of = RangeOf::kDestination;
   std::vector<Cidr> ranges;
-  // What a backend calls what it makes of a long list.
+  // The name of the chain or set that a backend makes of a long list.
   std::string name;
-  // The chain for the rules behind this one, where a backend has to move them; empty when this is
-  // the last rule of its chain.
+  // The chain for the rules after this one, where a backend must move them; empty when this is the
+  // last rule of its chain.
   std::string rest;
   friend auto operator<=>(const RangeList&, const RangeList&) = default;
 };
@@ -124,7 +124,7 @@ struct Accept {
 struct Drop {
   friend auto operator<=>(const Drop&, const Drop&) = default;
 };
-// Back to behind the jump that led here; at the end of a built-in chain, its policy.
+// Back to the rule after the jump; at the end of a built-in chain, its policy.
 struct Return {
   friend auto operator<=>(const Return&, const Return&) = default;
 };
@@ -133,8 +133,8 @@ struct Jump {
   std::string chain;
   friend auto operator<=>(const Jump&, const Jump&) = default;
 };
-// -g CHAIN: a jump that leaves no trace; RETURN there goes back to where this chain was jumped
-// from.
+// -g CHAIN: a jump without a return address; RETURN there goes back to where this chain was
+// called.
 struct Goto {
   std::string chain;
   friend auto operator<=>(const Goto&, const Goto&) = default;
@@ -155,17 +155,17 @@ struct SetMark {
   Mark mark;
   friend auto operator<=>(const SetMark&, const SetMark&) = default;
 };
-// -j CONNMARK --save-mark: the masked bits of the packet's mark into the connection's.
+// -j CONNMARK --save-mark: copies the masked bits of the packet's mark to the connection's.
 struct SaveConnmark {
   std::uint32_t mask = 0xffffffff;
   friend auto operator<=>(const SaveConnmark&, const SaveConnmark&) = default;
 };
-// -j CONNMARK --restore-mark: and back.
+// -j CONNMARK --restore-mark: the reverse.
 struct RestoreConnmark {
   std::uint32_t mask = 0xffffffff;
   friend auto operator<=>(const RestoreConnmark&, const RestoreConnmark&) = default;
 };
-// -j CT --zone; a packet that has a zone already keeps it.
+// -j CT --zone; a packet that already has a zone keeps it.
 struct CtZone {
   std::uint16_t zone = 0;
   friend auto operator<=>(const CtZone&, const CtZone&) = default;
@@ -174,8 +174,8 @@ struct CtZone {
 using Target = std::variant<Accept, Drop, Return, Jump, Goto, Redirect, Tproxy, SetMark,
                             SaveConnmark, RestoreConnmark, CtZone>;
 
-// One rule: all conditions must hold, then the target is done. Interface names may end in '+'. The
-// order of members is that of iptables-save.
+// One rule: if all conditions hold, the target applies. Interface names may end in '+'. The members
+// are in the order of iptables-save.
 struct Rule {
   std::optional<Condition<Cidr>> source = {};
   std::optional<Condition<Cidr>> destination = {};
@@ -189,7 +189,7 @@ struct Rule {
   friend auto operator<=>(const Rule&, const Rule&) = default;
 };
 
-// As iptables-save writes it behind "-A CHAIN ".
+// As iptables-save writes it after "-A CHAIN ".
 std::ostream& operator<<(std::ostream& out, const Rule& rule);
 
 struct Chain {
@@ -199,7 +199,7 @@ struct Chain {
   friend auto operator<=>(const Chain&, const Chain&) = default;
 };
 
-// The one rule by which a built-in chain leads into one of ours. Its target is a Jump.
+// The rule by which a built-in chain enters a Sluice chain. Its target is a Jump.
 struct EntryJump {
   Hook hook = Hook::kPrerouting;
   Rule rule;
@@ -207,7 +207,7 @@ struct EntryJump {
   friend auto operator<=>(const EntryJump&, const EntryJump&) = default;
 };
 
-// What is ours in one table of one family.
+// The Sluice rules in one table of one family.
 struct TableRules {
   Table table = Table::kNat;
   std::vector<EntryJump> jumps = {};
@@ -217,7 +217,7 @@ struct TableRules {
   friend auto operator<=>(const TableRules&, const TableRules&) = default;
 };
 
-// One per table, in the order of kTables; a table that needs nothing is empty.
+// One per table, in the order of kTables; unused tables are empty.
 struct FamilyRules {
   Family family = Family::kIpv4;
   std::vector<TableRules> tables = {};
@@ -235,7 +235,7 @@ struct RuleSet {
   friend auto operator<=>(const RuleSet&, const RuleSet&) = default;
 };
 
-// Ownership goes by this prefix: every chain named so is ours, and no other is.
+// Ownership by prefix: every chain whose name begins with it is Sluice's, and no other is.
 inline constexpr std::string_view kOwnedPrefix = "ISTIO_";
 inline bool IsOwnedChain(std::string_view name) { return name.starts_with(kOwnedPrefix); }
 

@@ -27,7 +27,7 @@ void Sequence::Only(bool inbound, const std::vector<std::string>& interfaces,
     (inbound ? rule.in_interface : rule.out_interface) = Is(name);
     Add(std::move(rule));
   };
-  // The proxy's calls of its own pod pass lo whatever interface a client would come by.
+  // The proxy's calls to its own pod come through lo, whatever interface a client uses.
   if (std::ranges::find(interfaces, "lo") == interfaces.end()) add("lo");
   for (const std::string& name : interfaces) add(name);
   chain_ = further;
@@ -79,7 +79,7 @@ std::vector<Matches> OwnersOutsideGroups(const CaptureConfig& config) {
     owners.push_back({OwnerMatch{.gid = Is(gid)}});
   }
   if (config.owner_groups) {
-    Matches none_of;  // no group to capture: no condition, so everybody
+    Matches none_of;  // no group to capture: no condition, so this matches everybody
     for (const std::uint32_t gid : *config.owner_groups) {
       none_of.push_back(OwnerMatch{.gid = Not(gid)});
     }

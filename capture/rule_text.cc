@@ -8,7 +8,7 @@
 namespace sluice::capture {
 namespace {
 
-// "0x539/0x7ff"; iptables leaves a full mask out of a match, and writes it for a target.
+// "0x539/0x7ff"; iptables omits a full mask in a match, but writes it in a target.
 std::string MatchText(const Mark& mark) {
   return mark.mask == 0xffffffff ? Hex(mark.value) : Hex(mark.value) + "/" + Hex(mark.mask);
 }
@@ -74,7 +74,7 @@ class Writer {
     out_ += " -j REDIRECT --to-ports " + std::to_string(redirect.port);
   }
   void operator()(const Tproxy& tproxy) {
-    // Without --on-ip, which save adds as "any address" of its family: so one text serves both.
+    // Without --on-ip, which save adds as the family's "any address": so one text serves both.
     out_ += " -j TPROXY --on-port " + std::to_string(tproxy.port) + " --tproxy-mark " +
             TargetText(tproxy.mark);
   }
@@ -89,7 +89,7 @@ class Writer {
   void operator()(const CtZone& zone) { out_ += " -j CT --zone " + std::to_string(zone.zone); }
 
  private:
-  // iptables(8) takes a list as well, and makes one rule of each range.
+  // iptables(8) also takes a list, and makes one rule for each range.
   void List(const RangeList& list) {
     const std::size_t shown = ranges_ == Ranges::kAll ? list.ranges.size() : 4;
     out_ += list.of == RangeOf::kSource ? " -s " : " -d ";

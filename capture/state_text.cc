@@ -25,7 +25,7 @@ std::vector<std::string> StateLines(const InstalledTable& state, Counting counti
         counting == Counting::kWith ? CounterText(rule.counters) : std::string();
     lines.push_back(counters + "-A " + chain + " " + RuleLine(rule));
   };
-  // By built-in chain, in the order in which RuleLines has them.
+  // Grouped by built-in chain, in the same order as RuleLines.
   std::vector<InstalledJump> jumps = state.jumps;
   const auto rank = [](const InstalledJump& jump) {
     return jump.chain == Name(Hook::kPrerouting) ? 0 : jump.chain == Name(Hook::kOutput) ? 1 : 2;

@@ -5,20 +5,20 @@
 #include "capture/capture_rules.h"
 #include "capture/rule_builder.h"
 
-// TPROXY gives a packet to the proxy's socket without rewriting it; marks route it there, and keep
-// the proxy's connections to the application, made from the client's address, apart.
+// TPROXY hands a packet to the proxy's socket without rewriting it; marks route the packet there,
+// and identify the proxy's connections to the application, which use the client's address.
 namespace sluice::capture {
 namespace {
 
 constexpr Protocol kTcp = Protocol::kTcp;
 
-// What must not be captured again. These come first, and in this order.
+// Traffic that must not be captured again. These rules come first, in this order.
 void AddLoopGuards(const CaptureConfig& config, Sequence& inbound) {
   const TproxyMarks marks = MarksOf(config);
-  // The proxy's connection to the application carries the mark: the connection keeps it, so that
-  // the application's answer can be told from other traffic (see BuildOutput). It comes by lo. What
-  // comes from outside has the mark only where the other backend's rules, which are there as well
-  // while one takes over from the other, have just given it to the listener.
+  // The proxy's connection to the application has the mark: save it to the connection, so that the
+  // application's answers can be recognized (see BuildOutput). It comes through lo. A packet from
+  // outside has the mark only if the other backend's rules, present while one backend replaces the
+  // other, have just sent it to the listener.
   inbound.Add({.in_interface = Is("lo"),
                .protocol = kTcp,
                .matches = {MarkMatch{Is(marks.inbound)}},
@@ -29,14 +29,14 @@ void AddLoopGuards(const CaptureConfig& config, Sequence& inbound) {
        .in_interface = Is("lo"),
        .protocol = kTcp,
        .target = Return{}});
-  // On lo only the proxy's calls of its own pod are inbound.
+  // On lo only the proxy's calls to its own pod are inbound.
   inbound.Add({.in_interface = Is("lo"),
                .protocol = kTcp,
                .matches = {MarkMatch{Not(marks.outbound)}},
                .target = Return{}});
 }
 
-// A connection that is known goes on to its socket; a new one to the listener.
+// An established connection goes to its socket; a new one to the listener.
 void AddCapture(Sequence& inbound, const std::optional<PortRange>& ports) {
   Rule known{.protocol = kTcp, .target = Jump{"ISTIO_DIVERT"}};
   Rule fresh{.protocol = kTcp, .target = Jump{"ISTIO_TPROXY"}};
@@ -78,7 +78,7 @@ void BuildOutput(const CaptureConfig& config, TableBuilder& mangle) {
   for (const std::string& name : config.exclude_interfaces) {
     output.Add({.out_interface = Is(name), .target = Return{}});
   }
-  // From the proxy to the application: marked by the proxy.
+  // From the proxy to the application; the proxy has set the mark.
   output.Add({.out_interface = Is("lo"),
               .protocol = kTcp,
               .matches = {MarkMatch{Is(marks.inbound)}},
@@ -90,7 +90,7 @@ void BuildOutput(const CaptureConfig& config, TableBuilder& mangle) {
                 .matches = {owner},
                 .target = SetMark{marks.outbound}});
   }
-  // The application's answers to a client's address: back to the proxy, by the connection's mark.
+  // The application's answers to a client address: back to the proxy, by the connection mark.
   output.Add({.protocol = kTcp,
               .matches = {ConnmarkMatch{Is(marks.inbound)}},
               .target = RestoreConnmark{marks.inbound.mask}});
@@ -104,7 +104,7 @@ TableRules BuildMangle(const CaptureConfig& config, Family family) {
   if (!tproxy && !config.drop_invalid) return mangle.Take();
 
   Rule entry{.target = Jump{"ISTIO_INBOUND"}};
-  // Packets of any protocol can be invalid; capture is about TCP.
+  // Packets of any protocol can be invalid; capture itself is about TCP.
   if (!config.drop_invalid) entry.protocol = kTcp;
   mangle.JumpFrom(Hook::kPrerouting, std::move(entry));
   Sequence inbound(mangle, "ISTIO_INBOUND");

@@ -10,7 +10,7 @@
 namespace sluice::capture {
 namespace {
 
-// What is thrown, whatever its type, as an Error. Called in a handler.
+// Converts the current exception, of any type, to an Error. Call in a handler.
 Error Caught() {
   const auto other = [](const char* why) {
     return Error(ErrorKind::kFailed,
@@ -29,8 +29,8 @@ Error Caught() {
   }
 }
 
-// Undoes `applied`, last first, all of them whatever fails. Called in a handler; what is thrown
-// then names what could not be put back, too.
+// Undoes `applied`, last first, going on after failures. Call in a handler; the exception it throws
+// also names what could not be put back.
 [[noreturn]] void RollBack(const std::vector<Step*>& applied) {
   std::string left;
   for (auto step = applied.rbegin(); step != applied.rend(); ++step) {
@@ -40,7 +40,7 @@ Error Caught() {
       try {
         left += (left.empty() ? "" : "; ") + (*step)->Name() + ": " + Caught().text().why;
       } catch (...) {
-        continue;  // no memory for words; the others are undone all the same
+        continue;  // no memory for the message; still undo the others
       }
     }
   }
@@ -70,7 +70,7 @@ TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps
     for (const auto& step : steps) step->Forget();
   }
   std::vector<Step*> applied;
-  applied.reserve(steps.size());  // so that it is known of each step that it was applied
+  applied.reserve(steps.size());  // so that recording an applied step cannot fail
   try {
     for (const auto& step : steps) {
       bool changed = step->Differs();

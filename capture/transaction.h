@@ -11,42 +11,42 @@
 
 namespace sluice::capture {
 
-// Something that is to become so, and can be put back: the rules of a table, an address, a route.
-// Functions throw sluice::Error.
+// A change that can be applied and undone: the rules of a table, an address, a route. Functions
+// throw sluice::Error.
 class Step {
  public:
   virtual ~Step() = default;
 
-  // What it is about: "nat table (IPv4)".
+  // What it changes: "nat table (IPv4)".
   virtual std::string Name() const = 0;
 
-  // What was remembered of the kernel is out of date: others may have changed it.
+  // Drops cached kernel state: others may have changed it.
   virtual void Forget() {}
 
-  // Whether the kernel has something else than what is wanted. Changes nothing.
+  // Whether the kernel state differs from what is wanted. Changes nothing.
   virtual bool Differs() = 0;
 
-  // What the kernel has now, and what is wanted, as lines in a fixed order: equal lists exactly
-  // when nothing differs. The lines are those of iptables -S and iproute2 where they have some.
+  // The current and the wanted state, as lines in a fixed order: equal lists exactly when nothing
+  // differs. The lines are those of iptables -S and iproute2 where these have any.
   virtual std::vector<std::string> Have() = 0;
   virtual std::vector<std::string> Want() = 0;
 
-  // Makes it so: all of it, or nothing and an exception. Remembers what was there.
+  // Applies the change: all of it, or nothing and an exception. Remembers the old state.
   virtual void Apply() = 0;
 
-  // After Apply: puts back what was there.
+  // After Apply: restores the old state.
   virtual void Undo() = 0;
 
-  // After Apply: false when it turned out that there was nothing it could do.
+  // After Apply: false when there turned out to be nothing to do.
   virtual bool Changed() const { return true; }
 
   // After Apply, what was written: "4 chains, 17 rules". Otherwise what is there. Empty when Name
-  // says it all; kNothing when the step wants nothing to be there.
+  // says it all; kNothing when the step only removes.
   static constexpr std::string_view kNothing = "no Sluice rules";
   virtual std::string Summary() const = 0;
 };
 
-// What became of one step.
+// The result of one step.
 struct StepResult {
   std::string name;
   bool changed = false;
@@ -59,15 +59,15 @@ struct TransactionResult {
   bool changed() const;
 };
 
-// Brings about all of `steps`, in their order, or none. `lock` is that of the network namespace
-// which they are about.
+// Applies all of `steps`, in order, or none. `lock` is that of the network namespace which they
+// change.
 //
-// Looks, and applies what differs, under the lock; where nothing differs nothing is written. When
-// the lock is not held yet it looks without, because what is in place needs no waiting for, and
-// waits up to `lock_wait` only to change something; then it looks again, because whoever held the
-// lock may have done the work. Who takes the lock before, with Try(), is spared the second look.
-// When a step fails the ones before it are undone, last first, and its Error goes on; when one of
-// them cannot be undone the Error says so.
+// Under the lock: compares, and applies what differs; nothing is written when nothing differs. If
+// the lock is not held yet, it first compares without it, because a correct state needs no waiting.
+// To change something it waits up to `lock_wait`, then compares again, because the previous holder
+// may have done the work. A caller that already took the lock with Try() saves the second
+// comparison. When a step fails, the earlier ones are undone, last first, and its Error is
+// rethrown; if one cannot be undone, the Error says so.
 TransactionResult RunTransaction(const std::vector<std::unique_ptr<Step>>& steps, Lock& lock,
                                  std::chrono::milliseconds lock_wait);
 

@@ -33,7 +33,7 @@ std::string ChainOf(const Rule& rule) {
 
 bool Returns(const Rule& rule) { return std::holds_alternative<Return>(rule.target); }
 
-// Whom an owner match means: the flags of users and of groups have values of the same kind.
+// The owner in an owner match: the flags for users and for groups have the same kind of value.
 struct Owner {
   bool group = false;
   std::uint32_t id = 0;
@@ -53,13 +53,13 @@ std::string ProxyFlag(const Owner& owner) {
 
 class Namer {
  public:
-  // Of the chains that are in `local`, a table of x_tables.
+  // For the chains of `local`, an x_tables table.
   Namer(ModelTable& table, std::string_view local) : table_(table), local_(local) {
     for (const ModelChain& chain : table.chains) {
       if (!IsMine(chain)) continue;
       for (const ModelRule& rule : chain.rules) {
         if (!rule.known) continue;
-        // The proxy's ids are those whose calls of the own pod are sent back inbound, or marked.
+        // The proxy's ids: their calls to the own pod are redirected inbound, or marked.
         const bool of_proxy = ChainOf(*rule.known) == "ISTIO_IN_REDIRECT" ||
                               std::holds_alternative<SetMark>(rule.known->target);
         if (const auto owner = OwnerOf(*rule.known); owner && of_proxy) proxies_.insert(*owner);
@@ -128,7 +128,7 @@ class Namer {
     Set(rule, std::move(flag));
   }
 
-  // A rule of a list, or of the tree of chains that a long one becomes.
+  // A rule of a list, or of the chains that a long list is compiled to.
   static void SetRange(ModelRule& rule, const Rule& known, const std::string& flag) {
     const auto& range = known.source ? known.source : known.destination;
     const bool leads_on = std::holds_alternative<Goto>(known.target);
@@ -189,7 +189,7 @@ class Namer {
     Set(rule, "--istio-outbound-owner-groups=", "no group is named, so nobody is captured");
   }
 
-  // Link-local addresses of IPv6 return in every configuration, the loopback range by its flag.
+  // IPv6 link-local addresses return in every configuration; the loopback range has a flag.
   void NameDestination(ModelRule& rule, const Cidr& range) {
     if (range == Cidr::Parse("fe80::/10")) {
       return Set(rule, {}, "link-local addresses mean nothing to a proxy, in every configuration");
@@ -266,7 +266,7 @@ class Namer {
     }
     if (known.destination) return NameDestination(rule, known.destination->value);
     if (port == nullptr || !port->destination) return;
-    // The tunnel's port stands before the excluded ones, in the nat table.
+    // In the nat table the tunnel port comes before the excluded ports.
     const bool tunnel = local_ == "nat" && !seen_tunnel_;
     seen_tunnel_ = true;
     Set(rule, (tunnel ? "--inbound-tunnel-port=" : "--istio-local-exclude-ports=") +
@@ -277,16 +277,16 @@ class Namer {
   std::string_view local_;
   std::set<Owner> proxies_;
   std::set<std::string> virtual_;
-  bool seen_proxy_ = false;     // a rule of the proxy's, in the chain for output
-  bool seen_loopback_ = false;  // the rule for the loopback range
+  bool seen_proxy_ = false;     // saw a rule for the proxy in the output chain
+  bool seen_loopback_ = false;  // saw the rule for the loopback range
   bool seen_tunnel_ = false;
 };
 
 }  // namespace
 
 void NameCauses(ModelTable& table) {
-  // Chains that go on from another are behind it, except for what libiptc sorts by name: the order
-  // of the first ones is ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT,
+  // Chains that continue another one come after it, although libiptc sorts by name: the first
+  // ones are in the order ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT,
   // ISTIO_OUTPUT_INCLUDED.
   std::set<std::string, std::less<>> locals;
   for (const ModelChain& chain : table.chains) {
@@ -300,7 +300,7 @@ std::string AdviceFor(std::string_view flag, bool captured) {
   const std::string_view name = flag.substr(0, equals);
   const std::string value(equals == flag.npos ? "" : flag.substr(equals + 1));
   using Row = std::pair<std::string_view, std::string_view>;
-  // What a rule that leaves a connection alone comes from.
+  // Why a rule leaves a connection alone.
   constexpr std::array<Row, 13> kLeft = {{
       {"--istio-exclude-interfaces", "to have it captured, take the interface out of"},
       {"--include-interfaces", "to have it captured, name the interface in"},

@@ -8,13 +8,13 @@
 
 namespace sluice::capture::explain {
 
-// Fills `flag` and `why` of each Sluice rule: the configuration flag that causes such a rule, with
-// the part of its value that this rule stands for ("--proxy-uid=1337"). It goes by the rules alone,
-// as they are written by capture_rules.cc, so that installed rules have their causes too. A rule
-// that every configuration has has no flag, and says so in `why`.
+// Fills `flag` and `why` of each Sluice rule: the configuration flag that causes it, with the part
+// of the value that this rule is for ("--proxy-uid=1337"). Uses only the rules, as capture_rules.cc
+// writes them, so that it also works for installed rules. A rule that every configuration has gets
+// no flag, and `why` says so.
 void NameCauses(ModelTable& table);
 
-// What could be changed to have it otherwise, of a flag as above; empty where nothing is known.
+// How to change the result, for a flag as above; empty when not known.
 std::string AdviceFor(std::string_view flag, bool captured);
 
 }  // namespace sluice::capture::explain

@@ -12,7 +12,7 @@
 #include "base/port_range.h"
 #include "capture/rule.h"
 
-// What rules ask of a packet, and what they do, whoever wrote them.
+// What rules match and what they do, no matter who wrote them.
 namespace sluice::capture::explain {
 
 // --- conditions ---
@@ -24,7 +24,7 @@ struct AddressTest {
 struct InterfaceTest {
   bool in = false;
   bool negated = false;
-  std::string pattern = {};  // '+' at the end stands for any ending
+  std::string pattern = {};  // a '+' at the end matches any ending
 };
 struct ProtocolTest {
   std::uint8_t protocol = 0;  // IANA
@@ -36,7 +36,7 @@ struct PortTest {
   bool negated = false;
   std::vector<PortRange> ranges = {};
 };
-// Of the socket that sends. A packet without one meets a negated condition only.
+// Of the sending socket. A packet without a socket matches only a negated condition.
 struct OwnerTest {
   bool of_group = false;
   bool negated = false;
@@ -52,7 +52,7 @@ struct MarkTest {
   bool negated = false;
   Mark mark = {};
 };
-// Bits of what conntrack says.
+// Bits of the conntrack state.
 enum StateBit : std::uint16_t {
   kStateNew = 1,
   kStateEstablished = 2,
@@ -77,7 +77,7 @@ struct AddressTypeTest {
   bool negated = false;
   std::uint16_t types = 0;
 };
-// What no packet of TCP or UDP meets, such as a type of ICMP.
+// A condition that no TCP or UDP packet meets, such as an ICMP type.
 struct NeverTest {};
 struct UnknownTest {
   std::string what;  // "-m set"
@@ -86,7 +86,7 @@ using Test =
     std::variant<AddressTest, InterfaceTest, ProtocolTest, PortTest, OwnerTest, HasOwnerTest,
                  MarkTest, StateTest, TcpFlagsTest, AddressTypeTest, NeverTest, UnknownTest>;
 
-// --- what is done: the targets of capture/rule.h, and those that only others write ---
+// --- actions: the targets of capture/rule.h, and those that only others use ---
 struct GoOn {};  // counts, logs
 struct Reject {};
 // -j DNAT: either part may be missing. `random` for several addresses or ports.
@@ -95,12 +95,12 @@ struct ChangeDestination {
   std::optional<std::uint16_t> port = {};
   bool random = false;
 };
-// -j REDIRECT; no port keeps the packet's.
+// -j REDIRECT; without a port it keeps the packet's.
 struct RedirectToSelf {
   std::optional<std::uint16_t> port = {};
   bool random = false;
 };
-// -j SNAT, MASQUERADE; nobody looks at what the source becomes.
+// -j SNAT, MASQUERADE; the new source is not modelled.
 struct ChangeSource {};
 struct NoTrack {};
 // -j MARK, CONNMARK --set-mark: (old & ~mask) ^ value.
@@ -122,7 +122,7 @@ using Action =
     std::variant<GoOn, Accept, Drop, Reject, Return, Jump, Goto, RedirectToSelf, ChangeDestination,
                  ChangeSource, Tproxy, XorMark, CopyMark, CtZone, NoTrack, UnknownAction>;
 
-// What a match or a target of x_tables is, in a rule of whichever backend.
+// An x_tables match or target, in a rule of either backend.
 struct Extension {
   std::vector<Test> tests = {};
   Action action = GoOn{};

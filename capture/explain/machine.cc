@@ -25,7 +25,7 @@ ByteString HostBytes(T value) {
   return out;
 }
 
-// The least and the greatest that it may be, by memcmp.
+// The smallest and largest possible values, as memcmp orders them.
 ByteString Least(const Bits& bits) {
   ByteString out = bits.value;
   for (std::size_t i = 0; i < out.size(); ++i) out[i] &= bits.known[i];
@@ -116,7 +116,7 @@ Bits Machine::Get(const Slot& slot) const {
   return out;
 }
 
-// What is behind a value in its last word is zero, as nft_reg_store8() and the like have it.
+// Pads the last word with zeros, as nft_reg_store8() and the like do.
 void Machine::Put(const Slot& slot, const Bits& bits) {
   const std::size_t words = (static_cast<std::size_t>(slot.size) + 3) & ~std::size_t{3};
   for (std::size_t i = 0; i < words && slot.at + i < kRegisterBytes; ++i) {
@@ -174,7 +174,7 @@ Meets Machine::Do(const Load& load) {
           }
           break;
         case Kind::kNone:
-          // inet_addr_type() looks into the local table only.
+          // inet_addr_type() consults only the local table.
           if (address.is_v4()) type = RTN_UNICAST;
           break;
         default:
@@ -270,7 +270,7 @@ Meets Machine::LoadCt(const Load& load) {
     return Meets::kYes;
   }
   if (load.key == NFT_CT_STATUS) {
-    // IPS_EXPECTED, SEEN_REPLY, ASSURED are not set on a new one; IPS_DST_NAT by what we have seen.
+    // IPS_EXPECTED, SEEN_REPLY, ASSURED are not set on a new one; IPS_DST_NAT if we saw a DNAT.
     std::uint32_t known = fresh ? 0x27U : 0;
     if (fresh && !packet_.changed_source) known |= 0x10;
     PutNumber(load.to, packet_.changed_destination ? 0x20 : 0, known);
@@ -295,7 +295,7 @@ Bits Machine::NetworkHeader() const {
   };
   if (v4) {
     put(0, 0x45);
-    // It is no fragment; whether it may become one is not looked at.
+    // Not a fragment; whether it will be fragmented is not modelled.
     put(6, 0, 0x3f);
     put(7, 0);
     put(9, static_cast<std::uint8_t>(packet_.protocol));
@@ -328,7 +328,7 @@ Bits Machine::TransportHeader() const {
     out.value[0] = out.known[0] = 0x80;
   }
   if (tcp && packet_.state == kStateNew) {
-    // Of the first packet: SYN, with or without what RFC 3168 adds.
+    // The first packet: SYN, with or without the ECN flags of RFC 3168.
     out.value[13] = 0x02;
     out.known[13] = 0x3f;
   }
@@ -343,7 +343,7 @@ Meets Machine::LoadHeader(const Load& load, const Bits& header) {
     out.known.push_back(there ? header.known[i] : std::uint8_t{0});
   }
   Put(load.to, out);
-  // Behind the header there may be nothing at all, and the rule ends.
+  // There may be nothing after the header; then the rule ends.
   const bool inside = static_cast<std::size_t>(load.key) + load.to.size <= header.value.size();
   return inside ? Meets::kYes : Meets::kUnknown;
 }
@@ -409,7 +409,7 @@ Found Machine::Find(const Lookup& lookup) const {
   const SetModel& set = table_.sets[lookup.set];
   const Bits key = Get(lookup.from);
   if (set.fields.empty() && key.whole()) {
-    // The last one that begins at or before the key.
+    // The last item that begins at or before the key.
     auto behind = std::ranges::upper_bound(set.items, key.value, {}, &SetItem::first);
     if (behind != set.items.begin() && Meet(key, *--behind, set.fields) == Meets::kYes) {
       out.possible.push_back(&*behind);
@@ -439,7 +439,7 @@ Meets Machine::Do(const Lookup& op) {
   const bool unknown = op.set >= table_.sets.size() || table_.sets[op.set].unknown;
   Meets meets = found.surely ? Meets::kYes : Meets::kUnknown;
   if (found.possible.empty() && !unknown) meets = Meets::kNo;
-  // An element "*" is what everything finds.
+  // Any key matches the element "*".
   if (op.to) {
     if (found.surely) {
       Put(*op.to, Whole(found.possible.front()->data));

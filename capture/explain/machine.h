@@ -8,11 +8,11 @@
 #include "capture/explain/program.h"
 #include "capture/explain/test.h"
 
-// Internal to the walk: carries out the programs of nf_tables (net/netfilter/nf_tables_core.c), bit
-// by bit where only some are known.
+// Internal to the walk: runs nf_tables programs (net/netfilter/nf_tables_core.c) on values of which
+// only some bits may be known.
 namespace sluice::capture::explain {
 
-// What is known of some bytes: a bit of `known` is set where that of `value` is to be believed.
+// Partly known bytes: a bit of `value` is valid if the same bit of `known` is set.
 struct Bits {
   ByteString value;
   ByteString known;
@@ -23,20 +23,20 @@ struct Bits {
   std::uint32_t KnownAsHost32() const;
 };
 
-// What a packet finds in a set.
+// The result of a set lookup.
 struct Found {
   std::vector<const SetItem*> possible;
-  // `possible` is one, and it is that one.
+  // `possible` has one entry, and it surely matches.
   bool surely = false;
 };
 
 class Machine {
  public:
-  // All of it outlives this. `conntrack_unsure`: whether conntrack has looked is not known here.
+  // All must outlive this. `conntrack_unsure`: conntrack may or may not have seen the packet.
   Machine(const ModelTable& table, const Traveller& packet, Host& host, bool conntrack_unsure)
       : table_(table), packet_(packet), host_(host), conntrack_unsure_(conntrack_unsure) {}
 
-  // Whether the rule goes on behind `op`, which neither does something nor asks a map of verdicts.
+  // Whether the rule continues after `op`, which is neither an action nor a verdict map lookup.
   Meets Run(const Op& op);
   Found Find(const Lookup& lookup) const;
   Bits Get(const Slot& slot) const;

@@ -45,7 +45,7 @@ struct TestsOf {
 
 struct ActionOf {
   Action operator()(const Redirect& redirect) const { return RedirectToSelf{redirect.port}; }
-  // The kernel's rule is xor; where the value is within the mask the two are the same.
+  // The kernel uses xor; the result is the same if the value is within the mask.
   Action operator()(const SetMark& set) const {
     return XorMark{false, set.mark.value, set.mark.mask};
   }

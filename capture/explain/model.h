@@ -13,9 +13,9 @@
 #include "capture/explain/program.h"
 #include "capture/rule.h"
 
-// Netfilter as a packet meets it, whoever wrote the rules: base chains by hook and priority, with
-// all chains that they lead to. A backend's reader fills it. What Sluice does not know stays in it
-// as unknown, and is never left out.
+// Netfilter as a packet meets it, no matter who wrote the rules: base chains by hook and priority,
+// with all chains that they lead to. A backend's reader fills it. Whatever Sluice does not know is
+// kept as unknown, never left out.
 namespace sluice::capture::explain {
 
 // linux/netfilter.h: NF_INET_PRE_ROUTING and so on.
@@ -25,15 +25,15 @@ std::string_view Name(HookPoint hook);
 struct ModelRule {
   std::vector<Test> tests = {};
   Action action = GoOn{};
-  // Of a rule of nf_tables, instead of both.
+  // For an nf_tables rule, instead of conditions and action.
   Program program = {};
   std::string text = {};            // as the backend's own tool writes it
   std::uint64_t packets = 0;        // its counter
-  bool counted = false;             // whether it has one; planned rules have none yet
+  bool counted = false;             // whether it has one; planned rules do not have one yet
   std::optional<Rule> known = {};   // as Sluice would have written it
-  std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty: none
-  std::string why = {};             // of a Sluice rule, for people
-  std::size_t leads_to = kNowhere;  // the chain of a jump or goto, an index into the table
+  std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty if none
+  std::string why = {};             // of a Sluice rule, for the user
+  std::size_t leads_to = kNowhere;  // target of a jump or goto: index of a chain in the table
 
   static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
 };
@@ -41,9 +41,9 @@ struct ModelRule {
 struct BaseHook {
   HookPoint hook = HookPoint::kPrerouting;
   int priority = 0;
-  bool nat = false;           // sees the first packet of a connection only
+  bool nat = false;           // sees only a connection's first packet
   bool policy_drops = false;  // at the end of the chain
-  // A changed mark makes the kernel look for the route again.
+  // A changed mark makes the kernel route the packet again.
   bool reroutes = false;
 };
 
@@ -64,12 +64,12 @@ struct ModelTable {
   const ModelChain* Find(std::string_view chain) const;
 };
 
-// The name of a chain without what nf_tables' table of ours has before it ("nat/ISTIO_OUTPUT"), and
-// the table of x_tables that it would be in.
+// The name of a chain without the prefix it has in Sluice's nf_tables table ("nat/ISTIO_OUTPUT"),
+// and its x_tables table.
 std::string_view LocalName(const ModelChain& chain);
 std::string_view LocalTable(const ModelTable& table, const ModelChain& chain);
 
-// A base chain that is there, and whose rules could not be read.
+// An existing base chain whose rules could not be read.
 struct UnreadChain {
   std::string backend;
   Family family = Family::kIpv4;
@@ -77,30 +77,30 @@ struct UnreadChain {
   std::string chain;
   HookPoint hook = HookPoint::kPrerouting;
   int priority = 0;
-  std::string device = {};  // only what comes by this one passes it; empty: everything
+  std::string device = {};  // only packets from this device pass it; empty: all
 };
 
 struct Model {
   std::vector<ModelTable> tables;
   std::vector<UnreadChain> unread;
-  // What could not be looked at, in words.
+  // What could not be read, as text.
   std::vector<std::string> notes;
-  // Whether TPROXY's marks have the route that they need.
+  // Whether TPROXY's marks have their route.
   bool planned = false;
 };
 
-// The priorities of x_tables' tables (linux/netfilter_ipv4.h, NF_IP_PRI_*), and which built-in
-// chains each has: "raw", "mangle", "nat", "filter", "security". Nothing for other names.
+// The priorities of the x_tables tables (linux/netfilter_ipv4.h, NF_IP_PRI_*) and the built-in
+// chains of each: "raw", "mangle", "nat", "filter", "security". Nothing for other names.
 std::optional<BaseHook> BuiltinHook(std::string_view table, std::string_view chain);
 
-// A Sluice rule as the model holds it.
+// A Sluice rule in the form of the model.
 ModelRule ModelOf(const Rule& rule);
 
-// What would be installed. `rules` are as the backend holds them (Backend::Compile).
+// What would be installed. `rules` must be compiled (Backend::Compile).
 Model ModelOf(const RuleSet& rules, std::string_view backend);
 
-// To be called when all tables are there: finds what jumps lead to, and fills `flag` and `why` of
-// our rules.
+// Call when all tables are there: resolves jumps, and fills `flag` and `why` of Sluice
+// rules.
 void Finish(Model& model);
 
 }  // namespace sluice::capture::explain

@@ -10,13 +10,13 @@
 
 #include "capture/explain/condition.h"
 
-// A rule of nf_tables as the walk carries it out: a program over registers
-// (linux/netfilter/nf_tables.h), with what Sluice does not know in it as unknown.
+// An nf_tables rule as the walk runs it: a program on registers (linux/netfilter/nf_tables.h).
+// Parts that Sluice does not know are kept as unknown.
 namespace sluice::capture::explain {
 
 using ByteString = std::vector<std::uint8_t>;
 
-// Bytes of the registers, of which there are 64.
+// A range of bytes in the registers, which have 64 bytes.
 struct Slot {
   std::uint8_t at = 0;
   std::uint8_t size = 0;
@@ -50,7 +50,7 @@ struct SwapBytes {
   Slot to;
   std::uint8_t unit = 0;
 };
-// The numbers are those of enum nft_cmp_ops. The rule ends here unless it holds.
+// The numbers are those of enum nft_cmp_ops. The rule ends here if the comparison fails.
 struct Compare {
   Slot from;
   std::uint8_t operation = 0;
@@ -62,7 +62,7 @@ struct Within {
   ByteString first;
   ByteString last;
 };
-// `set` is an index into the table's. A map of verdicts has no `to`.
+// `set` is an index into the table's sets. A verdict map has no `to`.
 struct Lookup {
   std::size_t set = 0;
   Slot from;
@@ -75,16 +75,16 @@ struct StoreMark {
   Slot from;
   bool of_connection = false;
 };
-// dnat, redirect: what is not there is kept.
+// dnat, redirect: a missing part is left unchanged.
 struct NatTo {
   bool to_self = false;
   std::optional<Slot> address = {};
   std::optional<Slot> last_address = {};
   std::optional<Slot> port = {};
   std::optional<Slot> last_port = {};
-  bool random = false;  // in a way that is not looked at
+  bool random = false;  // random choice, which is not modelled
 };
-// Goes on where there is a transparent socket, otherwise the rule ends.
+// The rule ends here if there is no transparent socket.
 struct TproxyTo {
   std::optional<Slot> port = {};
 };
@@ -99,12 +99,12 @@ using Op = std::variant<Load, MaskBits, SwapBytes, Compare, Within, Lookup, Stor
                         TproxyTo, Check, Act>;
 using Program = std::vector<Op>;
 
-// One element: a key, or all between two of them.
+// One element: a key, or an interval of keys.
 struct SetItem {
   ByteString first;
   ByteString last;
   ByteString data = {};             // of a map
-  std::optional<Act> verdict = {};  // of a map of verdicts
+  std::optional<Act> verdict = {};  // of a verdict map
 };
 struct SetModel {
   std::string name;
@@ -112,11 +112,11 @@ struct SetModel {
   std::size_t data_bytes = 0;
   // Sorted by `first`, and disjoint where the key has one field.
   std::vector<SetItem> items = {};
-  // The sizes of the fields of a concatenated key, each padded to 4 bytes in the registers; empty
-  // for a key that is compared as a whole.
+  // The field sizes of a concatenated key, each padded to 4 bytes in the registers; empty for a key
+  // that is compared as a whole.
   std::vector<std::uint8_t> fields = {};
   std::optional<SetItem> otherwise = {};  // the element "*"
-  // It has elements that could not be read, or rules write into it.
+  // Some elements could not be read, or rules add elements.
   bool unknown = false;
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 Meets Known(bool holds) { return holds ? Meets::kYes : Meets::kNo; }
 
-// linux/tcp.h: a new connection's first packet has this flag and no other.
+// linux/tcp.h: a connection's first packet has this flag only.
 constexpr std::uint8_t kSyn = 0x02;
 // ip_local_port_range, by default.
 constexpr PortRange kEphemeral{32768, 60999};
@@ -44,7 +44,7 @@ struct Tester {
     if (test.of != PortTest::Of::kDestination) {
       Meets source = Known(in(packet.source_port));
       if (!packet.source_port_known) {
-        // Any of those that the kernel takes.
+        // Any port from which the kernel chooses.
         const auto overlaps = [](const PortRange& range) {
           return range.first <= kEphemeral.last && kEphemeral.first <= range.last;
         };
@@ -69,7 +69,7 @@ struct Tester {
     return Known(packet.has_socket != test.negated);
   }
   Meets operator()(const MarkTest& test) const {
-    // xt_connmark.c: without a connection it holds not, negated or not.
+    // xt_connmark.c: without a connection it never matches, negated or not.
     if (test.of_connection && (!packet.tracked || packet.untracked)) return Meets::kNo;
     if (test.of_connection && !packet.connmark_known) return Meets::kUnknown;
     const std::uint32_t mark = test.of_connection ? packet.connmark : packet.mark;
@@ -81,7 +81,7 @@ struct Tester {
     return Known(((mark & test.mark.mask) == test.mark.value) != test.negated);
   }
   Meets operator()(const StateTest& test) const {
-    // xt_conntrack.c: what conntrack has not seen yet is INVALID.
+    // xt_conntrack.c: a packet that conntrack has not seen is INVALID.
     std::uint16_t state = packet.tracked ? packet.state : std::uint16_t{kStateInvalid};
     if (packet.untracked) state = kStateUntracked;
     const int changed =
@@ -107,7 +107,7 @@ struct Tester {
       case Kind::kBroadcast:
         return Turned(Known(has(RTN_BROADCAST) || has(RTN_MULTICAST)), test.negated);
       case Kind::kNone:
-        // inet_addr_type() looks into the local table only.
+        // inet_addr_type() consults only the local table.
         return Turned(Known(has(address.is_v4() ? RTN_UNICAST : RTN_UNREACHABLE)), test.negated);
       default:
         return Meets::kUnknown;

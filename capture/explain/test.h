@@ -30,19 +30,19 @@ struct Traveller {
   std::optional<std::uint32_t> gid = {};
   std::uint32_t mark = 0;
   std::uint32_t connmark = 0;
-  // The bits of both that are to be believed.
+  // Which bits of both are known.
   std::uint32_t mark_known = 0xffffffff;
   std::uint32_t connmark_bits = 0xffffffff;
-  bool connmark_known = true;  // of a connection that is not new, nobody knows it
+  bool connmark_known = true;  // for a connection that is not new, not known
   std::uint16_t state = kStateNew;
-  // Whether conntrack has looked at it: the raw table is asked before that.
+  // Whether conntrack has seen the packet: the raw table runs before that.
   bool tracked = false;
   bool untracked = false;
   bool changed_destination = false;
   bool changed_source = false;
 };
 
-// Whether all conditions hold; kUnknown when none fails and one is not known.
+// Whether all conditions hold; kUnknown when none fails but one is not known.
 Meets MeetsAll(const ModelRule& rule, const Traveller& packet, Host& host);
 
 }  // namespace sluice::capture::explain

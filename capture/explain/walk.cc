@@ -13,10 +13,10 @@ namespace {
 
 using Kind = RouteAnswer::Kind;
 
-// More than this differ in nothing that helps anybody.
+// More outcomes would not tell the user anything new.
 constexpr std::size_t kMostOutcomes = 64;
-// Of rules that were looked at, for one outcome: a loop of gotos cannot be loaded, and a very long
-// list is still walked.
+// The limit of rules checked for one outcome. The kernel refuses loops of gotos, and very long
+// lists are still within the limit.
 constexpr std::size_t kMostSteps = 1'000'000;
 
 IpAddress Loopback(Family family) {
@@ -24,7 +24,7 @@ IpAddress Loopback(Family family) {
   return family == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 1) : IpAddress::FromBytes(kV6);
 }
 
-// Who listens behind a Sluice rule.
+// Which listener a Sluice rule leads to.
 std::optional<Landing> ListenerOf(std::string_view chain) {
   if (chain == "ISTIO_REDIRECT") return Landing::kOutbound;
   if (chain == "ISTIO_IN_REDIRECT" || chain == "ISTIO_TPROXY") return Landing::kInbound;
@@ -32,9 +32,9 @@ std::optional<Landing> ListenerOf(std::string_view chain) {
   return {};
 }
 
-// What chains may do that makes their order matter.
+// The effects of chains that make their order matter.
 struct Deeds {
-  bool writes = false;  // changes what later rules ask
+  bool writes = false;  // changes what later rules match
   bool refuses = false;
   bool drops = false;
 };
@@ -86,14 +86,14 @@ Deeds DeedsOf(const ModelTable& table, const ModelChain& chain) {
   return deeds;
 }
 
-// Whether a packet ends in the same place in either order.
+// Whether a packet ends up in the same place in either order.
 bool Commute(const Deeds& a, const Deeds& b) {
   const auto inert = [](const Deeds& d) { return !d.writes && !d.refuses && !d.drops; };
   if (inert(a) || inert(b)) return true;
   return !a.writes && !b.writes && !a.refuses && !b.refuses;
 }
 
-// Whether the walk of a rule goes on behind this.
+// Whether evaluation continues after this action.
 bool GoesOn(const Action& action) {
   return std::holds_alternative<GoOn>(action) || std::holds_alternative<XorMark>(action) ||
          std::holds_alternative<CopyMark>(action) || std::holds_alternative<CtZone>(action) ||
@@ -119,7 +119,7 @@ std::string_view Name(Landing landing) {
   return kNames.at(static_cast<std::size_t>(landing));
 }
 
-// NF_IP_PRI_NAT_DST and NF_IP_PRI_NAT_SRC: nf_nat_register_fn() hooks itself in once.
+// NF_IP_PRI_NAT_DST and NF_IP_PRI_NAT_SRC: nf_nat_register_fn() uses one hook for all chains.
 void Walker::Add(Family family, HookPoint hook, Base base) {
   base.place = base.priority;
   if (base.chain != nullptr && base.chain->base->nat) {
@@ -156,7 +156,7 @@ Walker::Walker(const Model& model, Host& host) : host_(host) {
       std::ranges::stable_sort(hook, [](const Base& a, const Base& b) {
         return a.place != b.place ? a.place < b.place : a.priority < b.priority;
       });
-      // Of two in one place the one registered later is asked first, and nobody says which.
+      // Of two in one place the one registered later runs first, and that is not known here.
       for (std::size_t i = 0; i < hook.size();) {
         std::size_t end = i + 1;
         while (end < hook.size() && hook[end].place == hook[i].place &&
@@ -183,7 +183,7 @@ std::uint16_t Walker::PortOf(Landing landing) const {
   return found == ports_.end() ? std::uint16_t{0} : found->second;
 }
 
-// All ways of one connection: where a condition is not known both are followed.
+// All paths of one connection: where a condition is not known, both branches are followed.
 class Run {
  public:
   Run(const Walker& walker, const Connection& connection)
@@ -215,25 +215,25 @@ class Run {
   struct State {
     Traveller packet;
     HookPoint hook = HookPoint::kOutput;
-    std::size_t base = 0;  // how many base chains of the hook are behind it
-    // Where they are not asked in the order in which they are known: which, one by one.
+    std::size_t base = 0;  // how many base chains of the hook are done
+    // The order of base chains, as indices, where it differs from the known one.
     std::vector<std::size_t> order = {};
-    std::size_t ordered = 0;  // up to here their order is chosen
+    std::size_t ordered = 0;  // the order is chosen up to here
     std::vector<Frame> stack = {};
     bool in_chain = false;
     std::vector<Step> path = {};
     std::vector<std::string> notes = {};
-    bool nat_done = false;  // the destination is settled, changed or not
+    bool nat_done = false;  // the destination is final, changed or not
     bool source_done = false;
-    bool changed_here = false;  // what routes are looked up by, in this hook
+    bool changed_here = false;  // something that routing depends on, in this hook
     bool local = false;
-    bool looped = false;  // it came by lo, and its route is known
-    // A base chain was passed that could not be read, or one of several destinations was taken.
+    bool looped = false;  // it came through lo, and its route is known
+    // It passed an unreadable base chain, or one of several destinations was chosen.
     bool unsure = false;
     std::vector<std::string> doubts = {};
     std::optional<Step> redirected = {};
     std::optional<Step> tproxied = {};
-    // The last rule that ended one of our decisions, or a chain of others, before any redirection.
+    // The last rule that ended a decision of Sluice, or a foreign chain, before any redirection.
     std::optional<Step> let_go = {};
     std::uint16_t tproxy_port = 0;
     std::size_t steps = 0;
@@ -251,7 +251,7 @@ class Run {
     packet.mark = connection_.mark;
     packet.state = connection_.state;
     packet.connmark_known = connection_.state == kStateNew;
-    // The nat table is asked about the first packet of a connection that is tracked.
+    // The nat table sees the first packet of a tracked connection.
     const bool fresh = connection_.state == kStateNew;
     state.nat_done = !fresh;
     state.source_done = !fresh;
@@ -291,7 +291,7 @@ class Run {
     if (!route.note.empty()) state.notes.push_back(route.note);
     packet.out_interface = route.device;
     state.local = route.kind == Kind::kLocal;
-    // To an address of its own the kernel goes from that address.
+    // To a local address the kernel uses the same address as source.
     const IpAddress chosen = route.source.value_or(state.local ? connection_.to.ip : IpAddress());
     packet.source = connection_.from.value_or(chosen);
     return true;
@@ -300,12 +300,12 @@ class Run {
   const std::vector<Walker::Base>& Bases(const State& state) const {
     return walker_.at_[family() == Family::kIpv6][static_cast<std::size_t>(state.hook)];
   }
-  // The base chain that is asked now.
+  // The current base chain.
   const Walker::Base& Now(const State& state) const {
     return Bases(state)[state.order.empty() ? state.base : state.order[state.base]];
   }
 
-  // Follows each order of base chains that stand in the same place.
+  // Follows each order of base chains that share a place.
   void ChooseOrder(State& state) {
     const auto& bases = Bases(state);
     const std::size_t tied = bases[state.base].tied;
@@ -322,7 +322,7 @@ class Run {
     }
     state.doubts.push_back("not known which is asked first, since all have priority " +
                            std::to_string(bases[state.base].priority) + ": " + names);
-    // The orders of more are too many; that some were not followed is said.
+    // More chains have too many orders; a note says that some were not followed.
     constexpr std::size_t kMost = 3;
     if (tied > kMost) state.unsure = true;
     const auto first = state.order.begin() + static_cast<std::ptrdiff_t>(state.base);
@@ -330,14 +330,14 @@ class Run {
     while (std::next_permutation(first, last)) work_.push_back(state);
   }
 
-  // One rule, or one step from chain to chain. False when the way has ended.
+  // One rule, or one step between chains. False when the path has ended.
   bool Advance(State& state) {
     const auto& bases = Bases(state);
     if (!state.in_chain) {
       if (state.base == bases.size()) return LeaveHook(state);
       if (state.base >= state.ordered) ChooseOrder(state);
       const Walker::Base& base = Now(state);
-      // NF_IP_PRI_CONNTRACK; what comes over lo has been looked at on its way out.
+      // NF_IP_PRI_CONNTRACK; packets through lo were already seen on the way out.
       if (base.priority > -200) state.packet.tracked = true;
       if (base.unread != nullptr && !base.unread->device.empty() &&
           base.unread->device != state.packet.in_interface) {
@@ -384,14 +384,14 @@ class Run {
     const Meets meets = MeetsAll(rule, state.packet, walker_.host_);
     if (meets == Meets::kNo) return true;
     step.uncertain = meets == Meets::kUnknown;
-    // What only counts makes no difference.
+    // A rule that only counts makes no difference.
     if (step.uncertain && std::holds_alternative<GoOn>(rule.action)) return true;
     if (step.uncertain) work_.push_back(state);
     state.path.push_back(step);
     return Do(state, rule.action, rule.leads_to, step);
   }
 
-  // A rule of nf_tables. What is not known of it is followed both ways.
+  // An nf_tables rule. If a part of it is not known, both branches are followed.
   bool Carry(State& state, const ModelRule& rule, Step step) {
     const bool does = Does(rule);
     bool shown = false;
@@ -424,7 +424,7 @@ class Run {
         if (tproxy->port && port.value.size() >= 2) {
           number = static_cast<std::uint16_t>(port.value[0] << 8U | port.value[1]);
         }
-        // Behind a rule of ours the proxy listens; of others it is not known.
+        // After a Sluice rule the proxy listens; after other rules that is not known.
         if (!step.chain->ours || !port.whole()) {
           step.uncertain = true;
           work_.push_back(state);
@@ -440,7 +440,7 @@ class Run {
       const Meets meets = machine.Run(op);
       if (meets == Meets::kNo) return true;
       if (meets == Meets::kYes) continue;
-      if (!does) return true;  // it only counts
+      if (!does) return true;  // counter only
       if (!shown) step.uncertain = true;
       State other = state;
       if (!shown) other.path.push_back(step);
@@ -451,7 +451,7 @@ class Run {
     return true;
   }
 
-  // A map of verdicts.
+  // A verdict map.
   bool Branch(State& state, const Lookup& lookup, const Machine& machine, Step step, bool shown) {
     const Found found = machine.Find(lookup);
     const bool unknown =
@@ -481,7 +481,7 @@ class Run {
       State way = rest;
       if (Do(way, act.action, act.leads_to, step)) work_.push_back(std::move(way));
     }
-    // One that is not known of a set that could not be read may do anything.
+    // An unknown element of an unreadable set may have any effect.
     if (unknown || tried.size() > kMost) {
       State way = rest;
       way.notes.push_back("what \"" + step.get()->text + "\" does is not known");
@@ -506,7 +506,7 @@ class Run {
     packet.mark_known = known;
   }
 
-  // In OUTPUT some chains look for the route again.
+  // In OUTPUT some chains make the kernel route the packet again.
   void MarkChanged(State& state) const {
     if (Now(state).chain->base->reroutes) state.changed_here = true;
   }
@@ -559,16 +559,16 @@ class Run {
     return End(state, Landing::kDropped, step);
   }
 
-  // The verdict of this base chain is "accept": the next one is asked.
+  // This base chain accepted the packet; continue with the next one.
   static void LeaveBase(State& state) {
     state.stack.clear();
     state.in_chain = false;
     ++state.base;
   }
 
-  // A decision not to capture, if this is where captures are decided.
+  // Records a decision not to capture, if it is made where capturing is decided.
   void LetGo(State& state, const Step& step) const {
-    // Destinations change up to here (NF_IP_PRI_NAT_DST), and conntrack looks before that (-200).
+    // Destinations change up to this priority (NF_IP_PRI_NAT_DST); conntrack runs earlier (-200).
     const int priority = Now(state).place;
     const bool destination = step.hook == HookPoint::kPrerouting || step.hook == HookPoint::kOutput;
     if (!destination || state.redirected || priority < -200 || priority > -90) return;
@@ -576,7 +576,7 @@ class Run {
         std::holds_alternative<Return>(step.get()->action)) {
       return;
     }
-    // What the hook of the sender decided is not undone on the way through lo.
+    // The way through lo does not undo a decision of the sender's hook.
     if (state.let_go && state.let_go->table != nullptr && state.let_go->hook != step.hook) return;
     state.let_go = step;
   }
@@ -612,7 +612,7 @@ class Run {
       return true;
     }
     if (const auto* copy = std::get_if<CopyMark>(&action)) {
-      if (!packet.tracked || packet.untracked) return true;  // there is no connection
+      if (!packet.tracked || packet.untracked) return true;  // no connection
       std::uint32_t& to = copy->to_connection ? packet.connmark : packet.mark;
       const std::uint32_t from = copy->to_connection ? packet.mark : packet.connmark;
       const std::uint32_t before = to;
@@ -669,7 +669,7 @@ class Run {
       Rewrite(state, step, change->address, change->port);
       return true;
     }
-    // An unknown target may end the way or not.
+    // An unknown target may or may not end the path.
     state.notes.push_back("what " + std::get<UnknownAction>(action).what + " does is not known");
     State on = state;
     on.path.back().uncertain = true;
@@ -683,7 +683,7 @@ class Run {
     Traveller& packet = state.packet;
     if (address) packet.destination = *address;
     if (port) packet.destination_port = *port;
-    // IPS_DST_NAT is set where the destination has become another.
+    // IPS_DST_NAT is set if the destination has changed.
     packet.changed_destination =
         SocketAddress{packet.destination, packet.destination_port} != connection_.to;
     state.changed_here = true;
@@ -728,7 +728,7 @@ class Run {
           return End(state, Landing::kDropped, state.redirected);
         }
         if (!state.local) return Arrive(state);
-        // Over lo: the socket stays behind, the mark and what conntrack knows come along.
+        // Through lo, the packet loses its socket, but keeps its mark and conntrack state.
         packet.in_interface = "lo";
         packet.out_interface.clear();
         packet.has_socket = false;
@@ -787,7 +787,7 @@ class Run {
     return Enter(state, HookPoint::kForward);
   }
 
-  // It has passed everything.
+  // It has passed all chains.
   bool Arrive(State& state) {
     if (state.tproxied && state.local) {
       return Land(state, *state.tproxied, state.tproxy_port);
@@ -796,7 +796,7 @@ class Run {
     return End(state, Landing::kDirect, state.let_go);
   }
 
-  // At a port of this namespace, or at another address.
+  // Arrives at a port of this namespace, or at another address.
   bool Land(State& state, const Step& step, std::uint16_t port) {
     if (!state.local) {
       state.notes.push_back("goes to " + SocketAddress{state.packet.destination, port}.ToString() +
@@ -830,8 +830,8 @@ class Run {
     out.source = state.packet.source;
     out.local = state.local;
     out.device = state.local ? state.packet.in_interface : state.packet.out_interface;
-    // A base chain that could not be read may have dropped or redirected it, and a mark that is not
-    // known may have led elsewhere.
+    // An unreadable base chain may have dropped or redirected it, and an unknown mark may have
+    // routed it elsewhere.
     if (state.unsure || state.packet.mark_known != 0xffffffff) {
       Outcome other;
       other.landing = Landing::kUnknown;
@@ -856,7 +856,7 @@ class Run {
 
 namespace {
 
-// Whether it ends before destinations change, which a known connection does in any case.
+// Whether it ends before destinations change; an established connection does so, too.
 bool EndsEarly(const Outcome& outcome) {
   const bool ends = outcome.landing == Landing::kDropped || outcome.landing == Landing::kRefused;
   if (!ends || !outcome.decided) return ends;
@@ -868,8 +868,8 @@ bool EndsEarly(const Outcome& outcome) {
 
 }  // namespace
 
-// A connection that conntrack knows goes where its entry says, which nobody has looked at: where it
-// went before there were rules, or where the rules led it when it began.
+// A connection that conntrack knows goes where its entry says, which Sluice has not read: its
+// original destination, or where the rules sent it when it began.
 Explanation Walker::ExplainKnown(const Connection& connection) const {
   Explanation now;
   now.candidates = Run(*this, connection).All();
@@ -912,7 +912,7 @@ Explanation Walker::ExplainFresh(const Connection& connection) const {
     return other.landing == first.landing && other.port == first.port &&
            other.landing != Landing::kUnknown;
   });
-  // The last one is of the way on which every unknown condition held not, or the only one.
+  // The last one is the path on which no unknown condition matched, or the only path.
   out.outcome = out.candidates.front();
   if (agree || out.candidates.size() == 1) return out;
   Outcome unknown;

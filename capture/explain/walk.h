@@ -14,17 +14,17 @@
 #include "base/socket_address.h"
 #include "capture/explain/model.h"
 
-// Walks the rules of a Model with one connection, hook by hook and base chain by base chain in the
-// order of their priorities, as netfilter does (net/netfilter/core.c, nf_nat_core.c, route.c of
-// both families). Pure, except for the questions to a Host.
+// Walks one connection through the rules of a Model, hook by hook, and base chain by base chain in
+// the order of priority, as netfilter does (net/netfilter/core.c, nf_nat_core.c, route.c of both
+// families). Pure, except for the questions to a Host.
 namespace sluice::capture::explain {
 
-// --- what is asked of the host ---
+// --- questions to the host ---
 struct RouteQuery {
   IpAddress to;
   std::optional<IpAddress> from = {};
-  std::string in_interface = {};  // that it came by, where that is to be looked at
-  bool arriving = false;          // not a packet of this host's own
+  std::string in_interface = {};  // the incoming interface, if routing depends on it
+  bool arriving = false;          // not a local packet
   std::uint32_t mark = 0;
   std::optional<std::uint32_t> uid = {};
 
@@ -34,14 +34,14 @@ struct RouteAnswer {
   enum class Kind : std::uint8_t {
     kLocal,      // to this host
     kForward,    // out by `device`
-    kNone,       // there is none: connect(2) fails at once
-    kMartian,    // the source may not come by that interface (rp_filter)
+    kNone,       // no route: connect(2) fails at once
+    kMartian,    // the source is not allowed on that interface (rp_filter)
     kBroadcast,  // or multicast
-    kUnknown     // nobody can tell
+    kUnknown     // cannot be determined
   };
   Kind kind = Kind::kUnknown;
-  std::string device = {};               // that it leaves by; "lo" when local
-  std::optional<IpAddress> source = {};  // that the kernel would choose
+  std::string device = {};               // the outgoing interface; "lo" when local
+  std::optional<IpAddress> source = {};  // the source that the kernel would choose
   std::string note = {};                 // what had to be assumed
 };
 
@@ -49,9 +49,9 @@ class Host {
  public:
   virtual ~Host() = default;
   virtual RouteAnswer Route(const RouteQuery& query) = 0;
-  // The address that REDIRECT sends to what arrives by that interface; nothing when it has none.
+  // The address to which REDIRECT sends packets from that interface; nothing when it has none.
   virtual std::optional<IpAddress> FirstAddress(const std::string& interface, Family family) = 0;
-  // Nothing where it is not known.
+  // Nothing if not known.
   virtual std::optional<int> InterfaceIndex(const std::string& /*name*/) { return {}; }
 };
 
@@ -60,7 +60,7 @@ struct Connection {
   SocketAddress to;
   std::optional<IpAddress> from = {};
   std::uint16_t from_port = 40000;
-  bool from_port_known = false;           // otherwise any of the ephemeral ones
+  bool from_port_known = false;           // otherwise any ephemeral port
   std::optional<std::uint32_t> uid = {};  // outbound: of the sending socket
   std::optional<std::uint32_t> gid = {};
   std::string in_interface = {};  // not empty: inbound
@@ -73,10 +73,10 @@ struct Connection {
 
 // --- the answer ---
 enum class Landing : std::uint8_t {
-  kOutbound,  // the proxy's listener for outbound connections
-  kInbound,   // that for inbound ones
+  kOutbound,  // the proxy's outbound listener
+  kInbound,   // the proxy's inbound listener
   kDns,       // the DNS listener
-  kDirect,    // where it was going
+  kDirect,    // its original destination
   kDropped,
   kRefused,
   kUnknown
@@ -89,11 +89,11 @@ struct Step {
   const ModelTable* table = nullptr;
   const ModelChain* chain = nullptr;
   std::size_t rule = 0;    // from 0
-  bool policy = false;     // the end of a base chain, which drops
-  bool uncertain = false;  // it has a condition or a target that is not known
+  bool policy = false;     // the end of a base chain with policy drop
+  bool uncertain = false;  // it has an unknown condition or target
   HookPoint hook = HookPoint::kPrerouting;
-  int place = 0;  // the priority at which the base chain is asked
-  // What stands in the way of certainty, where there is no rule to show.
+  int place = 0;  // the priority at which the base chain runs
+  // The cause of the uncertainty, if there is no rule to show.
   const UnreadChain* unread = nullptr;
 
   // nullptr for a policy.
@@ -106,13 +106,13 @@ struct Outcome {
   std::optional<Step> decided = {};
   std::vector<Step> path = {};
   std::vector<std::string> notes = {};
-  // What is not known about it beside its rules.
+  // What is not known about it, besides unknown rules.
   std::vector<std::string> doubts = {};
   bool tproxied = false;
   bool nat = false;                // the destination was changed
   SocketAddress destination = {};  // as it arrives
   IpAddress source = {};
-  std::string device = {};  // a direct one leaves by it; "lo" or the one it came by when local
+  std::string device = {};  // outgoing interface of a direct one; "lo" or the incoming one if local
   bool local = false;       // to this host
 };
 
@@ -123,25 +123,25 @@ struct Explanation {
 
 class Walker {
  public:
-  // Both outlive this.
+  // Both must outlive this.
   Walker(const Model& model, Host& host);
 
   Explanation Explain(const Connection& connection) const;
 
-  // The port of the DNS, outbound and inbound listeners as our rules name them; 0 for none.
+  // The port of the DNS, outbound or inbound listener in the Sluice rules; 0 for none.
   std::uint16_t PortOf(Landing landing) const;
 
  private:
   friend class Run;
   // A base chain at a hook.
   struct Base {
-    // Where it stands: chains of nat are all asked in one place, in the order of their priorities.
+    // Its effective priority: all nat chains run at one place, in the order of their priorities.
     int place = 0;
     int priority = 0;
-    const ModelTable* table = nullptr;  // nullptr: unread
+    const ModelTable* table = nullptr;  // nullptr: not read
     const ModelChain* chain = nullptr;
     const UnreadChain* unread = nullptr;
-    // How many from here on have the same priority, and it makes a difference who is asked first.
+    // How many bases from here on have the same priority and depend on their order.
     std::size_t tied = 1;
   };
   void Add(Family family, HookPoint hook, Base base);

@@ -5,7 +5,7 @@
 namespace sluice::capture::graph {
 namespace {
 
-// In a label in double quotes a backslash begins an escape, and entities of HTML are read.
+// In a double-quoted label a backslash begins an escape, and HTML entities are decoded.
 std::string DotText(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -24,7 +24,7 @@ std::string DotText(std::string_view text) {
   return out;
 }
 
-// \l ends a line that is set to the left.
+// \l ends a left-aligned line.
 std::string DotLine(const Line& line, const std::string& text, std::size_t columns) {
   const std::string number = line.rule == 0 ? "" : std::to_string(line.rule) + "  ";
   std::string out;
@@ -72,7 +72,7 @@ std::string ToDot(const Graph& graph) {
     const Panel& panel = graph.panels[p];
     const std::string family(Name(panel.family));
     out += "  subgraph cluster_" + NodeName(p, 0) + " {\n  label=\"" + family + "\";\n";
-    // Base chains stand below one another, in their order; from left to right is from below.
+    // Base chains are stacked in order; rankdir=LR stacks them from bottom to top.
     std::string order;
     std::size_t bases = 0;
     for (std::size_t i = 0; i < panel.nodes.size(); ++i) {

@@ -54,7 +54,7 @@ bool IsGoto(const ModelRule& rule) {
   });
 }
 
-// Without the word `word` of nf_tables, or the last place of `phrase`.
+// Removes the nf_tables word `word`, or the last occurrence of `phrase`.
 void Erase(std::string& text, const std::string& phrase) {
   const auto at = (" " + text + " ").rfind(" " + phrase + " ");
   if (at == std::string::npos) return;
@@ -62,14 +62,14 @@ void Erase(std::string& text, const std::string& phrase) {
   while (text.ends_with(' ')) text.pop_back();
 }
 
-// The number stands beside it.
+// Without the rule's number, which is shown beside it.
 std::string TextOf(const ModelTable& table, const ModelRule& rule) {
   std::string out = rule.text;
   if (table.backend == "nftables") Erase(out, "counter");
   return out.empty() ? "all" : out;
 }
 
-// What a jump asks for: its text without the jump.
+// The condition of a jump: its text without the jump.
 std::string ConditionOf(const ModelTable& table, const ModelRule& rule,
                         const std::vector<std::size_t>& targets) {
   std::string out = TextOf(table, rule);
@@ -109,7 +109,7 @@ class Drawer {
 
  private:
   struct Found {
-    const ModelTable* table = nullptr;  // nullptr: unread
+    const ModelTable* table = nullptr;  // nullptr: not read
     std::size_t chain = 0;
     const UnreadChain* unread = nullptr;
   };
@@ -165,10 +165,10 @@ class Drawer {
     }
   }
 
-  // Chains that nothing leads to: ours are shown, since that is worth knowing.
+  // Chains that nothing leads to: Sluice's own are shown, since that is worth knowing.
   void AddStrays() {
     beyond_ += left_out_.size();
-    std::set<Key> led_to;  // from chains that are left out, or not followed
+    std::set<Key> led_to;  // from chains that are left out or not followed
     for (const ModelTable& table : model_.tables) {
       if (table.family != panel_.family) continue;
       for (const ModelChain& chain : table.chains) {
@@ -224,7 +224,7 @@ class Drawer {
     } else if (chain.base && std::ranges::any_of(chain.rules, is_ours)) {
       node.kind = Node::Kind::kBase;
     }
-    // Where the rules lead to that are one too many.
+    // Where the rules beyond the limit lead.
     Line rest;
     for (std::size_t i = 0; i < chain.rules.size(); ++i) {
       const ModelRule& rule = chain.rules[i];

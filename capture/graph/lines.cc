@@ -6,14 +6,14 @@
 namespace sluice::capture::graph {
 namespace {
 
-// Of a character, by its first byte.
+// The length of a character, by its first byte.
 std::size_t BytesOf(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
   if (byte < 0xc0) return 1;
   if (byte < 0xe0) return 2;
   return byte < 0xf0 ? 3 : 4;
 }
-// U+1100 and what follows are the bytes e1 84 80 and greater ones.
+// U+1100 and above encode as the bytes e1 84 80 and above.
 std::size_t ColumnsOf(std::string_view character) { return character >= "\xe1\x84\x80" ? 2 : 1; }
 
 }  // namespace
@@ -42,7 +42,7 @@ std::vector<std::string> Broken(std::string_view text, std::size_t columns) {
     }
     if (!line.empty()) line += ' ';
     while (Columns(line) + Columns(word) > columns) {
-      // Only a word that is longer than a line comes here, at the begin of one.
+      // Only a word longer than a line gets here, at the start of a line.
       std::size_t end = 0;
       while (end < word.size()) {
         const std::size_t next = std::min(end + BytesOf(word[end]), word.size());

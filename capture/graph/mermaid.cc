@@ -5,8 +5,8 @@
 namespace sluice::capture::graph {
 namespace {
 
-// All that could mean something: quotes, tags, entities, Markdown, comments and directives. Mermaid
-// writes entities with a number sign.
+// Escapes all that could have a meaning: quotes, tags, entities, Markdown, comments and directives.
+// Mermaid writes entities with a number sign.
 std::string MermaidText(std::string_view text) {
   constexpr std::string_view kPlain = " -.,:/=!+_()";
   std::string out;
@@ -22,7 +22,7 @@ std::string MermaidText(std::string_view text) {
   return out;
 }
 
-// "3: " before the text, because "3. " begins a list of Markdown.
+// "3: " before the text, because "3. " would begin a Markdown list.
 std::string MermaidLine(const Line& line, const std::string& text, std::size_t columns) {
   std::string out = line.rule == 0 ? "" : std::to_string(line.rule) + ": ";
   bool first = true;

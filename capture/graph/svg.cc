@@ -9,7 +9,7 @@
 namespace sluice::capture::graph {
 namespace {
 
-// In pixels, which are whole numbers so that pictures are the same everywhere.
+// In pixels; whole numbers, so that pictures are the same everywhere.
 constexpr int kCharacter = 7;
 constexpr int kLineHeight = 16;
 constexpr int kPadding = 10;
@@ -57,18 +57,18 @@ struct Item {
   std::size_t column = 0;
   int height = kLaneHeight;
   int y = 0;
-  std::vector<int> from = {};  // where the arrows begin that come in
+  std::vector<int> from = {};  // where incoming arrows start
 
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
   int entry() const { return node == kNone ? y + height / 2 : y + kPadding + kLineHeight / 2; }
 };
 
-// From a line of a node, by lanes, to a node.
+// From a line of one node to another node, through lanes.
 struct Arrow {
   std::size_t from = 0;
   std::size_t line = 0;
   std::size_t to = 0;
-  std::vector<std::size_t> way = {};  // items: lanes, and the node's at the end
+  std::vector<std::size_t> way = {};  // items: lanes, then the node
 };
 
 class PanelDrawer {
@@ -97,8 +97,8 @@ class PanelDrawer {
   int bottom() const { return bottom_; }
 
  private:
-  // Columns are the longest ways from a base chain. There are no circles, since the kernel refuses
-  // them; a model that has one all the same gets an arrow that goes back.
+  // A node's column is the longest path to it from a base chain. The kernel refuses loops; if a
+  // model has one all the same, its arrow points back.
   void FindDepths() {
     const std::size_t count = panel_.nodes.size();
     std::vector<std::size_t> order;
@@ -156,7 +156,7 @@ class PanelDrawer {
     }
   }
 
-  // The items of the nodes come first, under the same indices.
+  // The nodes' items come first, with the same indices.
   void FillColumns() {
     std::size_t count = 0;
     for (const std::size_t depth : depth_) count = std::max(count, depth + 1);
@@ -167,11 +167,11 @@ class PanelDrawer {
       columns_[depth_[i]].push_back(i);
       width_[depth_[i]] = std::max(width_[depth_[i]], widths_[i]);
     }
-    // Arrows from one node to another share their lanes.
+    // Arrows between the same two nodes share their lanes.
     std::map<std::pair<std::size_t, std::size_t>, std::vector<std::size_t>> lanes;
     for (Arrow& arrow : arrows_) {
       auto& way = lanes[{arrow.from, arrow.to}];
-      // As many as there are columns between them.
+      // One lane in each column between them.
       for (std::size_t c = depth_[arrow.from] + 1 + way.size(); c < depth_[arrow.to]; ++c) {
         way.push_back(items_.size());
         columns_[c].push_back(items_.size());
@@ -189,8 +189,8 @@ class PanelDrawer {
     return items_[node].y + kPadding + at_[node][line] * kLineHeight + kLineHeight / 2;
   }
 
-  // From top to bottom, each item as near as it can be to where its arrows begin; base chains in
-  // their order. The columns before it have their places.
+  // Top to bottom, each item as close as possible to where its arrows start; base chains in their
+  // order. Earlier columns are already placed.
   void Place(std::size_t column) {
     for (const Arrow& arrow : arrows_) {
       int begin = LineY(arrow.from, arrow.line);
@@ -233,7 +233,7 @@ class PanelDrawer {
       x = to_x;
       y = to_y;
     };
-    // Behind the widest box of its column an arrow may bend.
+    // An arrow may bend only past the widest box of its column.
     const auto straight = [&](int to_x) {
       if (to_x > x) path += "H" + Number(to_x);
       x = std::max(x, to_x);
@@ -257,7 +257,7 @@ class PanelDrawer {
     std::string out = "<rect class=\"" + std::string(kind) + "\" x=\"" + Number(x) + "\" y=\"" +
                       Number(item.y) + "\" width=\"" + Number(widths_[i]) + "\" height=\"" +
                       Number(item.height) + "\" rx=\"4\"/>\n";
-    // The base line of a text is 4 above the end of its line.
+    // The baseline of a text is 4 pixels above the bottom of its line.
     const auto base_line = [&](int line) {
       return item.y + kPadding + (line + 1) * kLineHeight - 4;
     };
@@ -286,8 +286,8 @@ class PanelDrawer {
   int top_;
   int right_ = 0;
   int bottom_ = 0;
-  // By node: its column, the lines of its rules' texts, at which line each rule begins, the room
-  // for their numbers, the size of its box.
+  // By node: its column, the text lines of its rules, the line at which each rule starts, the width
+  // of their numbers, the size of its box.
   std::vector<std::size_t> depth_ = {};
   std::vector<std::vector<std::vector<std::string>>> texts_ = {};
   std::vector<std::vector<int>> at_ = {};
@@ -327,7 +327,7 @@ std::string Marker(const char* name, const char* colour) {
          colour + ";stroke:none\"/></marker>\n";
 }
 
-// What the colours and lines mean, of what occurs.
+// Explains those colours and lines that occur.
 std::string Legend(const Graph& graph) {
   bool base = false;
   bool ours = false;

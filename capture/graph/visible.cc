@@ -12,7 +12,7 @@ struct Character {
   bool valid = false;
 };
 
-// The first one of `text`, which is not empty (RFC 3629: shortest form, no surrogates).
+// The first character of `text`, which is not empty (RFC 3629: shortest form, no surrogates).
 Character First(std::string_view text) {
   const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -32,11 +32,11 @@ Character First(std::string_view text) {
   return {code, bytes, true};
 }
 
-// Whether a reader sees it as what it is. XML has no characters for some of the others.
+// Whether readers see the character for what it is. XML does not allow some of the others.
 bool IsPlain(char32_t code) {
   if (code < 0x20 || (code >= 0x7f && code <= 0x9f)) return false;
-  if (code >= 0x200b && code <= 0x200f) return false;  // of no width, and marks of direction
-  if (code >= 0x2028 && code <= 0x202e) return false;  // ends of lines, and turned writing
+  if (code >= 0x200b && code <= 0x200f) return false;  // zero width, direction marks
+  if (code >= 0x2028 && code <= 0x202e) return false;  // line ends, direction changes
   if (code >= 0x2060 && code <= 0x206f) return false;
   return code != 0xfeff && code != 0xfffe && code != 0xffff;
 }
@@ -48,7 +48,7 @@ std::string Visible(std::string_view text, std::size_t most) {
   constexpr std::string_view kMore = "...";
   std::string out;
   std::size_t count = 0;
-  std::size_t cut = 0;  // where kMore would go
+  std::size_t cut = 0;  // where kMore would start
   while (!text.empty()) {
     const Character next = First(text);
     std::string shown;

@@ -17,8 +17,8 @@
 namespace sluice::capture {
 namespace {
 
-// Flags that say what is captured and how, and nothing else: the annotation is read by a program
-// that may do everything, and written by whoever may make a pod.
+// Flags that only say what is captured and how: the annotation is read by a privileged program, and
+// written by anyone who may create a pod.
 constexpr std::string_view kForPods[] = {"envoy-port",
                                          "inbound-capture-port",
                                          "inbound-tunnel-port",
@@ -52,7 +52,7 @@ constexpr std::string_view kForPods[] = {"envoy-port",
                                          "backend",
                                          "ipv6"};
 
-// Those that PodSettings() has other defaults for than the table.
+// The flags whose defaults in PodSettings() differ from the table's.
 constexpr std::string_view kAlways[] = {"proxy-uid", "istio-service-cidr", "istio-inbound-ports",
                                         "istio-local-exclude-ports"};
 
@@ -98,7 +98,7 @@ Settings PodSettings(const std::map<std::string, std::string, std::less<>>& give
   const auto set = [&values](std::string_view name, std::string value, std::string origin) {
     values.values.at(IndexOfOption(name)) = {std::move(value), std::move(origin)};
   };
-  // All is captured unless somebody says otherwise, except for the proxy's own ports.
+  // By default everything is captured, except the proxy's own ports.
   std::string own_ports = "15090";
   if (status_port != 0) own_ports += "," + std::to_string(status_port);
   set("proxy-uid", "1337", {});
@@ -114,7 +114,7 @@ Settings PodSettings(const std::map<std::string, std::string, std::less<>>& give
       break;
     }
   }
-  // The check is of what was given; the proxy's own ports are not the user's to know.
+  // Check what the user gave, without the proxy's own ports, which are not the user's concern.
   ToInitConfig(values);
   std::string& excluded = values.values.at(IndexOfOption("istio-local-exclude-ports")).value;
   if (excluded != own_ports && !excluded.empty()) {

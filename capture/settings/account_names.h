@@ -7,9 +7,9 @@
 
 namespace sluice::capture {
 
-// The id of a name in /etc/passwd or /etc/group; nothing when it is not there. The files alone are
-// read, not NSS: an init container has no other source, and NSS loads libraries and may ask the
-// network.
+// The id of a name in /etc/passwd or /etc/group; nothing when it is not there. Reads only the files
+// and does not use NSS: an init container has no other source, and NSS loads libraries and may use
+// the network.
 std::optional<std::uint32_t> FindUser(const std::string& name);
 std::optional<std::uint32_t> FindGroup(const std::string& name);
 

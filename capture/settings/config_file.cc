@@ -26,7 +26,7 @@ namespace {
 
 namespace json = boost::json;
 
-// A configuration is a page of text; what is larger is a mistake (a wrong path, a device).
+// A configuration is a page of text; a larger file is a mistake (a wrong path, a device).
 constexpr std::size_t kMaxBytes = 4 << 20;
 
 [[noreturn]] void RefuseFile(const std::string& path, std::string why, std::string help = {}) {
@@ -66,7 +66,7 @@ struct Keys {
   }
 };
 
-// Which of the two would count nobody can tell by looking.
+// With a repeated key nobody can tell by looking which one counts.
 void RefuseRepeated(const Keys& keys) {
   std::set<std::string_view> seen;
   for (const JsonMember& member : keys.members) {
@@ -79,7 +79,7 @@ void RefuseRepeated(const Keys& keys) {
 
 std::map<std::string, Setting> ParseConfig(std::string_view text, const std::string& path) {
   std::optional<JsonFault> fault;
-  // A bound on nesting, so that no file can exhaust the stack.
+  // Limits the nesting, so that no file can exhaust the stack.
   const json::value parsed = ParseJson(text, 4, fault);
   if (fault) {
     RefuseFile(path + ":" + LineAndColumn(text, fault->offset), "not JSON: " + fault->why);
@@ -102,7 +102,7 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
 }
 
 std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
-  // Without waiting for whoever writes, if it is a FIFO.
+  // If it is a FIFO, do not wait for a writer.
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (!file || fstat(file.get(), &status) != 0) RefuseFile(path, std::strerror(errno));

@@ -49,7 +49,7 @@ std::string BackendName(BackendChoice choice, IptablesBuild iptables) {
   return both ? "auto" : "nftables: iptables is not in this build";
 }
 
-// Of those settings whose text is not all that counts.
+// For settings whose meaning depends on more than their text.
 using Meaning = std::function<std::string(const InitConfig&)>;
 const std::map<std::string_view, Meaning>& Meanings() {
   using Config = const InitConfig&;

@@ -8,12 +8,12 @@
 
 namespace sluice::capture {
 
-// Whether the program can use the backend iptables.
+// Whether the program was built with the iptables backend.
 enum class IptablesBuild : bool { kNotIn, kIn };
 
-// What --print-config prints: one JSON object; each key has its value as it was given, where that
-// was, and what it amounts to: names as numbers, lists merged, what other settings decide.
-// `config` is made of `settings`.
+// What --print-config prints: one JSON object; for each key the given value, where it was given,
+// and its effective value: names as numbers, lists merged, other settings taken into account.
+// `config` was made from `settings`.
 std::string DescribeSettings(const Settings& settings, const InitConfig& config,
                              IptablesBuild iptables = IptablesBuild::kIn);
 

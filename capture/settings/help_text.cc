@@ -24,8 +24,8 @@ constexpr const char* kGeneral = "What to do";
 constexpr const char* kCompatible = "Accepted for compatibility";
 constexpr const char* kRefused = "Refused";
 
-// In the order of the manual. What is in none stands in kGeneral, or by its nature in one of the
-// last two.
+// In the order of the manual. Options in none of them go to kGeneral or, depending on their kind,
+// to one of the last two.
 const std::vector<Group>& Groups() {
   static const std::vector<Group> groups = {
       {"Where captured connections go",
@@ -129,7 +129,7 @@ bool IsListed(std::string_view name) {
   });
 }
 
-// Where an option that no group lists is found.
+// The group of an option that no group lists.
 const char* HomeOf(const OptionSpec& option) {
   if (*option.refused != '\0') return kRefused;
   return *option.ignored != '\0' ? kCompatible : kGeneral;

@@ -18,7 +18,7 @@
 namespace sluice::capture {
 namespace {
 
-// A day: whoever waits longer has typed the wrong unit.
+// A day: a longer wait means the wrong unit was typed.
 constexpr std::chrono::hours kLongestDuration{24};
 constexpr std::chrono::hours kLongestWait{1};
 
@@ -29,7 +29,7 @@ class Reader {
  public:
   explicit Reader(const Settings& settings) : settings_(settings) {}
 
-  // One value through `parse`, which throws std::invalid_argument saying what is expected.
+  // Converts one value with `parse`, which throws std::invalid_argument saying what is expected.
   template <typename Parse>
   auto Value(std::string_view name, Parse parse) const {
     return Item(name, settings_.Text(name), parse);
@@ -45,7 +45,7 @@ class Reader {
     return out;
   }
 
-  // Each value once, in the order of its first mention. For short lists.
+  // Drops repeated values and keeps the order. For short lists.
   template <typename Parse>
   auto UniqueList(std::string_view name, Parse parse) const {
     auto values = List(name, parse);
@@ -86,11 +86,11 @@ class Reader {
                                  std::uint32_t (*parse)(std::string_view)) const {
     return UniqueList(name, parse);
   }
-  // An interface's name, as the kernel takes it (dev_valid_name), and iptables' trailing '+'.
+  // Interface names, as the kernel allows them (dev_valid_name), with iptables' trailing '+'.
   std::vector<std::string> Interfaces(std::string_view name) const {
     return UniqueList(name, [](std::string_view text) {
       const bool bad_character = std::ranges::any_of(text, [](char c) {
-        // Quotes mean something to iptables-restore, which reads what --dry-run prints.
+        // Quotes are special to iptables-restore, which reads the output of --dry-run.
         return std::string_view("/:\"'\\").find(c) != std::string_view::npos || c <= ' ' ||
                c == 0x7f;
       });
@@ -126,7 +126,7 @@ T OneOf(const Reader& reader, std::string_view name,
   reader.Refuse(name, text, expected);
 }
 
-// A number is a number, also where an account is called so: no name begins with a digit.
+// Digits are always an id, even if an account has that name: no real name begins with a digit.
 bool IsNumber(std::string_view text) { return text.front() >= '0' && text.front() <= '9'; }
 
 // `text` is not empty.
@@ -159,7 +159,7 @@ void ReadProxy(const Reader& reader, CaptureConfig& capture) {
 }
 
 void ReadInbound(const Reader& reader, CaptureConfig& capture) {
-  // The reference tool takes everything but TPROXY for REDIRECT, the empty value included.
+  // The reference tool takes anything but TPROXY as REDIRECT, including the empty value.
   capture.mode = OneOf<InterceptionMode>(reader, "istio-inbound-interception-mode",
                                          {{"REDIRECT", InterceptionMode::kRedirect},
                                           {"TPROXY", InterceptionMode::kTproxy},
@@ -248,7 +248,7 @@ std::string Some(const std::vector<Cidr>& ranges) {
   return out;
 }
 
-// Ranges to capture of which nothing is left, because others that are excluded cover them.
+// Warns about ranges to capture that excluded ranges cover completely.
 void WarnOfExcludedRanges(const Reader& reader, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
   if (capture.outbound_exclude_ranges.empty()) return;
@@ -266,7 +266,7 @@ void WarnOfExcludedRanges(const Reader& reader, InitConfig& config) {
                             " excludes all of " + (gone.size() == 1 ? "it" : "them"));
 }
 
-// What is said about a configuration that is legal and yet may surprise.
+// Warnings about a legal configuration that may surprise.
 void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   const CaptureConfig& capture = config.capture;
   const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
@@ -326,11 +326,11 @@ Ipv6Mode ReadIpv6(const Reader& reader) {
 
 LogLevel ParseLogLevel(std::string_view text) {
   constexpr std::array<std::pair<std::string_view, LogLevel>, 6> kLevels = {
-      {{"debug", LogLevel::kInfo},  // there is nothing below it
+      {{"debug", LogLevel::kInfo},  // there is no lower level
        {"info", LogLevel::kInfo},
        {"warn", LogLevel::kWarning},
        {"error", LogLevel::kError},
-       {"fatal", LogLevel::kError},  // an error here is what ends the run
+       {"fatal", LogLevel::kError},  // errors here end the run
        {"none", LogLevel::kNone}}};
   std::optional<LogLevel> of_default;
   std::optional<LogLevel> of_all;
@@ -350,7 +350,7 @@ LogLevel ParseLogLevel(std::string_view text) {
   return of_default.value_or(of_all.value_or(LogLevel::kInfo));
 }
 
-// --backend; where it is not given, what istio-iptables has for the same.
+// --backend; if it is not given, istio-iptables' equivalents.
 void ReadBackend(const Reader& reader, InitConfig& config) {
   using enum BackendChoice;
   const auto take = [&](BackendChoice choice, std::string_view name) {

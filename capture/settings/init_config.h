@@ -12,14 +12,14 @@
 
 namespace sluice::capture {
 
-// Which backend carries the rules.
+// Which backend writes the rules.
 enum class BackendChoice { kAuto, kIptables, kNftables };
 enum class Ipv6Mode { kAuto, kOn, kOff };
 enum class LogFormat { kText, kJson };
-// What is written of a run: each level includes those before it.
+// What a run logs: each level includes the previous ones.
 enum class LogLevel { kNone, kError, kWarning, kInfo };
 
-// The connection that `explain` is asked about, as it was typed: empty is not given.
+// The connection for `explain`, as typed: empty if not given.
 struct ExplainText {
   std::string to = {};
   std::string from = {};
@@ -31,11 +31,11 @@ struct ExplainText {
   std::string ctstate = {};
 };
 
-// Of the command graph.
+// For the command graph.
 enum class GraphFormat : std::uint8_t { kMermaid, kDot, kSvg };
 
-// Everything that a run needs to know, validated. What the host says (its addresses, its resolvers)
-// is not in it yet: capture.ipv6 and capture.dns_servers are filled by FillFromHost.
+// Everything that a run needs to know, validated. Without facts about the host (its addresses, its
+// resolvers): FillFromHost fills in capture.ipv6 and capture.dns_servers.
 struct InitConfig {
   CaptureConfig capture;
   BackendChoice backend = BackendChoice::kAuto;
@@ -47,7 +47,7 @@ struct InitConfig {
   bool json_output = false;
   GraphFormat graph_format = GraphFormat::kMermaid;
   bool only_nonzero = false;      // of show: rules whose counter is not zero
-  std::string network_namespace;  // empty: the one we are in
+  std::string network_namespace;  // empty: the current one
   std::chrono::milliseconds probe_timeout{5'000};
   std::uint16_t probe_port = pod::kProbePort;
   bool dry_run = false;
@@ -60,15 +60,15 @@ struct InitConfig {
   bool planned = false;
   std::string batch;  // a path, "-", or empty
   std::vector<std::string> warnings;
-  std::vector<std::string> notes;  // less than warnings
+  std::vector<std::string> notes;  // less severe than warnings
 };
 
-// Throws Error(kUsage) naming the flag, the value and what would be right. Reads /etc/passwd and
-// /etc/group where names are given, nothing else.
+// Throws Error(kUsage) naming the flag, the value and what is expected. Reads only /etc/passwd and
+// /etc/group, where names are given.
 InitConfig ToInitConfig(const Settings& settings);
 
-// Of "info", "default:warn", "default:info,ads:debug" and so on, as istio-iptables'
-// --log_output_level takes them: the level of the scope `default`, else of `all`. Throws
+// Parses istio-iptables' --log_output_level, such as "info", "default:warn" or
+// "default:info,ads:debug": the level of the scope `default`, else of `all`. Throws
 // std::invalid_argument.
 LogLevel ParseLogLevel(std::string_view text);
 

@@ -27,7 +27,7 @@ constexpr std::array<OptionSpec, kSize> WithVariables(std::array<OptionSpec, kSi
   return table;
 }
 
-// Made by the compiler: making it at each start took a tenth of the instructions of a run.
+// Built at compile time: building it at each start took a tenth of a run's instructions.
 constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     // --- istio-iptables ---
     {.name = "envoy-port",
@@ -200,14 +200,14 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .ignored = "no child process is ever started; --network-namespace is entered directly"},
     {.name = "output-paths",
      .ignored = "the rules are not written to a file; --dry-run and `sluice-init show` print them"},
-    // Variables only there, and of newer versions. To ignore them would capture others than meant.
+    // Newer versions have these as variables only. Ignoring them would capture the wrong traffic.
     {.name = "istio-outbound-owner-users",
      .fallback = "*",
      .refused = "traffic cannot be captured by a list of users; use "
                 "--istio-outbound-owner-groups, or --exclude-uids for the others"},
     {.name = "istio-outbound-owner-users-exclude",
      .refused = "use --exclude-uids, which takes names and numbers"},
-    // --- of its logging ---
+    // --- logging flags of istio-iptables ---
     {.name = "log_output_level",
      .fallback = "default:info",
      .help = "what to log: debug, info, warn, error, fatal or none, as LEVEL or default:LEVEL; "
@@ -229,7 +229,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "log_stacktrace_level", .ignored = "there are no stack traces", .flag_only = true},
     {.name = "log_caller", .ignored = "messages do not name source files", .flag_only = true},
     {.name = "vklog", .ignored = "no Kubernetes client is used", .flag_only = true},
-    // --- beyond it ---
+    // --- Sluice's own ---
     {.name = "exclude-uids",
      .help = "users whose outbound traffic is left alone; names or numbers"},
     {.name = "exclude-gids",

@@ -12,39 +12,39 @@ namespace sluice::capture {
 
 enum class OptionKind { kText, kBool };
 
-// One setting: a flag, a letter, environment variables and a key of the configuration file, all of
-// one name. The first block of the table is istio-iptables' vocabulary, unchanged.
+// One setting: a flag, a letter, environment variables and a configuration file key, all with one
+// name. The first part of the table is istio-iptables' vocabulary, unchanged.
 struct OptionSpec {
   std::string_view name;  // "istio-inbound-ports"
   char letter = 0;        // 'b'; 0 for none
   OptionKind kind = OptionKind::kText;
   const char* fallback = "";  // the default
   const char* help = "";
-  // Read after the name's own variable; the first that is set wins. nullptr for none.
+  // Read after the option's own variable; the first one that is set wins. nullptr for none.
   std::array<const char*, 2> other_variables = {};
-  // Not empty: accepted by istio-iptables, refused here, and why.
+  // If not empty, why Sluice refuses this option, which istio-iptables accepts.
   const char* refused = "";
-  // Not empty: accepted by istio-iptables, without a meaning here and safe to ignore, and why.
+  // If not empty, why Sluice can safely ignore this option, which istio-iptables accepts.
   const char* ignored = "";
-  // Of a pod, for sluice-inject; the first that a pod has wins. nullptr for none.
+  // Pod annotations, for sluice-inject; the first one present wins. nullptr for none.
   std::array<const char*, 2> annotations = {};
-  // Ours, with a name that others may use for their own: the variable begins with SLUICE_.
+  // Sluice's own, with a name that others may use: the variable begins with SLUICE_.
   bool ours = false;
-  // Without a variable, as in istio-iptables, where the logging flags have none.
+  // Has no variable: istio-iptables has none for its logging flags.
   bool flag_only = false;
-  // The name's own variable, "ISTIO_INBOUND_PORTS", made of the above.
+  // The option's own variable, "ISTIO_INBOUND_PORTS", made from the name.
   std::array<char, 64> variable = {};
 };
 
 std::span<const OptionSpec> Options();
 
-// The position in Options(); their number when there is none of that name.
+// The position in Options(); the number of options when the name is unknown.
 std::size_t IndexOfOption(std::string_view name);
 
-// All of their names, in that order.
+// The names of all options, in the same order.
 std::vector<std::string_view> OptionNames();
 
-// nullptr when there is none of that name.
+// nullptr when the name is unknown.
 const OptionSpec* FindOption(std::string_view name);
 
 // "istio-inbound-ports" -> "--istio-inbound-ports".

@@ -41,7 +41,7 @@ auto FindCommand(std::string_view word) {
   return std::ranges::find(kCommands, word, [](const auto& entry) { return entry.first; });
 }
 
-// In which forms the options stand in a command line.
+// The forms in which an option appears in a command line.
 struct Forms {
   bool name = true;
   bool letter = true;
@@ -49,10 +49,10 @@ struct Forms {
 
 struct Mentioned {
   std::vector<Forms> options;  // in the order of Options()
-  bool ending = false;         // --help and --version, which do nothing else
+  bool ending = false;         // --help or --version: nothing else to do
 };
 
-// The options, each in its forms, and not at all where those are none.
+// The options in those forms that appear; others are left out.
 po::options_description Describe(const Mentioned& mentioned) {
   po::options_description options;
   for (std::size_t i = 0; i < mentioned.options.size(); ++i) {
@@ -84,9 +84,9 @@ po::option Found(std::string key, std::string value, std::vector<std::string> to
   return out;
 }
 
-// What manifests contain and Boost does not take: a switch before a word, an empty value (--flag=,
-// --flag "", -x ""), -p=1, and boolean letters written together (-nf), the last of which may be any
-// (-np 1). Takes its tokens off the front of `tokens`.
+// Forms that manifests contain and Boost does not accept: a switch before a word, an empty value
+// (--flag=, --flag "", -x ""), -p=1, and grouped boolean letters (-nf), of which the last may take
+// a value (-np 1). Removes the tokens it handles from the front of `tokens`.
 std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
   const std::string token = tokens.front();
   const auto take = [&tokens](std::size_t count) {
@@ -99,7 +99,7 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
         FindOption(std::string_view(token).substr(2, token.size() - 2 - (adjacent ? 1 : 0)));
     if (option == nullptr) return {};
     if (!adjacent && option->kind == OptionKind::kBool) {
-      // Boost would take a command behind it for its value.
+      // Boost would take a following command for its value.
       take(1);
       return {Found(std::string(option->name), "true", {token})};
     }
@@ -124,15 +124,15 @@ std::vector<po::option> ParseFieldStyle(std::vector<std::string>& tokens) {
   take(1);
   std::vector<po::option> found = {Found(letter, "true", {token})};
   if (rest.empty()) return found;
-  // What is left is a cluster of its own. Read here: Boost takes a parser that leaves as many
-  // tokens as it found for one that did nothing.
+  // The rest is a group of its own. Handled here, because Boost assumes that a parser which leaves
+  // the number of tokens unchanged did nothing.
   tokens.insert(tokens.begin(), "-" + rest);
   std::ranges::move(ParseFieldStyle(tokens), std::back_inserter(found));
   return found;
 }
 
-// What `arguments` can mean, and in which form. Boost compares each argument with each form, and
-// makes strings of both: describing all options in both forms took half of the run time.
+// Which options `arguments` can mean, and in which form. Boost compares each argument with each
+// form, and makes strings of both: describing all options in both forms took half of the run time.
 Mentioned MentionedIn(const std::vector<std::string>& arguments) {
   Mentioned out;
   out.options.resize(Options().size(), Forms{.name = false, .letter = false});
@@ -166,7 +166,7 @@ bool IsBool(const std::string& word) {
   }
 }
 
-// A word that belongs to no flag.
+// A word that is not a flag's value.
 [[noreturn]] void RefuseWord(const std::string& word) {
   std::string help =
       "commands are diff, doctor, explain, show and verify; a flag's value follows it";
@@ -178,7 +178,7 @@ bool IsBool(const std::string& word) {
   Refuse("\"" + word + "\" is neither a flag's value nor a command", help);
 }
 
-// The values of each flag given, in their order; positional words are under "command".
+// The values of each given flag, in order; positional words are under "command".
 using Flags = std::map<std::string, std::vector<std::string>, std::less<>>;
 
 Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
@@ -198,18 +198,18 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
                             .extra_style_parser(ParseFieldStyle)
                             .run();
     for (const po::option& option : parsed.options) {
-      // What is described by its letter alone is called "-p".
+      // An option described only by its letter is called "-p".
       const std::string& key = option.string_key;
       const bool letter = key.size() == 2 && key[0] == '-';
       auto& values = flags[letter ? std::string(FindLetter(key[1])->name) : key];
-      // A boolean flag has a value only when one is given with '='.
+      // A boolean flag has a value only if given with '='.
       values.push_back(option.value.empty() ? "true" : option.value.front());
     }
   } catch (const po::unknown_option& error) {
     Refuse("there is no flag " + error.get_option_name(),
            SuggestFlag(error.get_option_name(), OptionNames(), "see --help"));
   } catch (po::error_with_option_name& error) {
-    // What is described by its letter alone is called "--p" here.
+    // An option described only by its letter is called "--p" here.
     const std::string called = error.get_option_name();
     const OptionSpec* const option = called.size() == 3 ? FindLetter(called[2]) : nullptr;
     if (option != nullptr) error.set_option_name(std::string(option->name));
@@ -229,7 +229,7 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
   return flags;
 }
 
-// Set and not empty: an empty variable is how manifests say "not set", and how viper reads it.
+// Set and not empty: in manifests an empty variable means "not set", and viper reads it so.
 std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment) {
   const auto& others = option.other_variables;
   if (option.flag_only) return {};
@@ -249,7 +249,7 @@ std::optional<Setting> FromFlags(const OptionSpec& option, const Flags& flags,
   const auto& values = given->second;
   const std::string flag = FlagOf(option);
   for (const std::string& value : values) {
-    // Boost takes whatever follows a long flag for its value. Nothing that a flag takes begins so.
+    // Boost takes any word after a long flag as its value. No flag takes a value like that.
     if (!value.starts_with("--")) continue;
     const auto name = std::string_view(value).substr(2, value.find('=') - 2);
     if (FindOption(name) == nullptr) continue;
@@ -283,9 +283,9 @@ void NoteIgnored(Settings& settings) {
   }
 }
 
-// Manifests of the reference tool start it as a command of another program:
-// `args: [istio-iptables, -p, "15001", ...]`. Takes that word off the front. Returns whether it
-// was the one that cleans up.
+// Manifests for the reference tool start it as a subcommand: `args: [istio-iptables, -p,
+// "15001", ...]`. Removes that word from the front. Returns whether it was the one that cleans
+// up.
 bool TakeReferenceName(std::vector<std::string>& words) {
   if (words.empty()) return false;
   const bool cleans = words.front() == "istio-clean-iptables";

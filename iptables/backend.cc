@@ -15,15 +15,15 @@ using capture::Step;
 using capture::Table;
 using capture::TableRules;
 
-// A table that is worth having but not worth failing for: without raw, DNS is redirected all the
-// same, but shares one conntrack zone.
+// A table that is useful but not required: without raw, DNS is still redirected, but shares one
+// conntrack zone.
 class OptionalTableStep : public TableStep {
  public:
   OptionalTableStep(Family family, TableRules wanted, TableNames& names, bool force,
                     std::vector<std::string>& warnings)
       : TableStep(family, std::move(wanted), names, force), names_(names), warnings_(warnings) {}
 
-  // What cannot be is no difference: it would be one for ever.
+  // A table that is impossible is no difference; otherwise there would always be one.
   bool Differs() override { return TableStep::Differs() && !CannotBe(); }
   std::vector<std::string> Want() override {
     return CannotBe() ? std::vector<std::string>() : TableStep::Want();
@@ -44,8 +44,8 @@ class OptionalTableStep : public TableStep {
   std::string Summary() const override { return left_out_ ? "left out" : TableStep::Summary(); }
 
  private:
-  // Asks the kernel, which makes the table where it can. So not where nothing of the family is
-  // there yet: there the other tables differ, and diff must not make one.
+  // Asks the kernel, which creates the table if it can. So it does not ask if the family has no
+  // tables yet: then the other tables differ, and diff must not create one.
   bool CannotBe() {
     if (left_out_) return true;
     if (TableStep::Want().empty() || names_.Has(family(), Table::kRaw)) return false;

@@ -11,7 +11,7 @@ class XtablesBackend : public capture::Backend {
  public:
   std::string_view Name() const override { return "iptables"; }
   capture::RuleSet Compile(const capture::RuleSet& rules) const override;
-  // One text that iptables-restore and ip6tables-restore both take (restore_text.h).
+  // One text that both iptables-restore and ip6tables-restore accept (restore_text.h).
   std::string Text(const capture::RuleSet& rules) const override;
   std::vector<std::unique_ptr<capture::Step>> Plan(const capture::RuleSet& rules,
                                                    const capture::PlanOptions& options,

@@ -31,7 +31,7 @@ bool HasNoOtherCondition(const Rule& rule) {
   return rule == Rule{.list = rule.list, .target = rule.target};
 }
 
-// Appends what `chain` becomes to `out`.
+// Appends the compiled form of `chain` to `out`.
 void CompileChain(const Chain& chain, std::vector<Chain>& out) {
   out.push_back({.name = chain.name, .rules = {}});
   for (auto rule = chain.rules.begin(); rule != chain.rules.end(); ++rule) {

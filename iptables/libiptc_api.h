@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-// Internal to xtables and xt_reader, the only files that know libiptc.
+// Internal to xtables and xt_reader, the only files that use libiptc.
 
 #include <libiptc/libiptc.h>
-// Unlike its twin it does not say that it is C.
+// Unlike libiptc.h, libip6tc.h lacks its own extern "C".
 extern "C" {
 #include <libiptc/libip6tc.h>
 }
@@ -13,7 +13,7 @@ extern "C" {
 
 namespace sluice::iptables::libiptc {
 
-// The two halves of libiptc have the same functions under two names.
+// libiptc has the same functions for IPv4 and IPv6, under different names.
 struct V4 {
   using Entry = ipt_entry;
   static constexpr Family kFamily = Family::kIpv4;

@@ -7,10 +7,10 @@
 namespace sluice::iptables {
 namespace {
 
-// Eight ways at a node: a packet tests about four rules a level, and 10,000 ranges are five levels.
+// Eight branches per node: a packet tests about four rules a level; 10,000 ranges are five levels.
 constexpr int kBitsPerLevel = 3;
 
-// A leaf walks this many ranges; fewer would cost more in chains than it saves in tests.
+// A leaf tests this many ranges; fewer would cost more in chains than they save in tests.
 constexpr std::size_t kLeafRanges = 8;
 
 // How many leading bits `a` and `b` have in common.
@@ -30,7 +30,7 @@ int CommonBits(const IpAddress& a, const IpAddress& b) {
   return bits;
 }
 
-// The smallest range that covers all of `ranges`, which are sorted.
+// The smallest range that covers all of `ranges`, which must be sorted.
 Cidr Cover(std::span<const Cidr> ranges) {
   const Cidr& first = ranges.front();
   const int common = CommonBits(first.address(), ranges.back().address());
@@ -44,7 +44,7 @@ class Compiler {
            std::vector<capture::Chain>& chains)
       : of_(of), targets_(targets), prefix_(prefix), chains_(chains) {}
 
-  // The rules that tell `ranges` (sorted, disjoint) apart, for the end of one chain.
+  // The rules that look up `ranges` (sorted, disjoint), for the end of one chain.
   std::vector<capture::Rule> Compile(std::span<const Cidr> ranges) {
     std::vector<capture::Rule> rules;
     if (ranges.size() <= kLeafRanges) {
@@ -66,7 +66,7 @@ class Compiler {
   }
 
  private:
-  // The ranges at the front that share their first `length` bits; a range wider than that is alone.
+  // The first ranges that share their first `length` bits; a wider range forms its own group.
   static std::span<const Cidr> TakeGroup(std::span<const Cidr> ranges, int length) {
     if (ranges.front().prefix_length() <= length) return ranges.first(1);
     const Cidr group(ranges.front().address(), length);

@@ -10,23 +10,23 @@
 
 namespace sluice::iptables {
 
-// Up to here a list is walked rule by rule, as the reference tool does. A rule costs a new
-// connection some 10 ns and set-up some 10 us, so 32 of them are within 3 %.
+// Up to this length a list is tested rule by rule, as in the reference tool. A rule costs a new
+// connection some 10 ns and set-up some 10 us, so the cost of 32 is within 3 %.
 inline constexpr std::size_t kLinearRanges = 32;
 
 // Where a compiled list leads.
 struct RangeTargets {
-  capture::Target inside;    // for a packet whose address is in one of the ranges
-  std::string outside = {};  // the chain to go on in for any other; empty: back to the caller
+  capture::Target inside;    // for packets with an address in one of the ranges
+  std::string outside = {};  // the chain for all others; empty: back to the caller
 };
 
-// Compiles `ranges` (of one family, aggregated) into rules at the end of `chain`, and, when they
-// are more than kLinearRanges, into a tree of further chains named `prefix`_1, `prefix`_2, ...
-// appended to `chains`: each level looks at up to three more bits, so a packet meets a number of
-// rules that grows with the logarithm of the list's length.
+// Compiles `ranges` (of one family, aggregated) into rules at the end of `chain`. If there are more
+// than kLinearRanges, they become a tree of chains named `prefix`_1, `prefix`_2, ..., appended to
+// `chains`. Each level tests up to three more bits, so the number of rules that a packet meets
+// grows with the logarithm of the list's length.
 //
-// Chains of the tree are entered with -g. So `chain` must end behind this, and capture::Return
-// inside the tree leaves `chain` altogether.
+// The tree is entered with -g. So `chain` must end after these rules, and capture::Return inside
+// the tree leaves `chain` altogether.
 void AppendRanges(const std::vector<Cidr>& ranges, capture::RangeOf of, const RangeTargets& targets,
                   const std::string& prefix, capture::Chain& chain,
                   std::vector<capture::Chain>& chains);

@@ -56,8 +56,8 @@ void Append(std::string& out, const std::vector<std::string>& lines, std::string
   }
 }
 
-// Each chain in the order of `v4`, then what only `v6` has. A chain that is the same in both is
-// written once; of any other one, each family's lines are marked.
+// The chains in the order of `v4`, then those that only `v6` has. A chain that is equal in both is
+// written once; otherwise each family's lines are marked.
 std::string MergedSection(const capture::TableRules& v4, const capture::TableRules& v6) {
   const std::vector<std::string> v4_names = ChainNames(v4);
   const std::vector<std::string> v6_names = ChainNames(v6);
@@ -66,7 +66,7 @@ std::string MergedSection(const capture::TableRules& v4, const capture::TableRul
   };
   std::vector<std::string> shared;
   std::string lines;
-  // A line that declares a chain cannot be marked; the command that makes one can.
+  // A line that declares a chain cannot be marked; a command that creates one can.
   for (const std::string& name : v4_names) {
     if (has(v6_names, name)) {
       shared.push_back(name);

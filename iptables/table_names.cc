@@ -17,9 +17,9 @@ bool TableNames::Has(Family family, std::string_view table) {
   std::optional<Names>& names = v4 ? v4_ : v6_;
   if (!names) {
     names = Names{.known = true, .lines = {}};
-    // Of the thread, not of the process: it may have entered a namespace by itself. For the first
-    // thread the two are one, and its path is the shorter by two entries of /proc, made for each
-    // process.
+    // The thread's, not the process's: the thread may have entered another namespace. For the first
+    // thread they are the same, and /proc/self saves two entries of /proc, which are created for
+    // each process.
     const std::string directory = gettid() == getpid() ? "/proc/self" : "/proc/thread-self";
     const UniqueFd file(
         open((directory + (v4 ? "/net/ip_tables_names" : "/net/ip6_tables_names")).c_str(),
@@ -28,7 +28,7 @@ bool TableNames::Has(Family family, std::string_view table) {
     std::array<char, 256> text;
     const ssize_t size = file ? read(file.get(), text.data(), text.size()) : -1;
     if (size >= 0) names->lines = "\n" + std::string(text.data(), static_cast<std::size_t>(size));
-    // Without that file there is no x_tables for the family, so no table.
+    // Without this file the family has no x_tables, and so no tables.
     names->known = size >= 0 || errno == ENOENT;
   }
   return !names->known || names->lines.find("\n" + std::string(table) + "\n") != std::string::npos;

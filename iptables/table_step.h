@@ -9,12 +9,12 @@
 
 namespace sluice::iptables {
 
-// One table of one family as a step of a transaction: what is ours there becomes `wanted`. An empty
-// `wanted` removes all that is ours; a table that the kernel has not made is not made for that.
+// A transaction step for one table of one family: the Sluice rules there become `wanted`. An empty
+// `wanted` removes them all, without creating a table that does not exist.
 class TableStep : public capture::Step {
  public:
-  // `names` may be shared with other steps, and outlives them. With `force` the table is written
-  // even when nothing differs.
+  // `names` may be shared with other steps, and must outlive them. With `force` the table is
+  // written even if nothing differs.
   TableStep(Family family, capture::TableRules wanted, TableNames& names, bool force = false)
       : family_(family), wanted_(std::move(wanted)), names_(names), force_(force) {}
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What a build without libiptc has in place of xtables.cc and xt_reader.cc.
+// Replaces xtables.cc and xt_reader.cc in a build without libiptc.
 #include <string>
 
 #include "capture/explain/model.h"
@@ -25,7 +25,7 @@ std::optional<Error> MissingTable(Family family, capture::Table table) {
 }
 
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names) {
-  // Who asks without knowing that there is something is told that it cannot be known.
+  // Without table names it is not known whether there are rules, so this throws.
   if (!names.Has(family, table)) return {};
   throw NotHere("read the " + capture::Describe(family, table));
 }

@@ -21,7 +21,7 @@ using xt::Read;
 using xt::V4;
 using xt::V6;
 
-// Prefix length of a netmask, or nothing when its ones have gaps.
+// Prefix length of a netmask, or nothing if it has gaps.
 std::optional<int> PrefixLength(std::span<const std::uint8_t> mask) {
   int length = 0;
   bool ended = false;
@@ -34,7 +34,7 @@ std::optional<int> PrefixLength(std::span<const std::uint8_t> mask) {
   return length;
 }
 
-// Unpacks one entry into rule(). Every function returns false for what Sluice does not write.
+// Decodes one entry into rule(). Functions return false for anything that Sluice does not write.
 template <typename Traits>
 class Decoder {
  public:
@@ -59,7 +59,7 @@ class Decoder {
     if (entry.target_offset < sizeof(Entry) || entry.target_offset > end) {
       return Unreadable(std::move(out));
     }
-    std::string unknown;  // conditions, each with a space behind it
+    std::string unknown;  // conditions, each followed by a space
     out.conditions_known = Header(entry);
     if (!out.conditions_known) unknown = "... ";
     const int protocol = ProtocolOf(entry);
@@ -67,7 +67,7 @@ class Decoder {
     if (!out.of_our_protocols) unknown = "-p " + std::to_string(protocol) + " ";
     ForeignMatches(bytes.subspan(sizeof(Entry), entry.target_offset - sizeof(Entry)), out, unknown);
     ForeignTarget(bytes.subspan(entry.target_offset, end - entry.target_offset), out);
-    // Conditions that are not known stand behind those that are, before the target.
+    // Unknown conditions come after known ones, before the target.
     std::string conditions = capture::ToText(rule_);
     const bool go = std::holds_alternative<capture::Goto>(rule_.target);
     const std::size_t at = conditions.rfind(go ? "-g " : "-j ");
@@ -107,14 +107,14 @@ class Decoder {
       const std::string name(BoundedText(header.u.user.name));
       if (!MatchExtension(header, bytes.subspan(sizeof(header), size - sizeof(header)))) {
         unknown += "-m " + name + " ... ";
-        // That one is no condition.
+        // A comment is no condition.
         if (name != "comment") out.conditions_known = false;
       }
       bytes = bytes.subspan(size);
     }
   }
 
-  // Leaves in out.text what stands for a target that a Rule has no value for.
+  // Describes in out.text a target for which Rule has no value.
   void ForeignTarget(Bytes bytes, ForeignRule& out) {
     out.target_known = Target(bytes, out.target);
     if (out.target_known) return;
@@ -169,7 +169,7 @@ class Decoder {
     std::memcpy(mask_bytes.data(), &mask, kSize);
     const auto length = PrefixLength(mask_bytes);
     if (!length) return false;
-    // "Any address" is how the absence of a condition looks.
+    // "Any address" is how an absent condition looks.
     if (*length == 0 && !negated) return true;
     out = capture::Condition<Cidr>{Cidr(IpAddress::FromBytes(address_bytes), *length), negated};
     return true;
@@ -288,7 +288,7 @@ class Decoder {
   bool Target(Bytes bytes, std::string_view name) {
     xt_entry_target header;
     if (!Read(bytes, header)) return false;
-    // XT_STANDARD_TARGET: a verdict or a jump; libiptc has turned the number into a name.
+    // XT_STANDARD_TARGET: a verdict or jump; libiptc has translated the number into a name.
     if (BoundedText(header.u.user.name).empty()) return Standard(name);
     if (goto_ || header.u.user.target_size > bytes.size()) return false;
     const Bytes info = bytes.subspan(sizeof(header));
@@ -304,7 +304,7 @@ class Decoder {
   }
 
   bool Standard(std::string_view name) {
-    if (name.empty()) return false;  // no target: counts only
+    if (name.empty()) return false;  // no target: counter only
     if (goto_) {
       rule_.target = capture::Goto{std::string(name)};
     } else if (name == "ACCEPT") {

@@ -16,7 +16,7 @@ namespace {
 using xt::V4;
 using xt::V6;
 
-// Packs one rule. An entry, then its matches, then its target, each aligned.
+// Packs one rule: an entry, then its matches, then its target, each aligned.
 template <typename Traits>
 class Encoder {
  public:
@@ -187,7 +187,7 @@ class Encoder {
     if (range->negated) inverted = static_cast<__u8>(inverted | invert);
   }
 
-  // The mask covers what is compared: the name with its NUL, or what stands before a '+'.
+  // The mask covers what is compared: the name with its NUL, or the part before a '+'.
   static void PackInterface(const std::optional<capture::Condition<std::string>>& interface,
                             __u8 invert, char (&name)[IFNAMSIZ], unsigned char (&mask)[IFNAMSIZ],
                             __u8& inverted) {

@@ -2,8 +2,8 @@
 #pragma once
 
 // Internal to xt_encode, xt_decode and xt_model: the names, revisions and structs of the extensions
-// in use. The revisions are those that iptables 1.8 writes on a kernel of 4.16 or newer: of an
-// older one its save programs print "[unsupported revision]" and nothing that could be restored.
+// in use. The revisions are those that iptables 1.8 writes on Linux 4.16 or newer: for older ones
+// its save programs print "[unsupported revision]" and nothing that could be restored.
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -26,7 +26,7 @@
 
 namespace sluice::iptables::xt {
 
-// How an extension is found: name, revision, module.
+// Identifies an extension: name, revision, module.
 struct Id {
   const char* name;
   std::uint8_t revision;
@@ -45,7 +45,7 @@ inline constexpr Id kMarkTarget{"MARK", 2, "xt_mark"};
 inline constexpr Id kConnmarkTarget{"CONNMARK", 2, "xt_connmark"};
 inline constexpr Id kCt{"CT", 2, "xt_CT"};
 
-// What is different between the families' entries.
+// The differences between the families' entries.
 struct V4 {
   using Entry = ipt_entry;
   using RedirectInfo = nf_nat_ipv4_multi_range_compat;
@@ -68,7 +68,7 @@ inline constexpr std::uint8_t kInvertDestination = IPT_INV_DSTIP;
 static_assert(kInvertIn == IP6T_INV_VIA_IN && kInvertOut == IP6T_INV_VIA_OUT &&
               kInvertSource == IP6T_INV_SRCIP && kInvertDestination == IP6T_INV_DSTIP);
 
-// XT_CONNTRACK_STATE_BIT and _INVALID of xt_conntrack.h, as numbers of the type they are kept in.
+// XT_CONNTRACK_STATE_BIT and _INVALID of xt_conntrack.h, converted to their storage type.
 inline constexpr std::uint16_t kStateInvalid = XT_CONNTRACK_STATE_INVALID;
 inline constexpr std::uint16_t kStateEstablished = XT_CONNTRACK_STATE_BIT(IP_CT_ESTABLISHED);
 inline constexpr std::uint16_t kStateRelated = XT_CONNTRACK_STATE_BIT(IP_CT_RELATED);
@@ -87,7 +87,7 @@ bool Read(std::span<const std::byte> bytes, T& out) {
   return true;
 }
 
-// A name in an array that it may fill whole.
+// A name in an array that it may fill completely.
 template <std::size_t N>
 std::string_view BoundedText(const char (&text)[N]) {
   return {text, strnlen(text, N)};

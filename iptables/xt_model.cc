@@ -39,12 +39,12 @@ std::string MaskText(const Mark& mark) {
   return mark.mask == 0xffffffff ? Hex(mark.value) : Hex(mark.value) + "/" + Hex(mark.mask);
 }
 
-// linux/rtnetlink.h, RTN_UNSPEC and on, as iptables writes them.
+// linux/rtnetlink.h, from RTN_UNSPEC on, in iptables' spelling.
 constexpr std::array<const char*, 12> kAddressTypes = {
     "UNSPEC",    "UNICAST",     "LOCAL",    "BROADCAST", "ANYCAST", "MULTICAST",
     "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW",     "NAT",     "XRESOLVE"};
 
-// Targets that look, count or change what no rule here looks at, and let the packet go on.
+// Targets that let the packet continue, and only look, count or change what no rule here matches.
 constexpr std::array<const char*, 19> kHarmless = {
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP",       "ECN", "HL",
     "LOG",   "NFLOG",    "RATEEST",  "SECMARK",     "SET",        "TEE", "TCPMSS",
@@ -159,7 +159,7 @@ class ModelDecoder {
       return;
     }
     const std::string text(xt::BoundedText(name));
-    // A name that is compared with its NUL is exact.
+    // A name that is compared including its NUL is exact.
     const bool whole = compared > text.size() || text.size() == IFNAMSIZ;
     if (!whole && text.size() != compared &&
         !(text.ends_with('+') && text.size() - 1 == compared)) {
@@ -167,7 +167,7 @@ class ModelDecoder {
     }
     std::string pattern = text;
     if (!whole && !pattern.ends_with('+')) pattern += '+';
-    // A '+' that is part of an exact name is not what the pattern would make of it.
+    // A '+' that is part of an exact name is no wildcard.
     if (whole && pattern.ends_with('+')) return Unknown(flag + text);
     Add(InterfaceTest{in, negated, pattern}, flag + pattern);
   }
@@ -187,7 +187,7 @@ class ModelDecoder {
     }
   }
 
-  // False for what is not known.
+  // False for unknown matches.
   bool Match(const std::string& name, int revision, Bytes info) {
     if (name == "tcp" && revision == 0) return Tcp(info);
     if (name == "udp" && revision == 0) return Udp(info);
@@ -271,7 +271,7 @@ class ModelDecoder {
   bool Owner(Bytes bytes) {
     xt_owner_match_info info;
     if (!Read(bytes, info)) return false;
-    // Supplementary groups are not known of a connection.
+    // The supplementary groups of a connection's owner are not known.
     if ((info.match & ~(XT_OWNER_UID | XT_OWNER_GID | XT_OWNER_SOCKET)) != 0) return false;
     text_ += " -m owner";
     const auto id = [&](int flag, bool group, std::uint32_t first, std::uint32_t last,
@@ -402,7 +402,7 @@ class ModelDecoder {
   }
 
   void Standard(Bytes bytes, const std::string& target) {
-    if (target.empty()) return;  // counts only
+    if (target.empty()) return;  // counter only
     if (target == "ACCEPT") {
       rule_.action = capture::Accept{};
     } else if (target == "DROP") {
@@ -485,7 +485,7 @@ class ModelDecoder {
   bool Nat(Bytes bytes, int revision, bool to_self) {
     const auto range = NatRange(bytes, revision);
     if (!range) return false;
-    // PROTO_OFFSET (--to-ports A-B/C) maps ports in another way.
+    // PROTO_OFFSET (--to-ports A-B/C) maps ports differently.
     constexpr unsigned int kOffset = 1U << 5;
     if ((range->flags & kOffset) != 0) return false;
     std::optional<std::uint16_t> port;
@@ -546,7 +546,7 @@ class ModelDecoder {
   }
 
   bool Ct(Bytes bytes) {
-    xt_ct_target_info_v1 info;  // the older one begins in the same way
+    xt_ct_target_info_v1 info;  // the older struct begins in the same way
     if (bytes.size() < 4) return false;
     std::memset(&info, 0, sizeof(info));
     std::memcpy(&info, bytes.data(), std::min(bytes.size(), sizeof(info)));
@@ -608,7 +608,7 @@ ModelRule DecodeModelRule(std::span<const std::byte> entry, std::string_view tar
   ModelRule rule = family == Family::kIpv4
                        ? ModelDecoder<V4>(IsGoto<V4>(entry)).Decode(entry, name)
                        : ModelDecoder<V6>(IsGoto<V6>(entry)).Decode(entry, name);
-  // Word for word what Sluice writes, where it could have written it.
+  // In Sluice's own wording, if Sluice could have written it.
   if (auto known = DecodeEntry(entry, target, family)) {
     const std::uint64_t packets = rule.packets;
     rule = ModelOf(*known);

@@ -12,13 +12,13 @@
 
 namespace sluice::iptables {
 
-// The rule of an entry, whoever wrote it: the matches and targets that kube-proxy, Docker,
-// firewalld and people write with iptables-legacy. What is not known is in it as an UnknownTest or
-// an UnknownAction. `target` is what iptc_get_target says of it. Any bytes are safe.
+// The rule of an entry, no matter who wrote it: the matches and targets that kube-proxy, Docker,
+// firewalld and people write with iptables-legacy. Unknown parts become an UnknownTest or an
+// UnknownAction. `target` is the result of iptc_get_target. Any bytes are safe.
 capture::explain::ModelRule DecodeModelRule(std::span<const std::byte> entry,
                                             std::string_view target, Family family);
 
-// The same of one match or target alone, as iptables-nft gives it to nf_tables. Nothing for what is
+// The same for a single match or target, as iptables-nft passes it to nf_tables. Nothing if it is
 // not known.
 std::optional<capture::explain::Extension> DecodeExtension(bool target, std::string_view name,
                                                            int revision,

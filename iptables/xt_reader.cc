@@ -58,7 +58,7 @@ void ReadOne(std::string_view name, bool surely_there, Model& model) {
     }
     table.chains.push_back(std::move(chain));
   }
-  // Built-in chains first, ours by name: as a table of ours is planned.
+  // Built-in chains first, Sluice's chains by name: like a planned Sluice table.
   std::ranges::stable_sort(table.chains, [](const ModelChain& a, const ModelChain& b) {
     if (a.base.has_value() != b.base.has_value()) return a.base.has_value();
     if (a.base) return a.base->hook < b.base->hook;

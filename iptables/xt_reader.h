@@ -6,9 +6,9 @@
 
 namespace sluice::iptables {
 
-// Adds all tables that the kernel has in this namespace to `model`, everybody's rules and both
-// families; makes none. A build without libiptc adds their chains as unread.
-// `capture::explain::Finish` is left to the caller. Throws sluice::Error.
+// Adds all tables of both families in this namespace to `model`, with everybody's rules; creates
+// none. A build without libiptc adds their chains as unread. The caller must call
+// `capture::explain::Finish`. Throws sluice::Error.
 void ReadModel(TableNames& names, capture::explain::Model& model);
 
 }  // namespace sluice::iptables

@@ -24,7 +24,7 @@ using capture::InstalledRule;
 using libiptc::V4;
 using libiptc::V6;
 
-// A chain's name in the array that libiptc takes.
+// A chain name in the array type that libiptc takes.
 class Label {
  public:
   explicit Label(std::string_view name) {
@@ -36,8 +36,8 @@ class Label {
   std::array<char, sizeof(xt_chainlabel)> text_{};
 };
 
-// A snapshot of one table, edited in memory and committed as a whole. The functions throw the
-// errno of libiptc as Failure; who called knows what was being done.
+// A snapshot of one table, edited in memory and committed as a whole. The functions throw libiptc's
+// errno as Failure; the caller knows what was being done.
 template <typename Api>
 class Handle {
  public:
@@ -60,12 +60,12 @@ class Handle {
     for (const capture::ForeignEntry& entry : state.foreign) {
       ReadForeignChains(entry.rule.target, state);
     }
-    // As libiptc keeps them, except for chains that the kernel's table had in another order.
+    // In libiptc's order, even if the kernel's table had its chains in another one.
     std::ranges::sort(state.chains, {}, &InstalledChain::name);
     return state;
   }
 
-  // All that a commit writes, of whomever, except for the counters.
+  // Everything that a commit writes, including foreign rules, except the counters.
   std::string Contents() const {
     std::string out;
     const auto add = [&out](std::string_view text) {
@@ -186,7 +186,7 @@ class Handle {
     return rule;
   }
 
-  // With all chains that it leads to, each once; not the thousands of a node.
+  // Follows jumps, and reads each chain once; a node's thousands of other chains are skipped.
   void ReadForeignChains(const std::string& name, InstalledTable& state) const {
     constexpr std::size_t kMostChains = 64;
     const Label label(name);
@@ -210,13 +210,13 @@ class Handle {
   std::unique_ptr<xtc_handle, Free> handle_;
 };
 
-// libiptc finds a standard target by its name, which an entry from the kernel does not carry.
+// libiptc finds a standard target by its name, which a kernel entry does not contain.
 std::vector<std::byte> WithTargetName(const InstalledRule& rule, std::size_t target_offset) {
   std::vector<std::byte> entry = rule.entry;
   xt_entry_target header;
   std::memcpy(&header, entry.data() + target_offset, sizeof(header));
   if (header.u.user.name[0] != '\0') return entry;
-  // The kernel writes names up to their NUL; what stands behind is whatever libiptc's memory held.
+  // The kernel writes names up to their NUL; the rest is whatever libiptc's memory held.
   std::memset(header.u.user.name, 0, sizeof(header.u.user.name));
   std::memcpy(header.u.user.name, rule.target.data(),
               std::min(rule.target.size(), sizeof(header.u.user.name) - 1));
@@ -231,7 +231,7 @@ std::vector<std::byte> ToEntry(const InstalledRule& rule) {
   return WithTargetName(rule, entry.target_offset);
 }
 
-// Jumps last to first, so that positions stay good.
+// Deletes jumps last to first, so that positions stay valid.
 template <typename Api>
 void DeleteJumps(Handle<Api>& handle, const std::vector<InstalledJump>& jumps) {
   for (auto jump = jumps.rbegin(); jump != jumps.rend(); ++jump) {
@@ -239,8 +239,8 @@ void DeleteJumps(Handle<Api>& handle, const std::vector<InstalledJump>& jumps) {
   }
 }
 
-// New jumps stand where the first old one of that built-in chain stood, or at the end: foreign
-// rules keep their order, and rules before us stay before us.
+// New jumps replace the first old jump of their built-in chain, or go to the end: foreign rules
+// keep their order, and rules before ours stay there.
 template <typename Api>
 void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
                   const std::vector<capture::EntryJump>& want) {
@@ -278,7 +278,7 @@ void Edit(Handle<Api>& handle, const InstalledTable& have, const capture::TableR
     const auto found = wanted.find(chain.name);
     const bool keep = found != wanted.end();
     if (!keep) to_delete.push_back(chain.name);
-    // Emptied before anything is deleted: a chain that is jumped to cannot be.
+    // Flush all before deleting any: a chain that is still a jump target cannot be deleted.
     if (anew || !keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
   }
   for (const capture::Chain* chain : to_fill) {
@@ -298,8 +298,8 @@ Error ForeignReference(Family family, capture::Table table, const InstalledTable
                 .help = "remove that rule, or the chain that holds it"});
 }
 
-// Whether somebody else has changed the table since `contents` were read. The kernel compares the
-// number of rules only, so that one that was replaced would be put back.
+// Whether another process has changed the table since `contents` were read. The kernel compares
+// only the number of rules, so a commit would undo a replaced rule.
 template <typename Api>
 bool HasChanged(capture::Table table, const std::string& contents, int attempt) {
   return attempt < kComparedAttempts && Handle<Api>(table).Contents() != contents;
@@ -316,7 +316,7 @@ InstalledTable Replace(const capture::TableRules& wanted, Keep keep) {
       if (HasChanged<Api>(wanted.table, contents, attempt)) continue;
       if (handle.Commit()) return before;
     } catch (const typename Handle<Api>::Failure& failure) {
-      // EMLINK is libiptc's word for "still referenced".
+      // libiptc's EMLINK means "still referenced".
       if (failure.saved_errno == EMLINK && !before.foreign_references.empty()) {
         throw ForeignReference(Api::kFamily, wanted.table, before);
       }

@@ -11,28 +11,28 @@
 #include "capture/installed.h"
 #include "capture/rule.h"
 
-// The xtables backend: one table of one family through libiptc. It speaks for the network namespace
-// of the calling thread. Everything throws sluice::Error: kPrivilege names the missing capability,
+// The xtables backend: one table of one family through libiptc, in the network namespace of the
+// calling thread. All functions throw sluice::Error: kPrivilege names the missing capability,
 // kKernelFeature the missing table, extension or family and its module.
 namespace sluice::iptables {
 
 using capture::InstalledTable;
 
-// Which tables the kernel has made in this namespace, found without making one: reading a table
-// with libiptc would, and other tools then believe that there are legacy rules. Read once and
-// remembered until Forget(), because opening a file of /proc costs as much as committing a rule.
-// Without the privilege to know, a table is taken to be there.
+// Which tables exist in this namespace. Does not create any, while reading a table with libiptc
+// would, and other tools would then believe that there are legacy rules. Read once and cached until
+// Forget(), because opening a /proc file costs as much as committing a rule. Without the privilege
+// to find out, tables are assumed to exist.
 class TableNames {
  public:
   bool Has(Family family, capture::Table table) { return Has(family, Name(table)); }
-  // By name: also those that Sluice has nothing in, "filter" and "security".
+  // By name: also tables that Sluice does not use, "filter" and "security".
   bool Has(Family family, std::string_view table);
-  // Whether that was found out, and not only taken to be so.
+  // Whether the answer is known, not just assumed.
   bool Knows(Family family);
   // Whether there is any.
   bool HasAny(Family family);
 
-  // Whether ReadTable has met a rule of others in PREROUTING or OUTPUT.
+  // Whether ReadTable has seen a foreign rule in PREROUTING or OUTPUT.
   bool saw_foreign_rules() const { return saw_foreign_rules_; }
   void NoteForeignRules() { saw_foreign_rules_ = true; }
   void Forget();
@@ -47,40 +47,40 @@ class TableNames {
   bool saw_foreign_rules_ = false;
 };
 
-// Whether this build has libiptc. In one without it (-DSLUICE_IPTABLES=OFF) TableNames works as
-// everywhere, a table that is not there is read as empty, and all else of this file throws.
+// Whether this build has libiptc. Without it (-DSLUICE_IPTABLES=OFF) TableNames works as usual, a
+// table that does not exist reads as empty, and all other functions here throw.
 bool InThisBuild();
-// "not in this build", as a person reads it.
+// The message for users.
 inline constexpr std::string_view kNotInThisBuild = "iptables is not in this build";
 
-// The reason when the kernel has no such table. Where it has one, and has not made it in this
-// namespace, it makes it.
+// The reason when the kernel has no such table. Creates the table if the kernel has it but it does
+// not exist in this namespace yet.
 std::optional<Error> MissingTable(Family family, capture::Table table);
 
-// What is ours in the table now.
+// The Sluice rules that are now in the table.
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names);
 
-// What ReplaceTable leaves alone of what is ours.
+// Which Sluice rules ReplaceTable leaves alone.
 enum class Keep {
-  kEqual,   // chains and jumps that are as wanted, with their counters
-  kNothing  // everything of ours is written anew
+  kEqual,   // chains and jumps that are already as wanted, with their counters
+  kNothing  // none: all Sluice rules are rewritten
 };
 
-// Replaces what is ours in the table with `wanted`, in one atomic commit: the table is as it was or
-// as wanted, at any moment and after any failure. Foreign rules keep their counters. Starts over
-// when somebody else changes the table at the same time, up to kCommitAttempts times: the kernel
-// says so when the number of rules has changed, and the table is read again right before the commit
-// and compared for the rest. What comes between that and the commit and leaves the number as it was
-// is lost. Returns what was there before.
+// Replaces the Sluice rules in the table with `wanted`, in one atomic commit: at any moment and
+// after any failure the table is in the old or the new state. Foreign rules keep their counters.
+// Starts over, up to kCommitAttempts times, when another process changes the table at the same
+// time. The kernel only detects a changed number of rules, so the table is also read again right
+// before the commit and compared. A change between that and the commit that keeps the number of
+// rules is lost. Returns the previous state.
 InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted,
                             Keep keep = Keep::kEqual);
 
-// Puts `before`, which ReplaceTable returned, back: the rules' bytes, positions and counters.
+// Restores `before`, which ReplaceTable returned: the rules' bytes, positions and counters.
 void RestoreTable(Family family, capture::Table table, const InstalledTable& before);
 
 inline constexpr int kCommitAttempts = 10;
-// How many of them compare. There may be a rule that reads differently each time, with a state of
-// its own, and it must not keep us from writing ours.
+// How many of these attempts compare. A rule may read differently each time, because it has state
+// of its own; it must not keep Sluice from writing its rules.
 inline constexpr int kComparedAttempts = 5;
 
 }  // namespace sluice::iptables

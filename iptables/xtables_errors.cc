@@ -17,7 +17,7 @@
 namespace sluice::iptables {
 namespace {
 
-// "CAP_NET_ADMIN and CAP_NET_RAW", or what of them the calling thread lacks; "" for nothing.
+// "CAP_NET_ADMIN and CAP_NET_RAW", or which of them the calling thread lacks; "" for none.
 std::string MissingCapabilities() {
   const Capabilities have = ReadCapabilities();
   std::string missing;
@@ -48,7 +48,7 @@ Error PermissionError(int saved_errno, std::string doing) {
                 .help = "grant it: securityContext.capabilities.add: [NET_ADMIN, NET_RAW]"});
 }
 
-// Whether the kernel has the extension in that revision; asking loads its module where it can.
+// Whether the kernel has this revision of the extension; asking loads its module if possible.
 bool KernelHas(int socket, Family family, const Extension& extension) {
   xt_get_revision query{};
   std::strncpy(query.name, extension.name.c_str(), sizeof(query.name) - 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-// Internal to the xtables backend: the one translator of libiptc's errors.
+// Internal to the xtables backend: translates libiptc's errors.
 
 #include <string>
 
@@ -10,10 +10,10 @@
 
 namespace sluice::iptables {
 
-// iptc_init left `saved_errno`.
+// iptc_init failed with `saved_errno`.
 Error InitError(int saved_errno, Family family, capture::Table table);
 
-// An edit or a commit of `wanted` left `saved_errno`. Asks the kernel which extension it lacks.
+// An edit or commit of `wanted` failed with `saved_errno`. Asks the kernel what it lacks.
 Error CommitError(int saved_errno, Family family, const capture::TableRules& wanted);
 
 }  // namespace sluice::iptables

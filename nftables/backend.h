@@ -21,17 +21,17 @@ class NftablesBackend : public capture::Backend {
   capture::InstalledTable Read(Family family, capture::Table table) override;
   void Forget() override { state_.reset(); }
 
-  // What is in the kernel now, or was at the last look.
+  // The kernel's state, read now or at an earlier look.
   const State& Look();
-  // The same, whoever may have changed it.
+  // Always reads again.
   const State& LookAgain();
-  // Writes `wanted` over what is there, and says what was. Starts over while others write, up to
-  // kCommitAttempts times.
+  // Replaces what is there with `wanted`, and returns what was there. Starts over when others write
+  // at the same time, up to kCommitAttempts times.
   State Replace(const State& wanted, bool anew);
 
-  // Whether tables of ours are there.
+  // Whether Sluice tables exist.
   bool HasAny() { return Look().any(); }
-  // What of others looks as if it captured as well.
+  // Foreign rules that seem to capture traffic as well.
   std::vector<std::string> ForeignCaptures();
 
  private:

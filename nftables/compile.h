@@ -5,13 +5,13 @@
 
 namespace sluice::nftables {
 
-// `rules` as nf_tables can hold them, each rule one program (program.h), and in the one form in
-// which they are compared with what the kernel has:
-// - an owner that is not to be somebody becomes rules for those whom it is not to be, because
-//   meta skuid and skgid match nothing of a packet without a socket;
-// - a TPROXY has a rule behind it that drops what found no listener;
-// - conditions that every packet meets go, rules that no packet meets too;
-// - each match says one thing.
+// `rules` as nf_tables can hold them, each rule one program (program.h), in the form in which they
+// are compared with the kernel's:
+// - a negated owner becomes rules for the owners that are excluded, because meta skuid and skgid
+// match nothing in a packet without a socket;
+// - a TPROXY is followed by a rule that drops packets which found no listener;
+// - conditions that every packet meets are removed, and so are rules that no packet meets;
+// - each match has a single condition.
 // Pure.
 capture::TableRules Compile(const capture::TableRules& rules);
 capture::FamilyRules Compile(const capture::FamilyRules& rules);

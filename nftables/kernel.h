@@ -13,36 +13,36 @@
 
 namespace sluice::nftables {
 
-// The kernel's side: a netlink socket to nf_tables of the network namespace of the calling thread.
-// Functions throw sluice::Error: kPrivilege names the capability, kKernelFeature the module.
+// A netlink socket to nf_tables in the network namespace of the calling thread. Functions throw
+// sluice::Error: kPrivilege names the capability, kKernelFeature the module.
 class Kernel {
  public:
   Kernel();
 
-  // All that is in our tables, and the names of others'. Makes nothing.
+  // The contents of Sluice's tables, and the names of other tables. Creates nothing.
   State Read();
 
-  // Makes what `before` (as read) is for our tables into `wanted`, in one batch for both families:
-  // all of it, or nothing. Where the batch does not fit into the socket's buffer, sets are made
-  // before, in several, and the last one makes the rules that look into them. Chains that are the
-  // same are not written, unless `anew`. False when somebody has changed the rule set since
-  // `before` was read; nothing is written then.
+  // Changes Sluice's tables from `before` (as read) to `wanted`, in one batch for both families:
+  // all of it, or nothing. If the batch does not fit into the socket's buffer, earlier batches
+  // create the sets, and the last one creates the rules that use them. Unchanged chains are not
+  // written, unless `anew`. False, with nothing written, when the rule set has changed since
+  // `before` was read.
   bool Write(const State& before, const State& wanted, bool anew);
 
-  // "ip nat, chain ISTIO_OUTPUT": chains named as ours are, in tables of others.
+  // "ip nat, chain ISTIO_OUTPUT": chains with Sluice's names in other tables.
   std::vector<std::string> ChainsLikeOurs();
 
-  // Of the rule set of the namespace: each change by anybody counts it up.
+  // Of the namespace's rule set: every change by anybody increments it.
   std::uint32_t Generation();
 
-  // Calls `visit` with the family and the attributes of each message of the answer to a dump, as
-  // NFT_MSG_GETRULE; `fill` writes the attributes of the request, and may be empty. False when the
-  // dump was interrupted by a change.
+  // Calls `visit` with the family and attributes of each message in the answer to a dump request,
+  // such as NFT_MSG_GETRULE; `fill` writes the request's attributes, and may be empty. False when a
+  // change interrupted the dump.
   bool DumpAll(int message, std::uint8_t family, const std::function<void(MessageWriter&)>& fill,
                const std::function<void(std::uint8_t, Bytes)>& visit);
 
  private:
-  // What was being done by the message of a number, for errors.
+  // What the message with a given number was doing, for errors.
   struct Doing {
     std::string what;
     std::string needs;  // the kernel's modules; may be empty
@@ -55,7 +55,7 @@ class Kernel {
   bool ReadSet(Family family, InSet& set);
   void Send(const std::string& bytes);
   bool ReadSets(Family family, FamilyState& out);
-  // Makes the socket's buffer large enough for a batch, as far as that is allowed.
+  // Makes the socket's buffer large enough for a batch, as far as permitted.
   bool MakeRoom(std::size_t bytes);
   void SendBatch(const std::string& bytes);
   bool Commit(Batch& batch);

@@ -13,7 +13,7 @@ namespace sluice::nftables {
 
 using Bytes = std::span<const std::uint8_t>;
 
-// Writes messages one behind the other. A message or nest is closed before what holds it.
+// Writes messages one after the other. Messages and nests are closed innermost first.
 class MessageWriter {
  public:
   // `type` is that of nlmsghdr; `family` and `resource` those of nfgenmsg.
@@ -28,12 +28,12 @@ class MessageWriter {
 
   [[nodiscard]] std::size_t Open(std::uint16_t attribute);
   void Close(std::size_t nest);
-  // How many bytes the nest has so far: an attribute has at most 65,535.
+  // The nest's size in bytes so far: an attribute has at most 65,535.
   std::size_t SizeOf(std::size_t nest) const { return buffer_.size() - nest; }
 
   const std::string& bytes() const { return buffer_; }
   void Clear() { buffer_.clear(); }
-  // The message begun last asks for an acknowledgement.
+  // Requests an acknowledgement for the last message begun.
   void Acknowledge();
 
  private:
@@ -48,25 +48,25 @@ struct Attribute {
   std::uint16_t type = 0;  // without the flag for nests
   Bytes value = {};
 
-  // Nothing when it is of another size.
+  // Nothing if the size differs.
   std::optional<std::uint32_t> Big32() const;
   std::optional<std::uint64_t> Big64() const;
   // Up to its NUL.
   std::string_view Text() const;
 };
 
-// Calls `visit` with each attribute of `bytes`, in order. What is cut off is left out.
+// Calls `visit` with each attribute of `bytes`, in order. Truncated ones are left out.
 template <typename Visit>
 void ForEachAttribute(Bytes bytes, Visit visit);
 
-// The first attribute of that type; nothing when there is none.
+// The first attribute of that type; nothing if there is none.
 std::optional<Attribute> FindAttribute(Bytes bytes, std::uint16_t type);
-// Its text; empty when there is none.
+// Its text; empty if there is none.
 std::string TextOf(Bytes bytes, std::uint16_t type);
-// Its number, of four bytes; nothing when it is not one.
+// Its 4-byte number; nothing if it is not one.
 std::optional<std::uint32_t> NumberOf(Bytes bytes, std::uint16_t type);
 
-// Takes the attribute at the front of `bytes` off; nothing when none is whole.
+// Removes and returns the attribute at the front of `bytes`; nothing if none is complete.
 std::optional<Attribute> TakeAttribute(Bytes& bytes);
 
 template <typename Visit>

@@ -11,20 +11,20 @@
 #include "capture/explain/model.h"
 #include "nftables/ruleset.h"
 
-// nf_tables' rules, whoever wrote them, as the walk takes them. Pure; takes any bytes.
+// nf_tables' rules in the form of the model, no matter who wrote them. Pure; accepts any bytes.
 namespace sluice::nftables {
 
-// Decodes what iptables-nft writes: a match or a target of x_tables. Nothing for what is not known.
+// Decodes an x_tables match or target that iptables-nft wrote. Nothing if it is not known.
 using ExtensionDecoder = std::function<std::optional<capture::explain::Extension>(
     bool target, std::string_view name, int revision, std::span<const std::uint8_t> info,
     Family family)>;
 
-// Adds all of `ruleset` that packets of IPv4 and IPv6 meet. `capture::explain::Finish` is left to
-// the caller.
+// Adds everything in `ruleset` that IPv4 and IPv6 packets meet. The caller must call
+// `capture::explain::Finish`.
 void AddModel(const Ruleset& ruleset, const ExtensionDecoder& extensions,
               capture::explain::Model& model);
 
-// What would be installed; `rules` as NftablesBackend::Compile makes them.
+// What would be installed; `rules` must be compiled (NftablesBackend::Compile).
 capture::explain::Model PlannedModel(const capture::RuleSet& rules);
 
 }  // namespace sluice::nftables

@@ -16,11 +16,11 @@
 #include "base/cidr.h"
 #include "capture/rule.h"
 
-// What nf_tables holds for a rule: a program of expressions, as values. All that is loaded goes
-// into one register (NFT_REG_1), as nft(8) does it for rules like ours. Pure.
+// An nf_tables rule: a program of expressions, as values. Everything is loaded into one register
+// (NFT_REG_1), as nft(8) does for such rules. Pure.
 namespace sluice::nftables {
 
-// The content of a register: up to 16 bytes, in the order in which the kernel compares them.
+// The contents of a register: up to 16 bytes, in the order in which the kernel compares them.
 struct Data {
   std::array<std::uint8_t, 16> bytes{};
   std::uint8_t size = 0;
@@ -93,25 +93,25 @@ struct Bitwise {
   Data bits;
   friend auto operator<=>(const Bitwise&, const Bitwise&) = default;
 };
-// The rule ends here unless ...
+// The rule ends here unless the comparison holds.
 struct Compare {
   Comparison comparison;
   Data value;
   friend auto operator<=>(const Compare&, const Compare&) = default;
 };
-// ... the register is outside of both ends and all between them.
+// The rule ends here unless the register is outside the range, ends included.
 struct NotInRange {
   Data first;
   Data last;
   friend auto operator<=>(const NotInRange&, const NotInRange&) = default;
 };
-// ... the register is in an interval set. Sorted, disjoint, as few as can be.
+// The rule ends here unless the register is in an interval set. Sorted, disjoint, merged.
 struct InSet {
   std::vector<Cidr> ranges;
-  std::string name = {};  // as the kernel calls the set, until its elements are read
+  std::string name = {};  // the kernel's name of the set, until its elements are read
   friend auto operator<=>(const InSet&, const InSet&) = default;
 };
-// Counts the packets that come here; the numbers are the rule's (RuleState).
+// Counts the packets that get here; the rule has the numbers (RuleState).
 struct Count {
   friend auto operator<=>(const Count&, const Count&) = default;
 };
@@ -123,7 +123,7 @@ struct StoreCt {
   CtKey key;
   friend auto operator<=>(const StoreCt&, const StoreCt&) = default;
 };
-// To the port in the register, and the end.
+// Redirects to the port in the register; final.
 struct RedirectToPort {
   friend auto operator<=>(const RedirectToPort&, const RedirectToPort&) = default;
 };
@@ -136,7 +136,7 @@ struct Verdict {
   std::string chain = {};
   friend auto operator<=>(const Verdict&, const Verdict&) = default;
 };
-// Anything else that the kernel may hold.
+// Anything else that the kernel may have.
 struct Unknown {
   std::string name;
   friend auto operator<=>(const Unknown&, const Unknown&) = default;
@@ -147,19 +147,19 @@ using Expression =
                  Count, StoreMeta, StoreCt, RedirectToPort, TproxyToPort, Verdict, Unknown>;
 using Program = std::vector<Expression>;
 
-// The table that holds all that is ours, in each family.
+// The table with all Sluice rules, in each family.
 inline constexpr std::string_view kTableName = "sluice";
 
-// "nat/ISTIO_OUTPUT": chains of three tables of x_tables share one table here.
+// "nat/ISTIO_OUTPUT": chains of three x_tables tables share one table here.
 std::string ChainName(capture::Table table, std::string_view chain);
-// The other way; nothing for a name of another form.
+// The reverse; nothing for a name of another form.
 std::optional<std::pair<capture::Table, std::string>> ParseChainName(std::string_view name);
 
-// The program of a rule of `table`, which is in the form that Compile (compile.h) gives.
-// Throws std::invalid_argument for one that is not.
+// The program of a rule of `table`, which must be in the form that Compile (compile.h) returns.
+// Throws std::invalid_argument otherwise.
 Program ToProgram(const capture::Rule& rule, Family family, capture::Table table);
 
-// The rule of which ToProgram makes `program`; nothing where there is none.
+// The rule for which ToProgram returns `program`; nothing if there is none.
 std::optional<capture::Rule> ToRule(const Program& program, Family family, capture::Table table);
 
 }  // namespace sluice::nftables

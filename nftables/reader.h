@@ -6,7 +6,7 @@
 
 namespace sluice::nftables {
 
-// Everybody's rules in nf_tables of this namespace; makes nothing. Throws sluice::Error.
+// All nf_tables rules in this namespace; creates nothing. Throws sluice::Error.
 Ruleset ReadRuleset(Kernel& kernel);
 
 }  // namespace sluice::nftables

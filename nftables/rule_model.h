@@ -10,18 +10,18 @@
 // Internal to model.cc: one rule, or one set.
 namespace sluice::nftables {
 
-// `sets` has the place of each set of the table by its name. `writes` gets the names of those into
-// which the rule writes.
+// `sets` has the index of each set of the table by name. The names of sets that the rule writes to
+// are added to `writes`.
 capture::explain::ModelRule DecodeModelRule(const RawRule& rule, Family family,
                                             const std::map<std::string, std::size_t>& sets,
                                             const std::vector<capture::explain::SetModel>& models,
                                             const ExtensionDecoder& extensions);
 capture::explain::SetModel DecodeSet(const RawSet& set);
 
-// A verdict as an action; nothing where it is not known.
+// A verdict as an action; nothing if it is not known.
 std::optional<capture::explain::Action> DecodeVerdict(Bytes verdict);
 
-// "10.0.0.0", "80", "\"eth0\"": by what was loaded.
+// "10.0.0.0", "80", "\"eth0\"": depends on what was loaded.
 enum class Shown : std::uint8_t {
   kBytes,
   kAddress,

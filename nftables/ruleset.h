@@ -9,8 +9,8 @@
 #include "nftables/message.h"
 #include "nftables/state.h"
 
-// All that nf_tables holds in a namespace, everybody's, with rules and elements as the kernel's own
-// attributes. Pure; takes any bytes.
+// The whole nf_tables rule set of a namespace, with rules and elements as the kernel's own
+// attributes. Pure; accepts any bytes.
 namespace sluice::nftables {
 
 struct RawRule {
@@ -28,9 +28,9 @@ struct RawSet {
   std::uint32_t flags = 0;
   std::uint32_t key_bytes = 0;
   std::uint32_t data_bytes = 0;  // of a map
-  bool has_expressions = false;  // of its elements, which may end a rule
+  bool has_expressions = false;  // of its elements; may end a rule
   std::vector<std::uint8_t> fields = {};
-  // The contents of NFTA_SET_ELEM_LIST_ELEMENTS, one behind the other.
+  // The contents of NFTA_SET_ELEM_LIST_ELEMENTS, concatenated.
   std::vector<std::uint8_t> elements = {};
 };
 struct RawTable {
@@ -46,7 +46,7 @@ struct Ruleset {
   RawTable* Find(std::uint8_t family, std::string_view name);
 };
 
-// What one message of a dump says, by its attributes. What belongs to nothing that is there is left
+// Add what one dump message describes. Objects whose table or chain is missing are left
 // out.
 void AddTable(Ruleset& to, std::uint8_t family, Bytes attributes);
 void AddChain(Ruleset& to, std::uint8_t family, Bytes attributes);
@@ -54,7 +54,7 @@ void AddSet(Ruleset& to, std::uint8_t family, Bytes attributes);
 void AddElements(Ruleset& to, std::uint8_t family, Bytes attributes);
 void AddRule(Ruleset& to, std::uint8_t family, Bytes attributes);
 
-// What `rules`, compiled, would be in the kernel.
+// The kernel's form of `rules`, which must be compiled.
 Ruleset ToRuleset(const capture::RuleSet& rules);
 
 }  // namespace sluice::nftables

@@ -12,13 +12,13 @@
 #include "capture/rule.h"
 #include "nftables/program.h"
 
-// The tables "sluice" of both families as values, whether wanted or in the kernel. Pure.
+// The tables "sluice" of both families as values, wanted or read from the kernel. Pure.
 namespace sluice::nftables {
 
 struct RuleState {
   Program program;
   capture::Counters counters = {};
-  // The kernel's own attributes, where the program has an expression that is unknown.
+  // The kernel's own attributes, if the program has an unknown expression.
   std::vector<std::uint8_t> expressions = {};
   // Of a rule that is to be written: where it comes from (AddComments).
   std::string comment = {};
@@ -28,7 +28,7 @@ struct RuleState {
   bool known() const { return expressions.empty(); }
 };
 
-// Where a base chain stands in the way of packets.
+// A base chain's place in the path of packets.
 struct Base {
   std::string type;        // "filter", "nat", "route"
   std::uint32_t hook = 0;  // NF_INET_PRE_ROUTING, ...
@@ -37,43 +37,43 @@ struct Base {
   friend bool operator==(const Base&, const Base&) = default;
 };
 
-// Raw before conntrack, mangle after it, nat one behind the place of x_tables' and Docker's nat:
-// of two chains in one place the later one is asked first, whoever made it, and a foreign DNAT is
-// to decide before us as it does with x_tables. In OUTPUT a mark reroutes in chains of the type
-// "route" only.
+// Raw runs before conntrack, mangle after it, nat one step after the nat of x_tables and Docker: of
+// two chains with equal priority the later one runs first, no matter whose it is, but a foreign
+// DNAT must decide before Sluice as it does with x_tables. In OUTPUT a mark reroutes only in chains
+// of the type "route".
 Base BaseOf(capture::Table table, capture::Hook hook);
 
 struct ChainState {
   std::string name;  // "nat/ISTIO_OUTPUT", "nat/OUTPUT"
   std::optional<Base> base = {};
   std::vector<RuleState> rules = {};
-  std::vector<std::string> sets = {};  // those with a name that its rules look into
+  std::vector<std::string> sets = {};  // named sets that its rules use
 };
 
-// Whether they are the same except for counters, comments and the names of sets. A comment decides
-// about no packet: a Sluice that words it otherwise, or had none, is no reason to write, which
-// would cost the counters.
+// Whether they are equal, apart from counters, comments and the names of sets. A comment has no
+// effect on packets: a version of Sluice with other comments, or none, is no reason to write, which
+// would reset the counters.
 bool Same(const ChainState& a, const ChainState& b);
 
-// What is in the table of one family.
+// The contents of one family's table.
 struct FamilyState {
   bool exists = false;
   std::vector<ChainState> chains = {};
-  // Sets with a name that no rule looks into: what a run left that was killed (Kernel::Write).
+  // Named sets that no rule uses: left by a run that was killed (Kernel::Write).
   std::vector<std::string> unused_sets = {};
 };
 bool Same(const FamilyState& a, const FamilyState& b);
 
 const ChainState* FindChain(const FamilyState& state, std::string_view name);
 
-// A table of somebody else.
+// A foreign table.
 struct OtherTable {
   std::uint8_t family = 0;  // NFPROTO_IPV4, ...
   std::string name;
 };
 
 struct State {
-  // Of the rule set of the namespace: the kernel counts each change by anybody.
+  // Of the namespace's rule set: every change by anybody increments it.
   std::uint32_t generation = 0;
   FamilyState v4;
   FamilyState v6;

@@ -7,8 +7,8 @@
 
 namespace sluice::nftables {
 
-// `rules`, compiled (compile.h), in the language of nft(8): "nft -f" of it makes the same rules as
-// Sluice does, whether or not some are there. Pure.
+// `rules`, compiled (compile.h), in the syntax of nft(8): loading it with "nft -f" makes the same
+// rules as Sluice does, whether or not there are rules already. Pure.
 std::string NftText(const capture::RuleSet& rules);
 
 // One rule, without its chain: "ip daddr 10.0.0.0/8 counter return".

@@ -12,7 +12,7 @@
 namespace sluice::netns {
 namespace {
 
-// Waits until `done` is true: milliseconds as a rule, longer on a busy machine.
+// Waits until `done` is true: usually milliseconds, longer on a busy machine.
 template <typename Done>
 void WaitFor(const std::string& device, Done done) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
@@ -27,7 +27,7 @@ void WaitFor(const std::string& device, Done done) {
   }
 }
 
-// The kernel notices in its own time that both ends are up (net/core/link_watch.c), and drops
+// The kernel notices asynchronously that both ends are up (net/core/link_watch.c), and drops
 // packets until then.
 void WaitForLink(RouteSocket& routes, const std::string& device) {
   WaitFor(device, [&] {
@@ -36,9 +36,9 @@ void WaitForLink(RouteSocket& routes, const std::string& device) {
   });
 }
 
-// In its own time, too, it joins the multicast group in which neighbours ask for an IPv6 address.
-// That is done when the address is no longer tentative (net/ipv6/addrconf.c, addrconf_dad_begin);
-// with nodad there would be no telling.
+// The kernel also joins the multicast group for neighbour solicitations asynchronously. It has
+// joined when the address is no longer tentative (net/ipv6/addrconf.c, addrconf_dad_begin); with
+// nodad this would not be visible.
 void AddAddresses(RouteSocket& routes, const CableEnd& end) {
   for (const InterfaceAddress& address : end.addresses) {
     routes.AddAddress(end.device, address, Dad::kAsTheLink);

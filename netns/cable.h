@@ -8,8 +8,8 @@
 #include "netns/namespace.h"
 #include "netns/route_values.h"
 
-// Small steps of which the networks of tests and of scripts/pod are made. All throw sluice::Error,
-// as RouteSocket does, and need CAP_SYS_ADMIN and CAP_NET_ADMIN.
+// Building blocks of the networks in tests and scripts/pod. All throw sluice::Error, as RouteSocket
+// does, and need CAP_SYS_ADMIN and CAP_NET_ADMIN.
 namespace sluice::netns {
 
 // One end of a cable: the device's name in `where`, and its addresses.
@@ -19,20 +19,20 @@ struct CableEnd {
   std::vector<InterfaceAddress> addresses = {};
 };
 
-// lo up, and duplicate address detection off for the devices to come: it would keep an IPv6 address
-// from being used for a second.
+// Sets lo up, and turns duplicate address detection off for future devices: it would keep IPv6
+// addresses unusable for a second.
 void PrepareNamespace(const Namespace& where);
 
-// Joins two namespaces by a veth pair, whose ends are up and have their addresses. Ready for
-// connections of both families when it returns, which takes milliseconds between namespaces that
-// were prepared as above, and the time of duplicate address detection between others.
+// Connects two namespaces by a veth pair, with both ends up and addresses assigned. On return it is
+// ready for connections of both families. That takes milliseconds if both were prepared as above,
+// otherwise as long as duplicate address detection.
 void AddCable(const CableEnd& one, const CableEnd& other);
 
-// The default route of the gateway's family.
+// Adds the default route of the gateway's family.
 void AddDefaultRoute(const Namespace& where, const IpAddress& gateway);
 
-// Lets `where` forward packets, and spread connections over the next hops of a multipath route by
-// address and port; by default all connections between two addresses take the same way.
+// Lets `where` forward packets, and choose the next hop of a multipath route by address and port;
+// by default all connections between two addresses take the same path.
 void MakeRouter(const Namespace& where);
 
 }  // namespace sluice::netns

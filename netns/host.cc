@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
 
-// A global or unique-local one, on whatever interface: not only the first address counts.
+// A global or unique-local address, on any interface: not only the first one counts.
 bool IsRoutable(const AddressEntry& entry) {
   const IpAddress& ip = entry.address.ip;
   return entry.link != "lo" && !ip.IsLoopback() && !ip.IsLinkLocal() && !ip.IsMulticast();
@@ -27,9 +27,9 @@ bool HasRoutable(const std::vector<AddressEntry>& addresses, Family family) {
   });
 }
 
-// REDIRECT sends a packet to the first address of the interface it came by; without one of its
-// family the packet is dropped. Interfaces without any address receive nothing, and a
-// family that the pod has no address of is not worth a warning.
+// REDIRECT sends a packet to the first address of its incoming interface; if that has none of the
+// family, the packet is dropped. Interfaces without any address receive nothing, and a family in
+// which the pod has no address needs no warning.
 void WarnOfBareInterfaces(const std::vector<AddressEntry>& addresses, capture::InitConfig& config) {
   const capture::CaptureConfig& capture = config.capture;
   if (capture.mode != capture::InterceptionMode::kRedirect || capture.inbound_ports.empty()) {
@@ -58,7 +58,7 @@ void ReadResolvers(capture::InitConfig& config) {
   std::string path = ResolvConfOf(config.network_namespace);
   std::ifstream file;
   if (!path.empty()) file.open(path);
-  // As `ip netns exec` does it: a namespace without a file of its own has everybody's.
+  // As in `ip netns exec`: a namespace without a file of its own uses the common one.
   if (!file.is_open() && !path.starts_with("/proc/") && path != kResolvConf) {
     config.warnings.push_back("the resolvers for --redirect-dns are those of " +
                               std::string(kResolvConf) + " here, since there is no " +
@@ -88,7 +88,7 @@ void ReadResolvers(capture::InitConfig& config) {
   }
 }
 
-// A name that nothing has, today: often a mistake, and sometimes of an interface that comes later.
+// No interface matches the name now: often a mistake, but it may also appear later.
 void WarnOfMissingInterfaces(NetworkState& network, capture::InitConfig& config) {
   const std::vector<std::string>& names = config.capture.exclude_interfaces;
   if (names.empty()) return;
@@ -116,7 +116,7 @@ std::string ResolvConfOf(std::string_view network_namespace) {
   if (text.empty()) return kResolvConf;
   if (take("pid:")) return "/proc/" + std::string(text) + "/root" + kResolvConf;
   if (take("/proc/")) {
-    // A descriptor, /proc/12/fd/3, may be of any namespace.
+    // A descriptor, /proc/12/fd/3, may be of a different namespace.
     const bool own = text.ends_with("/ns/net");
     return own ? "/proc/" + std::string(text.substr(0, text.find('/'))) + "/root" + kResolvConf
                : std::string();
@@ -136,7 +136,7 @@ void FillFromHost(capture::InitConfig& config, NetworkState& network) {
         "--ipv6 off: this pod has IPv6 addresses, and their traffic is not "
         "captured");
   }
-  // Whoever knows the resolvers better has named them.
+  // If the user named the resolvers, those are used.
   if (config.capture.redirect_dns && !config.capture.capture_all_dns &&
       config.capture.dns_servers.empty()) {
     ReadResolvers(config);

@@ -11,14 +11,14 @@
 
 namespace sluice::netns {
 
-// Completes `config` with what only the host can say: whether there are IPv6 rules, and which
-// resolvers there are. Needs no privilege. Adds to config.warnings what the user should know.
+// Adds to `config` what depends on the host: whether there are IPv6 rules, and the resolvers. Needs
+// no privilege. Adds to config.warnings what the user should know.
 void FillFromHost(capture::InitConfig& config, NetworkState& network);
 
-// The resolv.conf of a network namespace as --network-namespace names it: what `ip netns exec`
-// would bind over /etc/resolv.conf for a name or a path under /run/netns, and the file of the
-// process for pid:N or a path under /proc. The caller's own for an empty name; empty where nobody
-// can tell.
+// The resolv.conf of a network namespace given as in --network-namespace: for a name or a path
+// under /run/netns, the file that `ip netns exec` would bind over /etc/resolv.conf; for pid:N or a
+// path under /proc, the process's file. The caller's own for an empty name; empty if it is not
+// known.
 std::string ResolvConfOf(std::string_view network_namespace);
 
 }  // namespace sluice::netns

@@ -25,7 +25,7 @@
 namespace sluice::netns {
 namespace {
 
-constexpr char kDirectory[] = "/run/netns";  // where ip-netns(8) keeps them
+constexpr char kDirectory[] = "/run/netns";  // the directory of ip-netns(8)
 constexpr char kOwnNetwork[] = "/proc/thread-self/ns/net";
 constexpr char kOwnUser[] = "/proc/thread-self/ns/user";
 
@@ -67,8 +67,8 @@ UniqueFd OpenOrThrow(const std::string& path, const std::string& target) {
   throw SystemError(errno, "open the network namespace", target);
 }
 
-// A file that is no network namespace would only be found out by setns(2), after other things were
-// done.
+// Otherwise only setns(2) would find that the file is no network namespace, when other things have
+// already been done.
 void RequireNetworkNamespace(int fd, const std::string& target) {
   if (ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET) return;
   throw Error(ErrorKind::kFailed, {.doing = "open the network namespace",
@@ -77,8 +77,8 @@ void RequireNetworkNamespace(int fd, const std::string& target) {
                                    .help = ""});
 }
 
-// Runs `body` on a thread of its own, so that what it does to its namespaces does not touch the
-// caller's thread; what it throws is thrown here.
+// Runs `body` on a thread of its own, so that namespace changes do not affect the caller's thread;
+// rethrows its exceptions.
 template <typename Body>
 void OnOwnThread(Body body) {
   std::exception_ptr failure;
@@ -96,9 +96,9 @@ void EnterNewNetwork(const std::string& target) {
   if (unshare(CLONE_NEWNET) != 0) throw Failure(errno, "create a network namespace", target);
 }
 
-// Names are bind mounts on files of this directory. It must be a shared mount point, or a name that
-// one mount namespace takes away would live on, busy, in another (ip-netns(8) does the same). The
-// lock keeps two processes from stacking two mounts.
+// Names are bind mounts on files in this directory. It must be a shared mount point; otherwise a
+// name deleted in one mount namespace would stay, busy, in another (ip-netns(8) does the same). The
+// lock keeps two processes from mounting twice.
 void PrepareDirectory() {
   if (mkdir(kDirectory, 0755) != 0 && errno != EEXIST) {
     throw Failure(errno, "make the directory of network namespaces", kDirectory);
@@ -198,7 +198,7 @@ Namespace Create(std::string_view name) {
 
 void Delete(std::string_view name) {
   const std::string path = PathOf(name);
-  // EINVAL: no mount there, the rest of a creation that was killed half-way; the file still goes.
+  // EINVAL: no mount, left by a creation that was killed half-way; the file is still removed.
   if (umount2(path.c_str(), MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) {
     throw Failure(errno, "delete the network namespace", path);
   }
@@ -233,8 +233,8 @@ ScopedNamespace::~ScopedNamespace() {
 }
 
 void EnterForGood(const Namespace& target) {
-  // EPERM: the owner is none of the caller's descendants, so there is nothing to enter; setns below
-  // says whether the namespace itself can be.
+  // EPERM: the owner is not the caller's descendant, so it cannot be entered; setns below shows
+  // whether the namespace itself can be.
   const UniqueFd owner(ioctl(target.fd(), NS_GET_USERNS));
   const UniqueFd own = OpenOrThrow(kOwnUser, target.name());
   if (owner && IdentityOf(owner.get(), target.name()) != IdentityOf(own.get(), target.name())) {

@@ -18,8 +18,8 @@ namespace {
 int OnKernelError(sockaddr_nl*, nlmsgerr* error, void* answer_pointer) {
   auto& answer = *static_cast<KernelAnswer*>(answer_pointer);
   answer.error = -error->error;
-  // linux/netlink.h: the message is the payload of an NLMSG_ERROR; attributes come after the copy
-  // of our request, of which NLM_F_CAPPED leaves the header only.
+  // linux/netlink.h: the message is the payload of an NLMSG_ERROR; attributes follow the copy of
+  // our request, of which NLM_F_CAPPED keeps only the header.
   auto* const header = reinterpret_cast<nlmsghdr*>(reinterpret_cast<char*>(error) - NLMSG_HDRLEN);
   if ((header->nlmsg_flags & NLM_F_ACK_TLVS) != 0) {
     std::size_t skip = sizeof(*error);
@@ -30,11 +30,11 @@ int OnKernelError(sockaddr_nl*, nlmsgerr* error, void* answer_pointer) {
   return NL_STOP;
 }
 
-// How often a listing is asked for when the kernel says that it changed on the way
-// (NLM_F_DUMP_INTR): a namespace so busy that this is not enough gets an error, not a wrong list.
+// How often to repeat a listing that changed while it was read (NLM_F_DUMP_INTR): if this is not
+// enough, the result is an error, not a wrong list.
 constexpr int kListingAttempts = 10;
 
-// Where messages go. What is thrown must not pass through libnl's C frames.
+// The receiver of messages. Exceptions must not pass through libnl's C frames.
 struct Delivery {
   NetlinkSocket::Messages& messages;
   std::exception_ptr failure;
@@ -49,7 +49,7 @@ int OnValid(nl_msg* message, void* delivery_pointer) {
   } catch (...) {
     delivery.failure = std::current_exception();
   }
-  // Never NL_STOP: what is left of this answer would be taken for the next one's.
+  // Never NL_STOP: the rest of this answer would be taken for the next one.
   return NL_OK;
 }
 
@@ -78,13 +78,13 @@ NetlinkSocket::NetlinkSocket() : socket_(nl_socket_alloc()) {
   if (const int code = nl_connect(socket_.get(), NETLINK_ROUTE); code < 0) {
     throw NetlinkError(code, {}, "open a netlink socket", "");
   }
-  // The kernel fills at most 32 KiB at a time (netlink_dump of net/netlink/af_netlink.c), so that
-  // no message need be looked at twice to learn its size.
+  // The kernel fills at most 32 KiB at a time (netlink_dump of net/netlink/af_netlink.c), so
+  // messages need not be peeked at to learn their size.
   nl_socket_disable_msg_peek(socket_.get());
   nl_socket_set_msg_buf_size(socket_.get(), 32 << 10);
   nl_socket_modify_err_cb(socket_.get(), NL_CB_CUSTOM, OnKernelError, &answer_);
-  // Both only improve what we get: a sentence with each refusal (since Linux 4.12), and listings
-  // that the kernel filters (since 4.20). An older kernel refuses the option and works without.
+  // Both are optional improvements: a text with each refusal (since Linux 4.12), and listings
+  // filtered by the kernel (since 4.20). Older kernels refuse the option and work without it.
   const int on = 1;
   static_cast<void>(setsockopt(fd(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)));
   static_cast<void>(setsockopt(fd(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)));
@@ -118,7 +118,7 @@ int NetlinkSocket::Get(const std::string& doing, const std::string& target, cons
   const NlPtr<nl_msg> message(raw);
   if (code >= 0) code = nl_send_auto(socket_.get(), message.get());
   if (code >= 0) code = Receive(answer);
-  // After the answer comes the acknowledgement that nl_send_auto asked for.
+  // The answer is followed by the acknowledgement that nl_send_auto requested.
   if (code >= 0) code = nl_wait_for_ack(socket_.get());
   if (code < 0 && answer_.error == 0) throw NetlinkError(code, answer_, doing, target);
   return answer_.error;
@@ -131,7 +131,7 @@ NetlinkSocket::Messages NetlinkSocket::List(nl_msg* request, const std::string& 
   for (int attempt = 0; code == -NLE_DUMP_INTR && attempt < kListingAttempts; ++attempt) {
     out.clear();
     answer_ = {};
-    // libnl numbers a message that has no number yet, and would send this one again as it was.
+    // libnl only numbers messages that have no number, and would send this one unchanged.
     nlmsg_hdr(request)->nlmsg_seq = NL_AUTO_SEQ;
     code = nl_send_auto(socket_.get(), request);
     if (code >= 0) code = Receive(out);
@@ -142,7 +142,7 @@ NetlinkSocket::Messages NetlinkSocket::List(nl_msg* request, const std::string& 
 }
 
 NlPtr<nl_msg> NewListing(int type, const void* header, std::size_t length) {
-  // A page would be the default, which is cleared first; a listing may add an attribute or two.
+  // The default is a page, which libnl clears first; a listing adds an attribute or two.
   constexpr std::size_t kAttributes = 64;
   NlPtr<nl_msg> out = Own(nlmsg_alloc_size(NLMSG_SPACE(length) + kAttributes));
   if (nlmsg_put(out.get(), NL_AUTO_PORT, NL_AUTO_SEQ, type, 0, NLM_F_DUMP) == nullptr ||

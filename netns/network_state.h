@@ -8,18 +8,18 @@
 
 namespace sluice::netns {
 
-// What a network namespace has, each thing listed once and remembered until Forget(): a listing
-// costs as much as committing a rule. What was listed under the lock stays true under it; who
-// changes something makes it forget.
+// The contents of a network namespace, listed once and cached until Forget(): a listing costs as
+// much as committing a rule. A list made under the lock stays valid under it; whoever changes
+// something must call Forget().
 class NetworkState {
  public:
-  // `socket` outlives this.
+  // `socket` must outlive this.
   explicit NetworkState(netns::RouteSocket& socket) : socket_(socket) {}
 
   netns::RouteSocket& socket() { return socket_; }
 
   const std::vector<netns::AddressEntry>& Addresses();
-  // Of both families; none where the kernel has no policy routing.
+  // Of both families; empty if the kernel has no policy routing.
   const std::vector<netns::PolicyRule>& Rules();
 
   void Forget();

@@ -44,7 +44,7 @@ void PassthroughAddressStep::Set(bool there) {
     network_.socket().AddAddress("lo", PassthroughAddress());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
-    // Failing closed: whether to go on without IPv6 is the user's decision.
+    // Fail closed: the user decides whether to go on without IPv6.
     ErrorText text = error.text();
     text.help = "set net.ipv6.conf.lo.disable_ipv6=0, or pass --ipv6 off to leave IPv6 uncaptured";
     throw Error(ErrorKind::kKernelFeature, std::move(text));
@@ -119,7 +119,7 @@ void PolicyRoutingStep::Change(const State& from, const State& to) {
   }
 }
 
-// A table has one route for a destination: there may be one, and it may be somebody else's.
+// A table has one route per destination: it may exist already, and be foreign.
 void PolicyRoutingStep::AddRoute(const netns::Route& route) {
   if (network_.socket().AddRoute(route) == netns::Change::kDone) return;
   const auto routes = network_.socket().Routes(family_, route.table);

@@ -12,15 +12,15 @@
 #include "netns/network_state.h"
 #include "netns/route_socket.h"
 
-// What a capture needs beside netfilter rules, as steps of the same transaction. They go by
-// ownership, as the rules do: what is found under our address and our priority is ours.
+// What a capture needs besides netfilter rules, as steps of the same transaction. Like rules they
+// have an owner: whatever has our address or our priority is ours.
 namespace sluice::netns {
 
-// The priority of our policy rules: before the main table (32766), behind the local one (0), and
-// always the same, so that a rule is never there twice.
+// The priority of Sluice's policy rules: before the main table (32766), after the local one (0),
+// and constant, so that a rule never exists twice.
 inline constexpr std::uint32_t kPolicyRulePriority = 13370;
 
-// ::6/128 on lo is there, or is not. IPv4 needs nothing: lo holds all of 127.0.0.0/8.
+// Adds or removes ::6/128 on lo. IPv4 needs nothing: lo has all of 127.0.0.0/8.
 class PassthroughAddressStep : public capture::Step {
  public:
   PassthroughAddressStep(NetworkState& network, bool wanted) : network_(network), wanted_(wanted) {}
@@ -41,9 +41,9 @@ class PassthroughAddressStep : public capture::Step {
   bool wanted_;
 };
 
-// The policy rule of one family, and the route in its table, are there as wanted, and no other ones
-// of ours. The rule is the first to come and the last to go: as long as there is a route of ours a
-// rule tells its table.
+// Makes one family's policy rule, and the route in its table, as wanted, and removes others of
+// Sluice. The rule is added first and removed last: while there is a route of Sluice, a rule tells
+// its table.
 class PolicyRoutingStep : public capture::Step {
  public:
   PolicyRoutingStep(NetworkState& network, Family family,

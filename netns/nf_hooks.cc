@@ -60,7 +60,7 @@ void Decode(Bytes message, std::vector<NfBaseChain>& out) {
       message.subspan(std::min<std::size_t>(NLMSG_ALIGN(sizeof(header)), message.size())));
   const auto hook = attributes.find(NFTA_CHAIN_HOOK);
   if (hook == attributes.end()) return;
-  // Without a rule, and with "accept" at the end, it does nothing: iptables-nft leaves such ones.
+  // Without rules and with policy accept it has no effect: iptables-nft leaves such chains behind.
   const bool drops =
       Number(attributes, NFTA_CHAIN_POLICY) == NF_DROP && attributes.contains(NFTA_CHAIN_POLICY);
   if (Number(attributes, NFTA_CHAIN_USE) == 0 && !drops) return;
@@ -71,7 +71,7 @@ void Decode(Bytes message, std::vector<NfBaseChain>& out) {
                     .priority = static_cast<std::int32_t>(Number(inside, NFTA_HOOK_PRIORITY))};
   chain.ipv4 = header.nfgen_family == NFPROTO_IPV4 || header.nfgen_family == NFPROTO_INET;
   chain.ipv6 = header.nfgen_family == NFPROTO_IPV6 || header.nfgen_family == NFPROTO_INET;
-  // The ingress hook of family inet has a number of its own.
+  // The ingress hook of family inet has its own number.
   if (chain.hook < NF_INET_NUMHOOKS && (chain.ipv4 || chain.ipv6)) out.push_back(std::move(chain));
 }
 
@@ -95,7 +95,7 @@ std::optional<std::vector<NfBaseChain>> ListNfBaseChains() {
   while (send(socket.get(), &request, sizeof(request), 0) < 0) {
     if (errno != EINTR) throw SystemError(errno, kListHooks);
   }
-  // A dump comes in messages of up to 32 KiB.
+  // Dump messages have up to 32 KiB.
   std::vector<std::byte> buffer(64 << 10);
   while (true) {
     const ssize_t size = recv(socket.get(), buffer.data(), buffer.size(), 0);
@@ -112,7 +112,7 @@ std::optional<std::vector<NfBaseChain>> ListNfBaseChains() {
         int error = 0;
         if (body.size() >= sizeof(error)) std::memcpy(&error, body.data(), sizeof(error));
         if (error == -EPERM) return std::nullopt;
-        // The subsystem is not there.
+        // The subsystem is missing.
         if (error == -EINVAL || error == -EOPNOTSUPP || error == 0) return out;
         throw SystemError(-error, kListHooks);
       }

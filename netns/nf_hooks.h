@@ -10,9 +10,9 @@
 
 namespace sluice::netns {
 
-// A base chain of nf_tables that may do something: it has a rule, or a policy of its own.
+// An nf_tables base chain that may have an effect: it has a rule, or a policy other than accept.
 struct NfBaseChain {
-  bool ipv4 = false;  // of the tables' families ip and inet
+  bool ipv4 = false;  // in a table of family ip or inet
   bool ipv6 = false;  // ip6 and inet
   std::string table;
   std::string chain;
@@ -20,8 +20,8 @@ struct NfBaseChain {
   std::int32_t priority = 0;
 };
 
-// All of them in the namespace of the calling thread; empty where the kernel has no nf_tables. They
-// are named, not read. Nothing without CAP_NET_ADMIN, which even asking takes.
+// All such chains in the namespace of the calling thread; empty if the kernel has no nf_tables.
+// They are listed, not read. Nothing without CAP_NET_ADMIN, which even listing needs.
 std::optional<std::vector<NfBaseChain>> ListNfBaseChains();
 
 }  // namespace sluice::netns

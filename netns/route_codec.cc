@@ -33,14 +33,14 @@ Family FamilyOf(int address_family) {
   return address_family == AF_INET6 ? Family::kIpv6 : Family::kIpv4;
 }
 
-// IFF_RUNNING is no answer: it is set before the kernel has looked for a carrier for the first time
-// (operstate "unknown"), when packets are still dropped. IPv6 learns last that a device can be used
+// IFF_RUNNING is not sufficient: it is set before the kernel first checks for a carrier (operstate
+// "unknown"), when packets are still dropped. IPv6 is the last to learn that a device is usable
 // (net/ipv6/addrconf.c, addrconf_notify).
 bool IsReady(rtnl_link* link) {
   constexpr std::uint32_t kInet6Ready = 0x80000000;  // IF_READY of include/net/if_inet6.h
   const unsigned flags = rtnl_link_get_flags(link);
   const bool operates = (flags & IFF_LOOPBACK) != 0 || rtnl_link_get_operstate(link) == IF_OPER_UP;
-  std::uint32_t inet6_flags = kInet6Ready;  // stays when this kernel has no IPv6
+  std::uint32_t inet6_flags = kInet6Ready;  // unchanged if this kernel has no IPv6
   rtnl_link_inet6_get_flags(link, &inet6_flags);
   return (flags & IFF_UP) != 0 && operates && (inet6_flags & kInet6Ready) != 0;
 }
@@ -189,7 +189,7 @@ PolicyRule DecodeRule(const nlmsghdr* message) {
       case FRA_TABLE:
         out.table = nla_get_u32(attribute);
         break;
-      case FRA_PROTOCOL:  // who added it; changes nothing for a packet
+      case FRA_PROTOCOL:  // who added it; has no effect
         break;
       case FRA_SUPPRESS_PREFIXLEN:  // always sent; all ones means "not used"
         out.has_more |= nla_get_u32(attribute) != 0xffffffff;

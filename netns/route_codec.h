@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-// Between our values and libnl's objects and messages. Private to netns: no public header includes
-// this one.
+// Converts between our values and libnl's objects and messages. Private to netns: no public header
+// includes this one.
 
 #include <memory>
 #include <optional>
@@ -21,7 +21,7 @@
 
 namespace sluice::netns {
 
-// How libnl lets go of each of its types, for std::unique_ptr.
+// Frees libnl's types, for std::unique_ptr.
 struct NlDelete {
   void operator()(nl_msg* message) const { nlmsg_free(message); }
   void operator()(nl_object* object) const { nl_object_put(object); }
@@ -35,7 +35,7 @@ struct NlDelete {
 template <typename T>
 using NlPtr = std::unique_ptr<T, NlDelete>;
 
-// libnl returns null when memory is out; throws std::bad_alloc then.
+// libnl returns null when out of memory; this throws std::bad_alloc then.
 template <typename T>
 NlPtr<T> Own(T* pointer) {
   if (pointer == nullptr) throw std::bad_alloc();
@@ -48,21 +48,21 @@ int AddressFamily(Family family);
 NlPtr<nl_addr> EncodeAddress(const IpAddress& ip, int prefix_length);
 NlPtr<rtnl_addr> EncodeInterfaceAddress(int link_index, const InterfaceAddress& address);
 NlPtr<rtnl_rule> EncodeRule(const PolicyRule& rule);
-// A permanent one: the kernel never asks for it.
+// A permanent entry: the kernel never asks for it.
 NlPtr<rtnl_neigh> EncodeNeighbor(int link_index, const Neighbor& neighbor);
-// `link_index` finds the index of a device; it throws when there is none.
+// `link_index` finds the index of a device; throws if there is none.
 template <typename LinkIndex>
 NlPtr<rtnl_route> EncodeRoute(const Route& route, LinkIndex link_index);
 
-// What the kernel sent. Links of a listed address and route are left to the caller, who knows
-// names.
+// Decode the kernel's messages. The caller fills in the links of addresses and routes, because it
+// knows the names.
 Link DecodeLink(rtnl_link* link);
 AddressEntry DecodeAddress(rtnl_addr* address);
-// `link_name` gives the name of an index.
+// `link_name` returns the name for an index.
 template <typename LinkName>
 Route DecodeRoute(rtnl_route* route, LinkName link_name);
-// From the message itself: libnl passes over attributes that it does not know, and a rule that asks
-// for more than we can express must not be taken for one of ours.
+// Decodes the message itself: libnl skips attributes that it does not know, and a rule with
+// conditions that we cannot express must not be taken for one of ours.
 PolicyRule DecodeRule(const nlmsghdr* message);
 
 // --- the parts of a route that do not depend on names ---

@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kAskForRoute = "ask the kernel for a route";
 
-// A request under construction: it is smaller than this with every attribute.
+// A request under construction; large enough for all attributes.
 class Request {
  public:
   Request(Family family, std::uint32_t sequence) {

@@ -10,24 +10,24 @@
 
 namespace sluice::netns {
 
-// What `ip route get` asks.
+// The question of `ip route get`.
 struct RouteRequest {
   IpAddress to;
   std::optional<IpAddress> from = {};
-  int in_link = 0;  // the index of the interface that it came by; 0: a packet of this host's own
+  int in_link = 0;  // index of the incoming interface; 0: a local packet
   std::uint32_t mark = 0;
   std::optional<std::uint32_t> uid = {};
 };
 struct RouteReply {
-  int error = 0;      // errno of the kernel: ENETUNREACH, EXDEV for rp_filter; 0: there is a route
+  int error = 0;      // the kernel's errno: ENETUNREACH, EXDEV for rp_filter; 0: there is a route
   unsigned type = 0;  // RTN_UNICAST, RTN_LOCAL... of linux/rtnetlink.h
   int out_link = 0;
   std::optional<IpAddress> source = {};
 };
 
-// The kernel's own routing decision (RTM_GETROUTE), which knows policy rules, marks and uids. Needs
-// no privilege. It speaks for the namespace in which it was made; one thread at a time. Throws
-// sluice::Error when the socket fails.
+// The kernel's own routing decision (RTM_GETROUTE), which takes policy rules, marks and uids into
+// account. Needs no privilege. Works in the namespace in which it was created; one thread at a
+// time. Throws sluice::Error when the socket fails.
 class RouteLookup {
  public:
   RouteLookup();

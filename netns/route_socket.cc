@@ -21,7 +21,7 @@
 namespace sluice::netns {
 namespace {
 
-// libnl cuts a longer name off, so that the request would be about another device.
+// libnl truncates longer names, so that the request would be about another device.
 void RequireLinkName(std::string_view name, const std::string& doing) {
   if (!name.empty() && name.size() < IFNAMSIZ) return;
   throw Error(ErrorKind::kFailed, {.doing = doing,
@@ -36,16 +36,16 @@ class RouteSocket::Impl : public NetlinkSocket {
  public:
   std::vector<Link> Links();
   std::optional<Link> FindLink(std::string_view name);
-  // Throws when there is none.
+  // Throws if there is none.
   int IndexOf(std::string_view name, const std::string& doing);
-  // Empty when there is none of that index (any more).
+  // Empty if there is no device with that index (any more).
   std::string NameOf(int index);
 };
 
 std::vector<Link> RouteSocket::Impl::Links() {
   ifinfomsg header = {};
   const NlPtr<nl_msg> request = NewListing(RTM_GETLINK, &header, sizeof(header));
-  // Counters are most of what the kernel would send for a link.
+  // Skip the counters, which are most of the data for a link.
   if (nla_put_u32(request.get(), IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS) < 0) {
     throw std::bad_alloc();
   }
@@ -78,8 +78,8 @@ int RouteSocket::Impl::IndexOf(std::string_view name, const std::string& doing) 
                                    .help = ""});
 }
 
-// Any socket answers for the devices of its namespace (netdevice(7)). A listing of all devices, for
-// the two or three names that a pod has, costs more than everything else about its addresses.
+// Any socket can ask about the devices of its namespace (netdevice(7)). Listing all devices, for
+// the two or three names of a pod, would cost more than the rest of reading its addresses.
 std::string RouteSocket::Impl::NameOf(int index) {
   ifreq request = {};
   request.ifr_ifindex = index;
@@ -130,7 +130,7 @@ void RouteSocket::AddVeth(const VethEnd& one, const VethEnd& other) {
 
 namespace {
 
-// Changes of an existing link; `describe` fills in what is to be different.
+// Changes an existing link; `describe` fills in the new values.
 template <typename Socket, typename Describe>
 void ChangeLink(Socket& socket, std::string_view name, const std::string& doing,
                 Describe describe) {
@@ -146,7 +146,7 @@ void ChangeLink(Socket& socket, std::string_view name, const std::string& doing,
   }
 }
 
-// "remove 192.0.2.2/24 (eth0)": an absent address is EADDRNOTAVAIL, and one that is there EEXIST.
+// "remove 192.0.2.2/24 (eth0)": an absent address is EADDRNOTAVAIL, an existing one EEXIST.
 template <typename Socket, typename Build>
 Change ChangeAddress(Socket& socket, std::string_view link, const InterfaceAddress& address,
                      const std::string& verb, int already, Build build) {
@@ -246,7 +246,7 @@ std::vector<Route> RouteSocket::Routes(Family family, std::uint32_t table) {
   const auto name_of = [this](int index) { return impl_->NameOf(index); };
   for (const auto& message : messages) {
     const NlPtr<rtnl_route> route = Parse<rtnl_route>(message.get());
-    // A kernel that does not filter sends every table.
+    // Older kernels do not filter and send all tables.
     if (rtnl_route_get_table(route.get()) == table) {
       out.push_back(DecodeRoute(route.get(), name_of));
     }
@@ -308,7 +308,7 @@ std::vector<PolicyRule> RouteSocket::Rules(std::optional<Family> family) {
   std::vector<PolicyRule> out;
   for (const auto& message : impl_->List(request.get(), "list the policy rules")) {
     const nlmsghdr* const rule = nlmsg_hdr(message.get());
-    // Multicast routing has rules, too, as a family of its own.
+    // Multicast routing has rules, too, with their own family.
     const int of = static_cast<const fib_rule_hdr*>(nlmsg_data(rule))->family;
     if (of == AF_INET || of == AF_INET6) out.push_back(DecodeRule(rule));
   }

@@ -13,15 +13,15 @@
 #include "base/cidr.h"
 #include "base/ip_address.h"
 
-// What a RouteSocket lists and takes: plain values, comparable and printable as iproute2 writes
-// them. Numbers are in host byte order; names of constants are those of rtnetlink(7).
+// The values that a RouteSocket lists and takes: plain, comparable, and printed as iproute2 does.
+// Numbers are in host byte order; names of constants are those of rtnetlink(7).
 namespace sluice::netns {
 
 // A network device.
 struct Link {
   std::string name;
   int index = 0;
-  bool up = false;     // IFF_UP: what was asked for
+  bool up = false;     // IFF_UP: the requested state
   bool ready = false;  // packets of both families pass: it is up, with a carrier, and IPv6 knows
   bool loopback = false;
   std::uint32_t mtu_bytes = 0;
@@ -30,42 +30,42 @@ struct Link {
   friend auto operator<=>(const Link&, const Link&) = default;
 };
 
-// An address with the length of its subnet's prefix: "192.0.2.2/24". Unlike a Cidr it keeps the
-// bits behind the prefix.
+// An address with the prefix length of its subnet: "192.0.2.2/24". Unlike a Cidr it keeps the bits
+// after the prefix.
 struct InterfaceAddress {
   IpAddress ip;
   int prefix_length = 32;
 
-  // "address/length"; an address alone means /32 or /128. Throws std::invalid_argument saying what
-  // would be right.
+  // "address/length"; a single address means /32 or /128. Throws std::invalid_argument saying what
+  // is expected.
   static InterfaceAddress Parse(std::string_view text);
   // With /32 or /128.
   static InterfaceAddress Host(const IpAddress& ip);
 
   Cidr Subnet() const { return {ip, prefix_length}; }
 
-  // As Parse takes it; the length is always written.
+  // In the form that Parse takes; always with the length.
   std::string ToString() const;
   friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
 };
 
 enum class AddressScope : std::uint8_t { kGlobal, kSite, kLink, kHost, kOther };
 
-// An address as the kernel lists it. A unique-local IPv6 address (fc00::/7) has scope kGlobal.
+// An address as listed by the kernel. A unique-local IPv6 address (fc00::/7) has scope kGlobal.
 struct AddressEntry {
   std::string link;
   int link_index = 0;
   InterfaceAddress address;
   AddressScope scope = AddressScope::kGlobal;
-  bool tentative = false;   // IFA_F_TENTATIVE: duplicate address detection still runs
-  bool dad_failed = false;  // IFA_F_DADFAILED: somebody else has it; the kernel does not use it
+  bool tentative = false;   // IFA_F_TENTATIVE: duplicate address detection is running
+  bool dad_failed = false;  // IFA_F_DADFAILED: another host has it; the kernel does not use it
   bool no_dad = false;      // IFA_F_NODAD
 
   std::string ToString() const;
   friend auto operator<=>(const AddressEntry&, const AddressEntry&) = default;
 };
 
-// The station (Ethernet address) behind which an address of the link is, so that nobody asks.
+// The Ethernet address of a neighbour on the link, so that the kernel need not ask for it.
 struct Neighbor {
   IpAddress ip;
   std::array<std::uint8_t, 6> mac = {};
@@ -89,38 +89,38 @@ enum class RouteType : std::uint8_t {
 
 // One way out of a route: through a device, to a gateway, or both.
 struct NextHop {
-  std::string device = {};  // empty: found through the gateway
+  std::string device = {};  // empty: determined by the gateway
   std::optional<IpAddress> gateway = {};
 
   friend auto operator<=>(const NextHop&, const NextHop&) = default;
 };
 
 // A route. The family is that of `destination`; the default route is 0.0.0.0/0 or ::/0. Several
-// next hops are a multipath route, each with the same weight.
+// next hops make a multipath route with equal weights.
 struct Route {
   Cidr destination = {};
   RouteType type = RouteType::kUnicast;
   std::uint32_t table = kMainTable;
   std::vector<NextHop> next_hops = {};
-  std::uint32_t metric = 0;  // 0: the kernel's default, which is listed as 1024 for IPv6
+  std::uint32_t metric = 0;  // 0: the kernel's default, listed as 1024 for IPv6
 
   std::string ToString() const;
   friend auto operator<=>(const Route&, const Route&) = default;
 };
 
-// Whether `listed` is what AddRoute(wanted) makes: equal except for what `wanted` leaves to the
+// Whether `listed` is the result of AddRoute(wanted): equal, except for what `wanted` leaves to the
 // kernel (the metric, and the device of a next hop that has a gateway).
 bool Satisfies(const Route& listed, const Route& wanted);
 
-// `ip rule`: packets whose mark, and-ed with `mask`, is `mark` are looked up in `table`.
+// `ip rule`: packets with (packet mark & `mask`) == `mark` are looked up in `table`.
 struct PolicyRule {
   Family family = Family::kIpv4;
-  std::uint32_t priority = 0;  // smaller ones are looked at first
+  std::uint32_t priority = 0;  // lower ones first
   std::uint32_t mark = 0;
-  std::uint32_t mask = 0;  // 0: the rule does not look at the mark
+  std::uint32_t mask = 0;  // 0: the mark is ignored
   std::uint32_t table = kMainTable;
-  // Listed with something that this struct does not hold (a source range, a device, a goto...):
-  // never equal to a rule of Sluice.
+  // Has more conditions or actions than this struct (a source range, a device, a goto...): never
+  // equal to a Sluice rule.
   bool has_more = false;
 
   std::string ToString() const;

@@ -33,7 +33,7 @@ Error Failure(int saved_errno, std::string doing, const std::string& path) {
 std::string ReadSysctl(std::string_view name) {
   const std::string path = PathOf(name);
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 4096> text;  // the kernel writes no setting longer than a page
+  std::array<char, 4096> text;  // the kernel limits settings to a page
   const ssize_t length = file ? read(file.get(), text.data(), text.size()) : -1;
   if (length < 0) throw Failure(errno, "read a kernel setting", path);
   std::string out(text.data(), static_cast<std::size_t>(length));

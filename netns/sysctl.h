@@ -6,12 +6,12 @@
 
 namespace sluice::netns {
 
-// The kernel's settings under /proc/sys/net, of the network namespace that the calling thread is in
+// Kernel settings under /proc/sys/net, for the calling thread's network namespace
 // (proc_sys(5)). `name` is the path below that directory: "ipv4/ip_forward". Both throw
-// sluice::Error: kKernelFeature when there is no such setting, kPrivilege when it cannot be
+// sluice::Error: kKernelFeature if there is no such setting, kPrivilege if it cannot be
 // written.
 
-// Without the end of line.
+// Without the newline.
 std::string ReadSysctl(std::string_view name);
 void WriteSysctl(std::string_view name, std::string_view value);
 

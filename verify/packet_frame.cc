@@ -17,10 +17,10 @@ constexpr std::size_t kIpv4Header = 20;  // without options
 constexpr std::size_t kIpv6Header = 40;
 constexpr std::size_t kTcpHeader = 20;  // without options
 constexpr std::size_t kUdpHeader = 8;
-constexpr std::uint8_t kHopLimit = 64;    // the default of Linux
-constexpr std::uint16_t kWindow = 65535;  // as much as there is without scaling
+constexpr std::uint8_t kHopLimit = 64;    // Linux's default
+constexpr std::uint16_t kWindow = 65535;  // the maximum without scaling
 constexpr std::uint16_t kDontFragment = 1 << 14;
-constexpr std::uint16_t kFragmentBits = 0x3fff;  // the offset, and that more follow
+constexpr std::uint16_t kFragmentBits = 0x3fff;  // the offset, and "more fragments"
 
 constexpr std::uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16;
 
@@ -61,7 +61,7 @@ std::uint8_t Flags(const Segment& segment) {
   return static_cast<std::uint8_t>(out);
 }
 
-// The sum over the pseudo header: addresses, length, protocol (RFC 9293, 3.1; RFC 8200, 8.1).
+// The sum of the pseudo header: addresses, length, protocol (RFC 9293, 3.1; RFC 8200, 8.1).
 std::uint32_t PseudoHeaderSum(const Segment& segment, std::size_t length) {
   Bytes bytes;
   PutBytes(bytes, segment.source.ip.bytes());
@@ -83,15 +83,15 @@ Bytes BuildTransport(const Segment& segment) {
     out.push_back(static_cast<std::uint8_t>(kTcpHeader / 4 << 4));
     out.push_back(Flags(segment));
     Put16(out, kWindow);
-    Put16(out, 0);  // the checksum
-    Put16(out, 0);  // nothing is urgent
+    Put16(out, 0);  // checksum
+    Put16(out, 0);  // urgent pointer
   } else {
     Put16(out, static_cast<std::uint16_t>(kUdpHeader + segment.payload.size()));
     Put16(out, 0);
   }
   out.insert(out.end(), segment.payload.begin(), segment.payload.end());
   std::uint16_t sum = InternetChecksum(out, PseudoHeaderSum(segment, out.size()));
-  if (!tcp && sum == 0) sum = 0xffff;  // 0 stands for "none" in UDP
+  if (!tcp && sum == 0) sum = 0xffff;  // in UDP, 0 means "no checksum"
   Patch16(out, tcp ? 16 : 6, sum);
   return out;
 }
@@ -126,7 +126,7 @@ std::optional<capture::Protocol> ToProtocol(std::uint8_t number) {
   return std::nullopt;
 }
 
-// Reads the IP header into `out`; what it carries, or nothing.
+// Reads the IP header into `out`; returns the payload, or nothing.
 std::optional<std::span<const std::uint8_t>> ParseIpv4(std::span<const std::uint8_t> packet,
                                                        Segment& out) {
   if (packet.size() < kIpv4Header || packet[0] >> 4 != 4) return std::nullopt;
@@ -183,7 +183,7 @@ bool ParseTransport(std::span<const std::uint8_t> bytes, Segment& out) {
 
 std::uint16_t InternetChecksum(std::span<const std::uint8_t> bytes, std::uint32_t sum) {
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) sum += Get16(bytes, i);
-  // An odd byte counts as if a zero followed.
+  // An odd byte is padded with a zero.
   if (bytes.size() % 2 != 0) sum += static_cast<std::uint32_t>(bytes.back()) << 8;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum & 0xffff);
@@ -220,7 +220,7 @@ Segment ResetFor(const Segment& received) {
   Segment out;
   out.source = received.destination;
   out.destination = received.source;
-  out.acknowledgement = received.sequence + 1;  // a SYN takes one number
+  out.acknowledgement = received.sequence + 1;  // a SYN counts as one
   out.rst = true;
   out.ack = true;
   return out;

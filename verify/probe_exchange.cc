@@ -21,8 +21,8 @@ using Clock = std::chrono::steady_clock;
 using capture::Protocol;
 using std::chrono::milliseconds;
 
-// A SYN is sent again after this long, as by any TCP; the first one may meet an interface that is
-// still coming up.
+// When to resend a SYN, as any TCP does; the first one may meet an interface that is still coming
+// up.
 constexpr milliseconds kRetransmission{200};
 
 std::uint32_t RandomNumber() {
@@ -31,23 +31,23 @@ std::uint32_t RandomNumber() {
   return out;
 }
 
-// Nobody else sends it.
+// A token that nobody else sends.
 std::string NewToken() {
   std::string out = "sluice-probe-";
   for (int i = 0; i < 4; ++i) out += std::to_string(RandomNumber()) + "-";
   return out;
 }
 
-// A port of the range for clients (RFC 6335).
+// A port in the range for clients (RFC 6335).
 std::uint16_t ClientPort() { return static_cast<std::uint16_t>(49152 + RandomNumber() % 16384); }
 
-// What is waiting belongs to an earlier probe.
+// Drops frames of earlier probes.
 void Drain(ProbeLink& link) {
   while (link.Receive()) {
   }
 }
 
-// So that it goes no further than the first router.
+// The packets must not get past the first router.
 void LimitHops(int fd, Family family) {
   const int hops = 1;
   const bool v4 = family == Family::kIpv4;
@@ -82,7 +82,7 @@ class Attempt {
     std::string data = {};
   };
 
-  // All return whether the outcome is known.
+  // All return true when the outcome is known.
   bool StartSocket();
   bool StartClient();
   bool OnFrame(const Segment& segment);
@@ -107,9 +107,9 @@ class Attempt {
   std::vector<Accepted> accepted_;
   Outcome outcome_;
 
-  UniqueFd socket_;  // of the client, when it is one of the pod's
+  UniqueFd socket_;  // of the client, if it is in the pod
   bool connected_ = false;
-  std::uint32_t sequence_ = 0;  // of the user-space client
+  std::uint32_t sequence_ = 0;  // of the simulated client
   std::uint32_t acknowledgement_ = 0;
   bool answer_due_ = false;
 };
@@ -146,7 +146,7 @@ bool Attempt::StartSocket() {
   length = ToSockaddr(probe_.destination, raw);
   if (connect(socket_.get(), reinterpret_cast<sockaddr*>(&raw), length) != 0 &&
       errno != EINPROGRESS) {
-    // Rules are asked only where there is a route.
+    // Without a route, packets do not get to the rules.
     if (link_ == nullptr && IsRoutingFailure(errno)) {
       return Finish(Outcome::Kind::kImpossible, "no route: " + std::string(std::strerror(errno)));
     }
@@ -185,7 +185,7 @@ bool Attempt::StartClient() {
   return false;
 }
 
-// The user-space client hears something.
+// A frame for the simulated client.
 bool Attempt::OnClientFrame(const Segment& segment) {
   if (segment.destination != outcome_.client || segment.source != probe_.destination) return false;
   if (segment.rst) return Finish(Outcome::Kind::kRefused, "connection refused");
@@ -255,7 +255,7 @@ bool Attempt::OnDatagram(const Listener& listener) {
     outcome_.note = "its answer was not checked: that needs CAP_SETUID";
     return true;
   }
-  // The answer must reach the client as if the resolver had sent it: its socket takes no other.
+  // The answer must seem to come from the resolver: the client's socket accepts no other.
   answer_due_ = true;
   sendto(listener.fd.get(), token_.data(), token_.size(), MSG_NOSIGNAL, from, length);
   return false;
@@ -274,7 +274,7 @@ bool Attempt::OnAccepted(Accepted& accepted) {
   std::array<char, 256> buffer;
   const ssize_t size = recv(accepted.fd.get(), buffer.data(), buffer.size(), 0);
   if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  if (size <= 0) {  // not ours, or broken off
+  if (size <= 0) {  // not ours, or closed early
     accepted.fd.reset();
     return false;
   }
@@ -287,7 +287,7 @@ bool Attempt::OnAccepted(Accepted& accepted) {
 
 bool Attempt::Advance() {
   std::erase_if(accepted_, [](const Accepted& accepted) { return !accepted.fd; });
-  // -1 is passed over.
+  // poll(2) ignores -1.
   const int frames = link_ == nullptr ? -1 : link_->fd();
   std::vector<pollfd> waiting = {{.fd = frames, .events = POLLIN, .revents = 0}};
   const short wanted = connected_ ? POLLIN : POLLOUT;
@@ -308,8 +308,8 @@ bool Attempt::Advance() {
     if (unheard) SendSyn();
     return false;
   }
-  // Frames first: a packet that left is answered with a reset, which is not to be mistaken for one
-  // of the pod's.
+  // Frames first: a packet that left the pod is answered with a reset, which must not be mistaken
+  // for one from the pod.
   while (link_ != nullptr) {
     const auto segment = link_->Receive();
     if (!segment) break;

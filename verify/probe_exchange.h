@@ -10,38 +10,38 @@
 #include "verify/probe_plan.h"
 #include "verify/probe_sockets.h"
 
-// Makes one connection of a Probe, with a random token in it, and sees where that comes out.
+// Makes one connection of a Probe, with a random token, and finds out where it ends up.
 namespace sluice::verify {
 
-// What is redirected arrives within microseconds. Long enough for a machine that is very busy,
-// short enough for a pod that waits for it.
+// Redirected packets arrive within microseconds. Long enough for a very busy machine, short enough
+// for a waiting pod.
 inline constexpr std::chrono::milliseconds kQuietTime{500};
 
 struct Outcome {
   enum class Kind : std::uint8_t {
     kArrived,     // a listener got the token
-    kUnanswered,  // a listener got it, and its answer did not come back (UDP)
-    kLeft,        // the packet left the pod by the probe link, as it was sent
+    kUnanswered,  // a listener got it, but its answer did not come back (UDP)
+    kLeft,        // the packet left the pod unchanged by the probe link
     kRefused,     // a reset, or an error of connect(2)
-    kSilence,     // nothing of it was seen before the time was over
-    kImpossible,  // not tried: a capability is missing, or a route
+    kSilence,     // no trace of it within the time limit
+    kImpossible,  // not tried: a capability or a route is missing
   };
   Kind kind = Kind::kSilence;
-  // Of the listener that got it.
+  // The listener that got it.
   Landing landing = Landing::kDirect;
   SocketAddress listener = {};
   Delivery arrival = {};
-  // The client as the pod or the outside knows it.
+  // The client's address, as seen by the pod or from outside.
   SocketAddress client = {};
-  std::string note = {};  // what more there is to say: "Connection refused"
+  std::string note = {};  // further details: "Connection refused"
 };
 
-// `listeners` are all that there are in the proxy's place, `direct` the one at the destination, if
-// any. Ends as soon as it is clear what happened, at the latest after `limit`.
+// `listeners` are all those in place of the proxy, `direct` the one at the destination, if any.
+// Returns as soon as the outcome is clear, at the latest after `limit`.
 //
-// Without a `link` nobody sees a packet leave: it has when no listener of ours got it within
-// kQuietTime. It goes by an interface of the pod, with a hop limit of 1, so no further than the
-// first router. The probe must not be a client's from outside then.
+// Without a `link` nobody can see a packet leave: it counts as gone when none of our listeners got
+// it within kQuietTime. It leaves through an interface of the pod with a hop limit of 1, so it gets
+// no further than the first router. Probes with an outside client need a link.
 Outcome Try(const Probe& probe, ProbeLink* link, const std::vector<Listener>& listeners,
             const Listener* direct, std::chrono::milliseconds limit);
 

@@ -18,8 +18,8 @@
 namespace sluice::verify {
 namespace {
 
-// Whom the outside world is made of. It is not the address of the peer: frames to it are for
-// another host (PACKET_OTHERHOST), so the kernel does not take them in a second time on that end
+// The Ethernet address of the outside world. It differs from the peer's: the kernel ignores frames
+// to another host (PACKET_OTHERHOST), so it does not receive them a second time on that end
 // (net/ipv4/ip_input.c, ip_rcv_core), while a packet socket sees them. Locally administered.
 constexpr MacAddress kStation = {0x02, 0x51, 0x0c, 0xe0, 0x00, 0x01};
 
@@ -36,7 +36,7 @@ UniqueFd OpenPacketSocket(const std::string& peer) {
   if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     throw SystemError(errno, "bind a packet socket", peer);
   }
-  // Straight to the device: the queue in front of it starts in the kernel's own time.
+  // Bypass the queueing discipline, which the kernel starts asynchronously.
   const int on = 1;
   if (setsockopt(fd.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on)) != 0) {
     throw SystemError(errno, "set PACKET_QDISC_BYPASS", peer);
@@ -73,8 +73,8 @@ ProbeLink::ProbeLink(netns::RouteSocket& socket, InterfaceNames names)
   RemoveProbeLinks(socket_);
   AddPair(socket_, names_);
   try {
-    // This one last: a device that comes up behind its peer has its carrier and its queue at once
-    // (net/core/dev.c, dev_activate), so that there is nothing to wait for.
+    // The peer comes last: a device whose peer is already up has its carrier and queue at once
+    // (net/core/dev.c, dev_activate), so there is nothing to wait for.
     socket_.SetUp(names_.peer, true);
     socket_.SetUp(names_.pod, true);
     packets_ = OpenPacketSocket(names_.peer);
@@ -89,7 +89,7 @@ ProbeLink::~ProbeLink() {
   try {
     socket_.DeleteLink(names_.pod);
   } catch (const Error&) {
-    // What is left goes with the next run, or with --cleanup-only.
+    // The next run, or --cleanup-only, removes leftovers.
   }
 }
 
@@ -119,7 +119,7 @@ void ProbeLink::Send(const Segment& segment) {
 }
 
 std::optional<Segment> ProbeLink::Receive() {
-  std::array<std::uint8_t, 65536> buffer;  // a packet that the kernel left to be cut up by a device
+  std::array<std::uint8_t, 65536> buffer;  // may get a packet for a device to segment
   sockaddr_ll from = {};
   for (;;) {
     socklen_t length = sizeof(from);

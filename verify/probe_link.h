@@ -12,13 +12,13 @@
 #include "verify/packet_frame.h"
 #include "verify/probe_pick.h"
 
-// A veth pair whose both ends are in this network namespace: the pod's end has addresses and
-// routes, the other one is where the outside world is played, frame by frame. What passes it never
-// leaves the pod, and what comes in by it comes in like any client's packet.
+// A veth pair with both ends in this network namespace: the pod's end has addresses and routes, and
+// at the other end the outside world is simulated frame by frame. Packets sent through it never
+// leave the pod, and packets received from it look like any client's.
 namespace sluice::verify {
 
-// Throws sluice::Error. Needs CAP_NET_ADMIN and CAP_NET_RAW. The link goes with this object; one
-// that a killed run left is removed first.
+// Throws sluice::Error. Needs CAP_NET_ADMIN and CAP_NET_RAW. The link is removed with this object;
+// first removes one that a killed run left.
 class ProbeLink {
  public:
   ProbeLink(netns::RouteSocket& socket, InterfaceNames names);
@@ -28,18 +28,18 @@ class ProbeLink {
 
   const InterfaceNames& names() const { return names_; }
 
-  // Gives the pod's end an address, usable at once. kKernelFeature without that family.
+  // Gives the pod's end an address, usable at once. kKernelFeature if the family is missing.
   void AddAddress(const IpAddress& address);
 
-  // Makes `address` be behind the link: a host route, and a station that is taken for it. False
-  // when the pod has a host route of its own to it, so that it cannot be.
+  // Makes `address` reachable through the link: a host route, and a neighbour entry. False if the
+  // pod already has a host route to it.
   bool Reach(const IpAddress& address);
 
-  // To the pod, from outside.
+  // To the pod, from the outside.
   void Send(const Segment& segment);
-  // From the pod: the next segment that came; nothing when there is none (yet).
+  // From the pod: the next segment; nothing if there is none (yet).
   std::optional<Segment> Receive();
-  // Readable when there may be one.
+  // Readable when there may be a segment.
   int fd() const { return packets_.get(); }
 
  private:
@@ -50,14 +50,14 @@ class ProbeLink {
   std::vector<IpAddress> reached_;
 };
 
-// Whether there may be one. Costs next to nothing, because the addresses are wanted anyway: a link
-// with a name of its own (ChooseInterfaceNames) and without an address is not seen.
+// Whether there may be one. Nearly free, because the addresses are needed anyway. Misses a link
+// with a special name (ChooseInterfaceNames) and without an address.
 bool MayHaveProbeLink(netns::NetworkState& network);
 
 // Removes every probe link that a killed run left. Returns how many there were.
 int RemoveProbeLinks(netns::RouteSocket& socket);
 
-// The same as a part of the clean-up. There is nothing to put back: a leftover is nobody's.
+// The same as a clean-up step. It needs no undo: nobody uses a leftover.
 class ProbeLinkCleanupStep : public capture::Step {
  public:
   explicit ProbeLinkCleanupStep(netns::RouteSocket& socket) : socket_(socket) {}

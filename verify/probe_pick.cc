@@ -13,7 +13,7 @@ constexpr std::string_view kPodSuffix = "slprobe0";
 constexpr std::string_view kPeerSuffix = "slprobe1";
 constexpr std::size_t kMaxName = 15;  // IFNAMSIZ without the NUL
 
-// The address behind the last one of `range`; nothing at the end of the family's addresses.
+// The first address after `range`; nothing at the end of the family's addresses.
 std::optional<IpAddress> Behind(const Cidr& range) {
   std::array<std::uint8_t, 16> bytes{};
   const auto first = range.address().bytes();
@@ -27,7 +27,7 @@ std::optional<IpAddress> Behind(const Cidr& range) {
   return std::nullopt;
 }
 
-// From `start` on; ranges overlap or lie anywhere, so each step leaves one behind.
+// Searches from `start`; ranges may overlap, and each step skips one.
 std::optional<IpAddress> FirstFree(const Cidr& range, std::optional<IpAddress> start,
                                    const std::vector<Cidr>& blocked) {
   while (start && range.Contains(*start)) {
@@ -53,7 +53,7 @@ InterfaceNames Named(const std::string& prefix) {
 InterfaceNames DefaultInterfaceNames() { return Named(""); }
 
 std::optional<InterfaceNames> ChooseInterfaceNames(const capture::CaptureConfig& config) {
-  // The others are for a configuration that excludes "sl+".
+  // The others are for configurations that exclude "sl+".
   std::vector<std::string> prefixes = {"", "x", "zz"};
   for (const std::string& pattern : config.include_interfaces) {
     if (pattern.ends_with('+')) prefixes.push_back(pattern.substr(0, pattern.size() - 1));
@@ -75,7 +75,7 @@ bool IsProbeInterface(const std::string& name) { return name.ends_with(kPodSuffi
 std::optional<IpAddress> PickAddress(const std::vector<Cidr>& among,
                                      const std::vector<Cidr>& blocked) {
   for (const Cidr& range : among) {
-    // The first address of a range is often a network's own, so it is the last choice.
+    // The first address of a range is often the network's own, so it is the last choice.
     const auto second = Behind(Cidr(range.address(), AddressBits(range.family())));
     if (const auto found = FirstFree(range, second, blocked)) return found;
     if (const auto found = FirstFree(range, range.address(), blocked)) return found;

@@ -38,7 +38,7 @@ std::vector<T> Sample(const std::vector<T>& values) {
   return out;
 }
 
-// Writes the probes of one family down.
+// Plans the probes of one family.
 class Planner {
  public:
   Planner(const capture::CaptureConfig& config, const ProbeSite& site)
@@ -69,8 +69,8 @@ class Planner {
   std::vector<IpAddress> Resolvers() const;
   bool LoExcluded() const;
   bool CapturesLoopback() const;
-  // Each uid and gid of the proxy, the other half being an ordinary one; or ourselves, where we
-  // cannot play anybody else.
+  // Each uid and gid of the proxy, combined with an ordinary gid or uid; or our own ids, if we
+  // cannot use others.
   std::vector<std::pair<std::string, Owner>> ProxyOwners() const;
 
   const capture::CaptureConfig& config_;
@@ -78,13 +78,13 @@ class Planner {
   const Family family_;
   std::vector<Probe> probes_;
 
-  std::uint32_t uid_ = 0;  // of an application that nothing exempts
+  std::uint32_t uid_ = 0;  // of an application that is not exempt
   std::optional<std::uint32_t> gid_;
-  std::vector<Cidr> blocked_;           // what cannot be outside
-  std::vector<PortRange> proxy_ports_;  // where we listen in its place
+  std::vector<Cidr> blocked_;           // cannot be outside
+  std::vector<PortRange> proxy_ports_;  // where we listen instead of the proxy
   std::vector<PortRange> not_outbound_;
   std::vector<IpAddress> resolvers_;
-  std::optional<IpAddress> outside_;  // captured, when anything is
+  std::optional<IpAddress> outside_;  // captured, if anything is
   std::optional<std::uint16_t> outside_port_;
   std::optional<IpAddress> client_;
   std::optional<std::uint16_t> inbound_port_;
@@ -197,7 +197,7 @@ void Planner::FindInbound() {
   }
 }
 
-// A client outside calls the pod.
+// Adds a client outside that calls the pod.
 void Planner::AddInboundTo(const std::string& path, Landing expected,
                            std::optional<std::uint16_t> port) {
   Probe& probe = Add(path, expected, {site_.pod, port.value_or(0)});
@@ -220,7 +220,7 @@ void Planner::AddInbound() {
 
 void Planner::AddInboundExempt() {
   if (config_.inbound_ports.empty()) return;
-  // TPROXY makes no exception for it, here as in istio-iptables.
+  // TPROXY does not exempt it, as in istio-iptables.
   if (config_.mode == capture::InterceptionMode::kRedirect) {
     AddInboundTo("exempt: tunnel port " + std::to_string(config_.tunnel_port), Landing::kDirect,
                  config_.tunnel_port);
@@ -261,7 +261,7 @@ void Planner::AddOutbound() {
   std::vector<Cidr> blocked = blocked_;
   Append(blocked, not_captured);
   for (const Cidr& range : Sample(OfFamily(config_.outbound_ranges.ranges))) {
-    // Loopback addresses are captured where the configuration asks for it, and need no route.
+    // Loopback addresses are captured only on request, and need no route.
     const auto address =
         PickAddress({range}, range.address().IsLoopback() ? not_captured : blocked);
     const auto port = PickPort({kAllPorts}, not_outbound_, site_.probe_port);
@@ -347,7 +347,7 @@ void Planner::AddSelfCalls() {
   const auto port = PickPort({kAllPorts}, blocked, site_.probe_port);
   if (!port) return;
   for (const auto& [who, owner] : ProxyOwners()) {
-    // Who is left alone altogether is so here, too.
+    // Owners that are exempt altogether are exempt here, too.
     if (Contains(config_.exclude_uids, owner.uid) || Contains(config_.exclude_gids, owner.gid)) {
       continue;
     }
@@ -393,7 +393,7 @@ void Planner::AddInsidePod() {
     const IpAddress loopback =
         family_ == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 1) : IpAddress::Parse("::1");
     Add("exempt: loopback", Landing::kDirect, {loopback, 0});
-    // Another rule than that: the destination is no loopback address, and passes lo all the same.
+    // A different rule: the destination is not a loopback address, but still goes through lo.
     Add("exempt: the application's call of its own pod", Landing::kDirect, {site_.pod, 0});
   }
   if (config_.inbound_ports.empty()) return;
@@ -425,7 +425,7 @@ std::vector<Probe> Planner::Take() {
   AddOutboundExempt();
   AddOwnersExempt();
   AddDns();
-  // What passes the probe interface says nothing when that is never captured.
+  // Packets through the probe interface prove nothing if that is never captured.
   if (!site_.interface_captured) {
     for (Probe& probe : probes_) {
       if (probe.client || !IsLocal(site_, probe.destination.ip)) {
@@ -439,7 +439,7 @@ std::vector<Probe> Planner::Take() {
   AddSelfCalls();
   AddInsidePod();
   AddUnreachable();
-  // One listener for both is called the inbound one.
+  // A listener for both counts as the inbound one.
   for (Probe& probe : probes_) {
     const bool shared = config_.outbound_port == config_.inbound_port;
     if (shared && probe.expected == Landing::kOutbound) probe.expected = Landing::kInbound;

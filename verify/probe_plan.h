@@ -12,25 +12,25 @@
 #include "capture/evaluate.h"
 #include "capture/rule.h"
 
-// What --run-validation has to try, so that every path which a configuration captures, and every
-// one that it exempts, is walked. Pure: says what the configuration means in terms of connections,
-// without looking at the rules that it becomes.
+// The probes of --run-validation: together they try every path that a configuration captures or
+// exempts. Pure: derived from the meaning of the configuration, not from the rules that it is
+// compiled to.
 namespace sluice::verify {
 
-// The uid and the gid that a socket belongs to, as xt_owner sees them.
+// The uid and gid of a socket, as xt_owner sees them.
 struct Owner {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   friend bool operator==(const Owner&, const Owner&) = default;
 };
 
-// Where a connection is to end.
+// Where a connection is expected to end.
 enum class Landing : std::uint8_t {
   kOutbound,  // the proxy's outbound listener
   kInbound,   // the proxy's inbound listener
   kDns,       // the agent's DNS listener
-  kDirect,    // whoever listens at its destination
-  kOutside,   // it leaves by the probe interface, unchanged
+  kDirect,    // the listener at its destination
+  kOutside,   // leaves by the probe interface, unchanged
 };
 
 // One connection, or one datagram.
@@ -39,44 +39,44 @@ struct Probe {
   std::string path = {};  // "outbound", "exempt: outbound port 22", ...
   Landing expected = Landing::kOutside;
   capture::Protocol protocol = capture::Protocol::kTcp;
-  // From the outside world, whose part we play, at this address. Without: from a socket here.
+  // A simulated client outside with this address. If empty: a socket here.
   std::optional<IpAddress> client = {};
-  // Of the socket, when it is one.
+  // Of the socket, if it is one.
   Owner owner = {};
   std::optional<IpAddress> bind = {};
-  // Port 0, with kDirect: any that is free.
+  // Port 0, with kDirect: any free port.
   SocketAddress destination = {};
-  // Why it cannot be tried; empty when it can.
+  // Why it cannot be tried; empty if it can.
   std::string obstacle = {};
 };
 
-// Where they run, for one family.
+// Where the probes of one family run.
 struct ProbeSite {
-  // The interface by which outside is reached, and whether rules about interfaces let it be
-  // captured: the pod's end of the probe link, or one of the pod's own.
+  // The interface to the outside, and whether the rules about interfaces allow capturing on it: the
+  // pod's end of the probe link, or one of the pod's own interfaces.
   std::string interface;
   bool interface_captured = true;
-  // Whether `interface` is the probe link. Without, nobody plays the outside.
+  // Whether `interface` is the probe link. If not, nobody simulates the outside.
   bool has_link = true;
   IpAddress pod;                 // its address
   std::vector<IpAddress> local;  // the pod's other addresses
-  std::vector<Cidr> in_use;      // what cannot play the outside: those, gateways, broadcasts
-  Owner self;                    // who we are: sockets of ours need no capability
-  bool only_self = false;        // there is no capability to be anybody else
+  std::vector<Cidr> in_use;      // not usable as outside: those, gateways, broadcasts
+  Owner self;                    // our own ids: such sockets need no capability
+  bool only_self = false;        // no capability to use other ids
   std::uint16_t probe_port = 15002;
 };
 
-// At most this many entries of a list are tried, spread evenly over it: a list of thousands became
-// a tree of chains, of which that walks every level.
+// At most this many entries of a list are tried, evenly spaced: a list of thousands is compiled to
+// a tree of chains, and these probes cover all its levels.
 inline constexpr std::size_t kProbesPerList = 32;
 
 // For the family of `site.pod`.
 std::vector<Probe> PlanProbes(const capture::CaptureConfig& config, const ProbeSite& site);
 
-// Whether `address` is the pod's own, so that a connection of the pod to it passes lo.
+// Whether `address` is the pod's own, so that connections from the pod go through lo.
 bool IsLocal(const ProbeSite& site, const IpAddress& address);
 
-// The first packet of a probe as rules see it, and the hook where they do.
+// The first packet of a probe as the rules see it, and its hook.
 struct ProbePacket {
   capture::Hook hook = capture::Hook::kOutput;
   capture::Packet packet;

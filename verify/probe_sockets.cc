@@ -18,10 +18,10 @@ namespace {
 
 using capture::Protocol;
 
-// Connections wait one at a time; a few more for those that come twice.
+// Connections come one at a time; the rest is for duplicates.
 constexpr int kBacklog = 8;
 
-// setfsuid(2) returns the id before, and says nothing of whether it worked.
+// setfsuid(2) returns the previous id, and does not report failure.
 bool SetFsUid(uid_t uid) {
   setfsuid(uid);
   return static_cast<uid_t>(setfsuid(static_cast<uid_t>(-1))) == uid;
@@ -31,7 +31,7 @@ bool SetFsGid(gid_t gid) {
   return static_cast<gid_t>(setfsgid(static_cast<gid_t>(-1))) == gid;
 }
 
-// Files that are opened belong to `owner` while this lives.
+// While this lives, opened files belong to `owner`.
 class ActAs {
  public:
   explicit ActAs(const Owner& owner)
@@ -83,13 +83,13 @@ SocketAddress LocalName(int fd) {
   return FromSockaddr(raw);
 }
 
-// Where Istio's agent listens for DNS. A socket bound to all addresses would answer a query from
-// another one than it was sent to, and conntrack would not know the answer.
+// The DNS address of Istio's agent. A socket bound to all addresses could answer from another
+// address than the query was sent to, and conntrack would not recognize the answer.
 IpAddress Loopback(Family family) {
   return family == Family::kIpv4 ? IpAddress::V4(127, 0, 0, 1) : IpAddress::Parse("::1");
 }
 
-// One of those that the rules take for the proxy.
+// One of the owners that the rules take for the proxy.
 Owner ProxyOwner(const capture::CaptureConfig& config) {
   Owner out = CurrentOwner();
   if (!config.proxy_uids.empty()) {
@@ -154,7 +154,7 @@ std::vector<Listener> ListenAsProxy(const capture::CaptureConfig& config, Family
   const Owner owner = ProxyOwner(config);
   const IpAddress any = IpAddress::Unspecified(family);
   std::vector<Listener> out;
-  // Always both: what goes to the wrong one of them is to be seen.
+  // Always both, to see packets that go to the wrong one.
   out.push_back(Listen(Landing::kInbound, capture::Protocol::kTcp, {any, config.inbound_port},
                        owner, transparent));
   if (config.outbound_port != config.inbound_port) {

@@ -37,7 +37,7 @@ std::string Route(const Probe& probe, const Outcome& outcome) {
   return from + " to " + probe.destination.ToString() + " ";
 }
 
-// What was seen, whether it is right or wrong.
+// What was seen, right or wrong.
 std::string Seen(const Outcome& outcome) {
   const std::string note = outcome.note.empty() ? "" : " (" + outcome.note + ")";
   switch (outcome.kind) {
@@ -64,10 +64,10 @@ std::string Seen(const Outcome& outcome) {
   return {};
 }
 
-// Whether the listener can tell where the connection was going, as the proxy has to.
+// Whether the listener knows the original destination of the connection, as the proxy must.
 bool OriginalDestinationIsRight(const capture::CaptureConfig& config, const Probe& probe,
                                 const Delivery& arrival) {
-  // What the answer's way back has shown (kUnanswered).
+  // The answer's way back has shown it (kUnanswered).
   if (probe.protocol == capture::Protocol::kUdp) return true;
   const bool kept = arrival.local == probe.destination;
   if (probe.expected == Landing::kDirect) {
@@ -77,7 +77,7 @@ bool OriginalDestinationIsRight(const capture::CaptureConfig& config, const Prob
   return tproxy ? kept : arrival.original == probe.destination;
 }
 
-// The rules of a chain as they are installed. A built-in chain is what of ours is in it.
+// The installed rules of a chain; for a built-in chain, only Sluice's.
 std::optional<std::vector<std::optional<capture::Rule>>> Installed(
     const capture::InstalledTable& state, const std::string& chain) {
   std::vector<std::optional<capture::Rule>> out;
@@ -104,7 +104,7 @@ const capture::Chain* WantedChain(const capture::FamilyRules& wanted,
   return found == chains.end() ? nullptr : &*found;
 }
 
-// "rule 1 of nat PREROUTING", when that stands before ours there.
+// "rule 1 of nat PREROUTING", if that comes before Sluice's there.
 std::optional<std::string> RuleBeforeOurs(capture::Backend& backend, Family family,
                                           const capture::Matched& matched) {
   const auto state = backend.Read(family, matched.table);
@@ -115,7 +115,7 @@ std::optional<std::string> RuleBeforeOurs(capture::Backend& backend, Family fami
          matched.chain;
 }
 
-// What is wrong with the way to and past `matched`; nothing when it is as it should be.
+// What is wrong with the path up to and including `matched`; nothing if it is correct.
 std::optional<std::string> Fault(capture::Backend& backend, const capture::FamilyRules& wanted,
                                  const capture::Matched& matched) {
   const auto state = backend.Read(wanted.family, matched.table);
@@ -127,7 +127,7 @@ std::optional<std::string> Fault(capture::Backend& backend, const capture::Famil
   const capture::Chain* chain = WantedChain(wanted, matched);
   std::string instead;
   if (chain != nullptr) {
-    // What a packet meets up to there.
+    // The rules that a packet meets up to there.
     for (std::size_t i = 0; i <= matched.index && instead.empty(); ++i) {
       if (i >= rules->size()) {
         instead = ": the chain ends behind rule " + std::to_string(i);
@@ -221,7 +221,7 @@ std::optional<std::string> FindFault(const capture::CaptureConfig& config, const
                                                              evaluation.path.back().ToString();
     return should + "; what is in its place cannot be read without CAP_NET_ADMIN and CAP_NET_RAW";
   }
-  // A mark is of no use without the route that it stands for.
+  // A mark is useless without its route.
   netns::NetworkState network(socket);
   netns::PolicyRoutingStep routing(network, probe.family, capture::BuildPolicyRouting(config));
   if (routing.Differs()) return routing.Name() + " is not in place";

@@ -11,23 +11,23 @@
 #include "verify/probe_exchange.h"
 #include "verify/probe_plan.h"
 
-// What the outcome of a probe means.
+// Judges the outcome of a probe.
 namespace sluice::verify {
 
-// Whether it is what the configuration asks for, and what was seen, for people: "arrived at the
-// inbound listener, original destination 198.18.0.1:15002". Pure; the status is never kOk when the
-// original destination is another one.
+// Whether the outcome is what the configuration asks for, and a description of it: "arrived at the
+// inbound listener, original destination 198.18.0.1:15002". Pure; never kOk if the original
+// destination differs.
 Check JudgeOutcome(const capture::CaptureConfig& config, const Probe& probe,
                    const Outcome& outcome);
 
-// Of a probe that failed: what is wrong with what is ours on its way; nothing when all of that is
-// in place. As Diagnose otherwise.
+// For a failed probe: what is wrong with the Sluice rules on its path; nothing if they are all in
+// place. Otherwise like Diagnose.
 std::optional<std::string> FindFault(const capture::CaptureConfig& config, const Probe& probe,
                                      const ProbeSite& site, netns::RouteSocket& socket,
                                      capture::Backend& backend);
 
-// Of a probe that failed: the rule that should have matched, and what is in its place. Reads the
-// rules and the policy routing that are installed; throws sluice::Error.
+// For a failed probe: the rule that should have matched, and what is there instead. Reads the
+// installed rules and policy routing; throws sluice::Error.
 std::string Diagnose(const capture::CaptureConfig& config, const Probe& probe,
                      const ProbeSite& site, netns::RouteSocket& socket, capture::Backend& backend);
 

@@ -21,12 +21,12 @@
 namespace sluice::verify {
 namespace {
 
-// How many failures the message of the error repeats; all of them are in the list of checks.
+// How many failures the error message repeats; the list of checks has all of them.
 constexpr std::ptrdiff_t kFailuresInMessage = 3;
 
 Cidr Host(const IpAddress& address) { return {address, AddressBits(address.family())}; }
 
-// Addresses with a meaning here, which cannot play the outside. `local` takes the pod's own.
+// Special addresses here, which cannot stand for the outside. The pod's own go to `local`.
 std::vector<Cidr> AddressesInUse(netns::RouteSocket& socket, Family family,
                                  std::vector<IpAddress>& local) {
   std::vector<Cidr> out;
@@ -34,12 +34,12 @@ std::vector<Cidr> AddressesInUse(netns::RouteSocket& socket, Family family,
     local.push_back(entry.address.ip);
     out.push_back(Host(entry.address.ip));
   }
-  // Broadcast addresses are there, too.
+  // This includes broadcast addresses.
   for (const netns::Route& route : socket.Routes(family, netns::kLocalTable)) {
     if (route.destination == Host(route.destination.address())) out.push_back(route.destination);
   }
   for (const netns::Route& route : socket.Routes(family)) {
-    // Ours would stand beside it.
+    // Ours would conflict with it.
     if (route.destination == Host(route.destination.address())) out.push_back(route.destination);
     for (const netns::NextHop& hop : route.next_hops) {
       if (hop.gateway && hop.gateway->family() == family) out.push_back(Host(*hop.gateway));
@@ -58,8 +58,8 @@ std::string DefaultInterface(netns::RouteSocket& socket, Family family) {
   return {};
 }
 
-// An address of the pod by which it talks to others; on the interface of the default route, where
-// there is one.
+// The pod's address for talking to others, on the interface of the default route if there is
+// one.
 std::optional<netns::AddressEntry> OwnAddress(netns::RouteSocket& socket, Family family) {
   const std::string preferred = DefaultInterface(socket, family);
   std::optional<netns::AddressEntry> out;
@@ -73,7 +73,7 @@ std::optional<netns::AddressEntry> OwnAddress(netns::RouteSocket& socket, Family
   return out;
 }
 
-// Whether what passes `interface` is captured, by the rules about interfaces.
+// Whether the rules about interfaces allow capturing on `interface`.
 bool IsCaptured(const capture::CaptureConfig& config, const std::string& interface) {
   const auto named = [&](const std::vector<std::string>& patterns) {
     return std::ranges::any_of(
@@ -86,14 +86,14 @@ bool IsCaptured(const capture::CaptureConfig& config, const std::string& interfa
 // The checks of one family.
 class FamilyChecks {
  public:
-  // Over a link that is there.
+  // Over an existing link.
   FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                capture::Backend& backend, ProbeLink& link, bool interface_captured, Family family);
-  // Of what can be tried from inside without any privilege, over an interface of the pod's own.
+  // Only what can be tried from inside without privileges, over an interface of the pod.
   FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                capture::Backend& backend, const netns::AddressEntry& address);
   std::vector<Check> Run();
-  // What the link cannot show: what a rule about that interface does. Without a link.
+  // What the link cannot show: the effect of rules about that interface. Without a link.
   std::vector<Check> RunOverInterface();
 
  private:
@@ -107,8 +107,8 @@ class FamilyChecks {
   capture::Backend& backend_;
   ProbeLink* link_;  // null without one
   ProbeSite site_;
-  // Of the probes from outside: how many were sent, and which got no answer although all that is
-  // ours is in place.
+  // Of the probes from outside: how many were sent, and which got no answer although all Sluice
+  // rules are in place.
   std::size_t clients_ = 0;
   std::vector<std::string> unanswered_;
 };
@@ -153,7 +153,7 @@ std::string FamilyChecks::FindObstacle(const Probe& probe) {
       return "a client outside is played on an interface of our own, and that needs CAP_NET_ADMIN "
              "and CAP_NET_RAW";
     }
-    // Somebody may live there.
+    // There may be a real host.
     if (!IsLocal(site_, probe.destination.ip) &&
         !BenchmarkRange(probe.family).Contains(probe.destination.ip)) {
       return "it could leave the pod by interface " + site_.interface +
@@ -182,8 +182,8 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
     }
     probe.destination = direct.listener->address;
   }
-  // A packet may get lost, on a link that is this young and a machine that is busy; a rule that is
-  // wrong is wrong twice. A false alarm would cost the pod. The timeout is for both tries.
+  // A packet may get lost on a link that is this new, or on a busy machine; a wrong rule is wrong
+  // twice. A false alarm would cost the pod. The timeout is for both tries.
   constexpr int kTries = 2;
   bool silence = false;
   for (int tried = 0; tried < kTries; ++tried) {
@@ -204,8 +204,8 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
   return check;
 }
 
-// No probe shows it: their destination is the pod's own, where they would be delivered anyway. The
-// answers that an application sends to a client's address are not.
+// No probe shows this: probes go to the pod's own addresses, where they would be delivered anyway,
+// unlike an application's answers to a client address.
 Check FamilyChecks::CheckPolicyRouting(Family family) {
   netns::NetworkState network(socket_);
   netns::PolicyRoutingStep step(network, family, capture::BuildPolicyRouting(config_.capture));
@@ -216,8 +216,8 @@ Check FamilyChecks::CheckPolicyRouting(Family family) {
           .detail = step.Summary() + (missing ? " should be there, and are not" : "")};
 }
 
-// A filter of the pod may let in what comes by its own interfaces only. Then none of the clients
-// that are played gets an answer, not even where no rule of Sluice has a part in it.
+// The pod may have a filter that only accepts packets from its own interfaces. Then no simulated
+// client gets an answer, even where no Sluice rule is involved.
 void FamilyChecks::ForgiveFilter(std::vector<Check>& checks) const {
   if (clients_ < 2 || unanswered_.size() != clients_) return;
   const capture::RuleSet rules = capture::BuildRules(config_.capture);
@@ -286,7 +286,7 @@ std::vector<Check> RunFromInside(const capture::InitConfig& config, netns::Route
            .detail = "no interface has an address"}};
 }
 
-// Rules that no probe may meet: they can be about an interface, an address or a port.
+// Foreign rules that probes may miss: they may be about an interface, an address or a port.
 std::vector<Check> CheckRulesOfOthers(const capture::FamilyRules& wanted,
                                       capture::Backend& backend) {
   std::vector<Check> out;

@@ -13,17 +13,17 @@
 
 namespace sluice::verify {
 
-// Tries, in this network namespace, every path that `config` captures or exempts, and says of each
-// what became of it. Changes no rule; what it needs beside (a link, addresses, routes) is gone when
-// it returns, however that is. Without CAP_NET_ADMIN and CAP_NET_RAW there is no link: what a
-// process of its uid can connect to from inside is tried, and the other paths are kNotChecked.
-// Throws sluice::Error when it cannot be done at all: kFailed when a port of the proxy is in use,
-// kKernelFeature without veth.
+// Tries, in this network namespace, every path that `config` captures or exempts, and reports each
+// result. Changes no rule; the link, addresses and routes that it needs are always removed before
+// it returns. Without CAP_NET_ADMIN and CAP_NET_RAW there is no link: it only tries what a process
+// of its uid can connect to from inside, and the other paths are kNotChecked. Throws sluice::Error
+// when it cannot run at all: kFailed when a port of the proxy is in use, kKernelFeature without
+// veth.
 std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
                              capture::Backend& backend);
 
-// The validation as the last step of a transaction: when a check fails it throws kInvalid, and the
-// transaction puts everything back. `checks` takes what was found, also then.
+// The validation as the last step of a transaction: if a check fails it throws kInvalid, and the
+// transaction puts everything back. `checks` gets the results in any case.
 class ValidationStep : public capture::Step {
  public:
   ValidationStep(const capture::InitConfig& config, netns::RouteSocket& socket,
@@ -31,7 +31,7 @@ class ValidationStep : public capture::Step {
       : config_(config), socket_(socket), backend_(backend), checks_(checks) {}
 
   std::string Name() const override { return "validation"; }
-  // Always to be done.
+  // Always runs.
   bool Differs() override { return true; }
   std::vector<std::string> Have() override { return {}; }
   std::vector<std::string> Want() override { return {}; }
@@ -47,7 +47,7 @@ class ValidationStep : public capture::Step {
   std::vector<Check>& checks_;
 };
 
-// The same on its own, under the lock of the namespace, so that nobody changes rules meanwhile.
+// Stand-alone, under the lock of the namespace, so that nobody changes rules meanwhile.
 void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
               capture::Backend& backend, std::vector<Check>& checks);
 

@@ -17,7 +17,7 @@
 namespace sluice::apply {
 namespace {
 
-// What x_tables shows where it is loaded, and nothing else makes.
+// A file that x_tables creates when loaded, and nothing else does.
 bool KernelUsesXtables() { return access("/proc/thread-self/net/ip_tables_names", F_OK) == 0; }
 bool CanReadXtables() { return access("/proc/thread-self/net/ip_tables_names", R_OK) == 0; }
 
@@ -27,7 +27,7 @@ bool CanReadXtables(Family family) {
   return access(path, R_OK) == 0 || errno == ENOENT;
 }
 
-// The table that all our rules of nf_tables are in.
+// The table with all of Sluice's nf_tables rules.
 constexpr std::string_view kOurTable = "sluice";
 
 template <typename T>
@@ -35,7 +35,7 @@ void AddOnce(std::vector<T>& to, T value) {
   if (std::ranges::find(to, value) == to.end()) to.push_back(std::move(value));
 }
 
-// Of a build without iptables: whether there can be rules of x_tables in this namespace.
+// For a build without iptables: whether x_tables rules are possible in this namespace.
 bool MayHaveTables() {
   iptables::TableNames names;
   return names.HasAny(Family::kIpv4) || names.HasAny(Family::kIpv6);
@@ -67,7 +67,7 @@ std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
       x.unseen = std::string("rules of iptables cannot be seen without ") +
                  (have.Has(CAP_NET_ADMIN) ? "CAP_NET_RAW" : "CAP_NET_ADMIN and CAP_NET_RAW");
     } else if (!CanReadXtables(Family::kIpv4) || !CanReadXtables(Family::kIpv6)) {
-      // To look at a table would make it, then.
+      // Reading a table might create it.
       x.unseen = "rules of iptables cannot be seen: /proc/net/ip_tables_names cannot be read";
     }
   }
@@ -124,7 +124,7 @@ void Backends::Take(capture::Backend& backend, std::string why) {
 
 void Backends::Choose(const capture::InitConfig& config) {
   const Capabilities have = ReadCapabilities();
-  // libiptc opens a raw socket.
+  // libiptc needs a raw socket.
   const bool in_build = iptables::InThisBuild();
   const bool may_use_xtables = in_build && have.Has(CAP_NET_ADMIN) && have.Has(CAP_NET_RAW);
   const bool xtables_is_used = KernelUsesXtables();
@@ -170,7 +170,7 @@ void Backends::Choose(const capture::InitConfig& config) {
   } else if (xtables_is_used && !in_build) {
     if (MayHaveTables()) unseen_ = CannotSee(iptables::kNotInThisBuild);
   } else if (xtables_is_used) {
-    // Where the names of tables cannot be read, to look at one would make it.
+    // If the names of existing tables are unreadable, reading a table might create it.
     if (may_use_xtables && CanReadXtables()) {
       other_ = &xtables_;
       nftables_.StandBehind(&xtables_);

@@ -14,55 +14,55 @@
 
 namespace sluice::apply {
 
-// Whether nf_tables can be asked without its module being loaded for that.
+// Whether nf_tables can be queried without loading its module.
 enum class NfTables { kAsk, kNotLoaded, kUnknown };
 
-// Whether a backend can be looked at by who may change nothing, not even by asking.
+// Whether a backend can be read by a caller that must not change anything, not even by reading.
 struct Sight {
   capture::Backend* backend = nullptr;
   bool in_build = true;
-  bool in_use = false;      // otherwise it holds nothing, and is not to be asked
-  std::string unseen = {};  // why it cannot be looked at; empty: it can
+  bool in_use = false;      // if false, it holds nothing and must not be read
+  std::string unseen = {};  // why it cannot be read; empty if it can
 };
 
-// The backends, and which of them a run is about. The only place that knows both.
+// The backends, and which of them a run uses. The only place that knows both.
 class Backends {
  public:
-  // Looks where Sluice rules are, and what the kernel and the privileges allow. Makes nothing.
-  // Throws where the backend that is asked for is not in this build.
+  // Finds out where Sluice rules are, and what the kernel and the privileges allow. Creates
+  // nothing. Throws if the chosen backend is not in this build.
   void Choose(const capture::InitConfig& config);
 
   capture::Backend& chosen() { return *chosen_; }
-  // The one whose rules go; nullptr where there can be none, or cannot be looked.
+  // The backend whose rules are to be removed; nullptr where it has none or cannot be read.
   capture::Backend* other() { return other_; }
   const std::string& why() const { return why_; }
-  // What could not be looked at, for who removes or shows; empty for nothing.
+  // What could not be read, for callers that remove or show rules; empty for nothing.
   const std::string& unseen() const { return unseen_; }
 
-  // Throws what keeps a run from the backend that was asked for, where a privilege is missing.
-  // Other steps need the same one, and know less of what helps.
+  // Throws if the chosen backend lacks a privilege. Later steps need the same privilege, but their
+  // errors would be less helpful.
   void CheckPrivilege() const;
 
-  // Does `work`, and once more with the other backend where the kernel turns out to lack something
-  // of the one that was taken, nobody asked for that one, and no Sluice rules are there. An error
-  // about the kernel also says what kept us from the other backend.
+  // Runs `work`, and runs it again with the other backend if the kernel lacks a feature of the
+  // first, that one was not asked for, and there are no Sluice rules. An error about the kernel
+  // also says why the other backend could not be used.
   void Run(const std::function<void()>& work);
 
-  // Both of them, in the order in which the kernel asks their rules. Needs no choice.
+  // Both, in the order in which the kernel applies their rules. Needs no Choose().
   std::vector<Sight> LookOnly(NfTables nf_tables);
-  // Of one that LookOnly says can be asked: the tables in which others have rules, and what of
-  // others looks as if it captured as well.
+  // For a backend that LookOnly says can be read: the tables in which others have rules, and
+  // foreign rules that seem to capture traffic as well.
   std::vector<std::string> OthersOf(const capture::Backend& backend);
   std::vector<std::string> CapturesOfOthers(const capture::Backend& backend);
 
-  // What of others in nf_tables looks as if it captured as well. Empty where it cannot be seen.
+  // Foreign nf_tables rules that seem to capture traffic as well. Empty if they cannot be read.
   std::vector<std::string> ForeignCaptures();
 
  private:
   void Take(capture::Backend& backend, std::string why);
-  // After `error`, takes the other backend. False when there is none to take.
+  // After `error`, switches to the other backend. False when there is none.
   bool FallBack(const Error& error);
-  // `error` with what kept us from the other backend, where it is about the kernel.
+  // `error`, and if it is about the kernel, also why the other backend could not be used.
   Error Complete(const Error& error) const;
 
   iptables::XtablesBackend xtables_;
@@ -74,7 +74,7 @@ class Backends {
   std::string why_;
   std::string unseen_;
   std::optional<Error> no_nftables_;
-  // Why a backend was given up, in words.
+  // Why a backend was given up.
   std::string given_up_;
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Lines of a diff but its headers, by their first character.
+// The lines of a diff that start with `sign`, without its headers.
 json::array LinesWith(char sign, const std::string& diff) {
   json::array out;
   std::istringstream in(diff);

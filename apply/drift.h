@@ -10,7 +10,7 @@
 
 namespace sluice::apply {
 
-// Where a network namespace differs from what a configuration says.
+// How a network namespace differs from a configuration.
 struct Drift {
   // A table, policy routing or an address.
   struct Part {
@@ -24,8 +24,8 @@ struct Drift {
   std::string Json() const;
 };
 
-// What an apply (or, for cleanup_only, a clean-up) with this configuration would change. `config`
-// is complete (FillFromHost). Changes nothing.
+// What an apply with this configuration (or a clean-up, for cleanup_only) would change. `config`
+// must be complete (FillFromHost). Changes nothing.
 Drift FindDrift(const capture::InitConfig& config, netns::NetworkState& network,
                 Backends& backends);
 

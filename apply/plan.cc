@@ -27,8 +27,8 @@ std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig&
           context.network, family, captured ? routing : std::nullopt));
     }
   };
-  // Rules that mark packets for a route come behind it, and go before it: without it the packets
-  // are lost. The address comes before routes: where IPv6 is disabled on lo, it says what helps.
+  // Rules that mark packets for a route come after it, and are removed before it: otherwise the
+  // packets are lost. The address comes before routes: its error helps if IPv6 is off on lo.
   if (routing) {
     add_address();
     add_routing();
@@ -38,7 +38,7 @@ std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig&
   steps.insert(steps.end(), std::make_move_iterator(rule_steps.begin()),
                std::make_move_iterator(rule_steps.end()));
   if (context.other != nullptr) {
-    // Both at once do no harm, and none at all would: a connection in between is captured by one.
+    // Two backends at once are harmless; with none, new connections would not be captured.
     auto others = context.other->Plan({}, {}, context.warnings);
     steps.insert(steps.end(), std::make_move_iterator(others.begin()),
                  std::make_move_iterator(others.end()));

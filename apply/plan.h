@@ -12,18 +12,18 @@
 
 namespace sluice::apply {
 
-// What steps work on. Outlives them.
+// What steps work on. Must outlive them.
 struct PlanContext {
   netns::NetworkState& network;
   capture::Backend& backend;
-  // Whose rules go, once those of `backend` are there; nullptr for none.
+  // The backend to remove rules from, after those of `backend` are in place; nullptr for none.
   capture::Backend* other = nullptr;
-  // What a step had to leave out.
+  // What steps had to leave out.
   std::vector<std::string> warnings = {};
 };
 
-// The steps that bring the network namespace to what `config` says, or, for cleanup_only, to where
-// no Sluice rules are left: rules by family and table, then what stands beside them.
+// The steps that bring the network namespace to the state of `config` or, for cleanup_only, remove
+// all Sluice rules: rules by family and table, then policy routing and addresses.
 std::vector<std::unique_ptr<capture::Step>> PlanSteps(const capture::InitConfig& config,
                                                       PlanContext& context);
 

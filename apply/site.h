@@ -11,14 +11,14 @@
 
 namespace sluice::apply {
 
-// The network namespace that `socket` was opened in; the calling thread's where the kernel does not
+// The network namespace in which `socket` was opened; the calling thread's if the kernel does not
 // tell.
 inline netns::Namespace NamespaceOf(const netns::RouteSocket& socket) {
   auto found = socket.Where();
   return found ? *std::move(found) : netns::Namespace::Current();
 }
 
-// Where a run takes place: the network namespace of the calling thread, and what speaks to it.
+// Where a run takes place: the network namespace of the calling thread, and the sockets to it.
 struct Site {
   netns::RouteSocket socket;
   netns::Namespace here = NamespaceOf(socket);

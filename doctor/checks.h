@@ -43,8 +43,8 @@ Finding NotChecked(std::string name, std::string why, std::string remedy = {});
 // "a, b and c"
 std::string Listed(const std::vector<std::string>& words);
 
-// Whether a new connection to the world outside, by this user and group, is captured. Of what the
-// proxy makes, that would be a loop.
+// Whether a new connection to the outside world by this user and group is captured. For the proxy's
+// own connections that would be a loop.
 bool IsCapturedOutbound(const InForce& rules, Family family, std::uint32_t uid, std::uint32_t gid);
 
 }  // namespace sluice::doctor

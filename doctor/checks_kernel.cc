@@ -8,12 +8,12 @@
 namespace sluice::doctor {
 namespace {
 
-// From where on new connections are near to being dropped ("nf_conntrack: table full"), and from
-// where on it is time to know. A burst of an application takes some percent of the usual table.
+// From which percentage new connections are almost dropped ("nf_conntrack: table full"), and from
+// which it is time to warn. A burst of an application takes a few percent of a default table.
 constexpr std::uint64_t kFullPercent = 95;
 constexpr std::uint64_t kFillingPercent = 80;
 
-// Whether what the module is needed for is wanted.
+// Whether the feature that needs the module is wanted.
 bool IsNeeded(const Module& module, const InForce& rules) {
   switch (module.needed_for) {
     case NeededFor::kEvery:
@@ -74,7 +74,7 @@ void CheckCapabilities(const Facts& facts, const InForce& rules, Findings& out) 
 }
 
 void CheckModules(const Facts& facts, const InForce& rules, Findings& out) {
-  // Where no backend is asked for, one that can do it is enough.
+  // If no backend was chosen, one that works is enough.
   const auto can = [&rules](const BackendFacts& backend) {
     return backend.in_build && NamesOf(backend, rules, Presence::kAbsent).empty();
   };
@@ -93,7 +93,7 @@ void CheckModules(const Facts& facts, const InForce& rules, Findings& out) {
                        : some ? "none is needed: the other backend is possible"
                               : "use a build that has it";
     } else if (installed) {
-      // The kernel took the rules, whatever its modules are called.
+      // The kernel accepted the rules, whatever its modules are called.
       finding.found = "the kernel holds rules of Sluice";
     } else if (!absent.empty()) {
       finding.state = asked || !some ? State::kProblem : State::kNote;

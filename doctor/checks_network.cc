@@ -25,7 +25,7 @@ bool HasOn(const std::vector<netns::AddressEntry>& addresses, const std::string&
   });
 }
 
-// "all" counts for each interface: the larger one (Documentation/networking/ip-sysctl.rst).
+// "all" applies to every interface: the larger value counts (networking/ip-sysctl.rst).
 int Effective(const std::map<std::string, int>& settings, const std::string& link) {
   int out = 0;
   for (const std::string& name : {std::string("all"), link}) {
@@ -64,7 +64,7 @@ void CheckAddresses(const Facts& facts, const InForce& rules, Findings& out) {
   for (const netns::AddressEntry& entry : addresses) links.insert(entry.link);
   links.erase("lo");
   for (const Destination& destination : rules.destinations) {
-    // TPROXY leaves the destination as it is.
+    // TPROXY does not change the destination.
     if (!destination.from_outside || destination.transparent || destination.dns) continue;
     if (!HasRoutable(addresses, destination.family)) continue;
     for (const std::string& link : links) {
@@ -136,7 +136,7 @@ void CheckRpFilter(const Facts& facts, const InForce& rules, Findings& out) {
   std::vector<std::string> strict;
   std::vector<std::string> marked;
   for (const auto& [link, value] : facts.rp_filter) {
-    // "default" is for interfaces to come.
+    // "default" is for future interfaces.
     if (link == "all" || link == "default" || link == "lo") continue;
     if (Effective(facts.rp_filter, link) == 1) strict.push_back(link);
     if (Effective(facts.src_valid_mark, link) != 0) marked.push_back(link);
@@ -181,7 +181,7 @@ void CheckPolicyRouting(const Facts& facts, const InForce& rules, Findings& out)
       return one.transparent && one.family == family;
     });
     const auto found = facts.policy_routing->find(family);
-    // A rule, and a route.
+    // Two parts: a rule and a route.
     const std::size_t there = found == facts.policy_routing->end() ? 0 : found->second;
     if (!wanted || there >= 2) continue;
     out.push_back({.name = kName,

@@ -8,14 +8,14 @@
 namespace sluice::doctor {
 namespace {
 
-// What a sidecar listens on for its own purposes: 15000, 15020, 15021, 15090 and so on.
+// A sidecar's ports for its own use: 15000, 15020, 15021, 15090 and so on.
 constexpr PortRange kControlPorts{15000, 15099};
-// A connection takes two descriptors. Container runtimes give a million, a login shell 1,024, with
-// which a sidecar is full at 500 connections; a bit more than a shell's is no one's intention
+// A connection takes two descriptors. Container runtimes allow a million, a login shell 1,024,
+// which are used up at 500 connections; a limit slightly above a shell's is not intended
 // either.
 constexpr std::uint64_t kFewDescriptors = 4096;
-// A worker of sluice-proxy has up to 16 pipes of 64 pages; that is what one needs. The quota is for
-// all processes of the user on the node.
+// A worker of sluice-proxy needs up to 16 pipes of 64 pages. The quota is for all processes of the
+// user on the node.
 constexpr std::uint64_t kPagesOfAWorker = 16 * 64;
 
 bool IsListeningFor(const Listener& listener, const Destination& destination) {
@@ -23,12 +23,12 @@ bool IsListeningFor(const Listener& listener, const Destination& destination) {
     return false;
   }
   const IpAddress& ip = listener.address.ip;
-  // One of [::] takes IPv4 as well, unless it is told not to, which is not seen from here.
+  // A listener on [::] also accepts IPv4, unless it is IPv6-only, which is not visible here.
   if (destination.family == Family::kIpv4) return ip.is_v4() || ip.IsUnspecified();
   return !ip.is_v4();
 }
 
-// REDIRECT sends what comes from outside to the address of the interface, not to that of lo.
+// REDIRECT sends packets from outside to the address of the interface, not to that of lo.
 bool Reaches(const Listener& listener, const Destination& destination) {
   return !destination.from_outside || !listener.address.ip.IsLoopback();
 }
@@ -41,7 +41,7 @@ std::string Describe(const Listener& listener) {
          std::to_string(listener.process->gid);
 }
 
-// Whether what a listener connects to is captured again.
+// Whether the connections of a listener's process are captured again.
 void CheckOwner(const InForce& rules, const Destination& destination, const Listener& listener,
                 Findings& out) {
   const std::uint32_t uid = listener.process ? listener.process->uid : listener.uid;
@@ -52,14 +52,14 @@ void CheckOwner(const InForce& rules, const Destination& destination, const List
   for (const std::uint32_t id : rules.gids) right.push_back("gid " + std::to_string(id));
   out.push_back(
       {.name = "listeners",
-       // Its group may be the right one.
+       // Its group may be exempt.
        .state = listener.process ? State::kProblem : State::kWarning,
        .found = "port " + destination.ToString() + " is listened on by " + Describe(listener) +
                 ": the rules capture its own connections, which come back to it",
        .remedy = "run the proxy as " + Listed(right) + ", or name its user with --proxy-uid"});
 }
 
-// Those of the sidecar, with what started them and what they started; and the doctor itself.
+// The sidecar's processes, with their ancestors and descendants; and the doctor itself.
 std::set<int> FindExpected(const Facts& facts, const InForce& rules) {
   std::map<int, int> parents;
   for (const Process& process : facts.processes->all) parents[process.pid] = process.parent;
@@ -83,7 +83,7 @@ std::set<int> FindExpected(const Facts& facts, const InForce& rules) {
   std::set<int> out;
   for (const int pid : holders) with_ancestors(pid, out);
   with_ancestors(facts.own_pid, out);
-  // What a holder started, however far down.
+  // All descendants of a holder.
   for (const auto& [pid, parent] : parents) {
     std::set<int> line;
     with_ancestors(pid, line);
@@ -167,7 +167,7 @@ void CheckApplicationUid(const Facts& facts, const InForce& rules, Findings& out
                      .remedy = kRemedy});
     }
   }
-  // A server of that user whose process is not seen.
+  // A server of that user whose process is not visible.
   std::set<std::uint16_t> named;
   for (const Listener& listener : facts.listeners ? *facts.listeners : std::vector<Listener>()) {
     const std::uint16_t port = listener.address.port;

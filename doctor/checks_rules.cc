@@ -7,7 +7,7 @@
 namespace sluice::doctor {
 namespace {
 
-// Of queries: the user is none that anybody is likely to have.
+// For queries: a user id that is unlikely to be in use.
 constexpr std::uint32_t kSomeApplication = 54321;
 
 enum class Query : std::uint8_t { kCaptured, kPasses, kFamilyNotCaptured };
@@ -138,7 +138,7 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
     }
   }
   for (const BackendFacts& backend : facts.backends) {
-    // Only rules of x_tables are read, so far.
+    // So far only x_tables rules are read.
     if (backend.name != "nftables" || backend.others.empty()) continue;
     out.push_back(NotChecked(kName,
                              "rules of others in nf_tables are not read: " + Listed(backend.others),

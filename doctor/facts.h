@@ -16,10 +16,10 @@
 #include "capture/rule.h"
 #include "netns/route_values.h"
 
-// What the judge looks at: plain values, so that a test can write them down.
+// The judge's input: plain values, so that tests can write them down.
 namespace sluice::doctor {
 
-// What was read, or why it could not be.
+// A value that was read, or why it could not be.
 template <typename T>
 struct Known {
   std::optional<T> value = {};
@@ -41,11 +41,11 @@ struct Known {
 // --- the kernel ---
 enum class Presence : std::uint8_t {
   kThere,     // loaded, or built in
-  kLoadable,  // comes when it is needed
+  kLoadable,  // loaded on demand
   kAbsent,
   kUnknown
 };
-// What needs a module of the kernel.
+// The feature that needs a kernel module.
 enum class NeededFor : std::uint8_t { kEvery, kIpv6, kTproxy, kTproxyIpv6, kDns };
 struct Module {
   std::string name;
@@ -63,13 +63,13 @@ struct BackendFacts {
   // Whether this build can use it at all.
   bool in_build = true;
   std::vector<Module> modules = {};
-  // What of Sluice is installed; empty for nothing. What Sluice cannot have written is left out.
+  // The installed Sluice rules; empty if none. Without any that Sluice cannot have written.
   Known<capture::RuleSet> ours = {};
-  // Rules of others that decide before ours, as far as this backend sees them.
+  // Foreign rules that decide before Sluice's, as far as this backend sees them.
   std::vector<capture::Obstruction> obstructions = {};
   // Who else has rules: "filter (IPv4)", "inet firewalld".
   std::vector<std::string> others = {};
-  // What of others looks as if it captured as well.
+  // Foreign rules that seem to capture traffic as well.
   std::vector<std::string> captures_of_others = {};
 };
 
@@ -78,22 +78,22 @@ struct Process {
   int pid = 0;
   int parent = 0;
   std::string name = {};
-  std::uint32_t uid = 0;  // that its files and sockets get
+  std::uint32_t uid = 0;  // the uid of its files and sockets
   std::uint32_t gid = 0;
 };
 struct Listener {
   capture::Protocol protocol = capture::Protocol::kTcp;
   SocketAddress address;
-  std::uint32_t uid = 0;  // that made the socket
-  // Whose it is; nothing where that cannot be seen.
+  std::uint32_t uid = 0;  // the uid that created the socket
+  // Its owner; nothing if that is not visible.
   std::optional<Process> process = {};
 };
 struct Processes {
   std::vector<Process> all = {};
-  // Those of which it cannot be seen whether they are in this namespace.
+  // Processes that may or may not be in this namespace.
   std::vector<Process> hidden = {};
 };
-// Of the process that holds the listeners.
+// Of the process that owns the listeners.
 struct Limits {
   std::uint64_t open_files = 0;  // the soft limit
   std::uint64_t hard_open_files = 0;
@@ -103,28 +103,28 @@ struct Limits {
 struct Facts {
   Known<Capabilities> capabilities = {};
   std::vector<BackendFacts> backends = {};
-  // The backend that a run with these options must take; empty: the one that is possible.
+  // The backend that a run with these options must use; empty: whichever is possible.
   std::string chosen = {};
-  // What the options of this run would install; empty where they capture nothing.
+  // What this run's options would install; empty if they capture nothing.
   capture::RuleSet planned = {};
   std::vector<capture::LockHolder> lock_holders = {};
   Known<std::vector<netns::AddressEntry>> addresses = {};
   Known<Conntrack> conntrack = {};
   Known<std::vector<Listener>> listeners = {};
   Known<Processes> processes = {};
-  // Of whose parents the judge says nothing: the doctor's own.
+  // The judge ignores its parents: the doctor's own pid.
   int own_pid = 0;
   // By pid.
   std::map<int, Limits> limits = {};
   Known<std::uint64_t> pipe_pages = {};  // fs.pipe-user-pages-soft; 0: no limit
-  // net.ipv4.conf.*, by interface, "all" among them.
+  // net.ipv4.conf.*, by interface, including "all".
   std::map<std::string, int> rp_filter = {};
   std::map<std::string, int> src_valid_mark = {};
   std::string no_rp_filter = {};  // why they could not be read
   // net.ipv6.conf.lo.disable_ipv6
   Known<bool> ipv6_off_on_lo = {};
   bool has_passthrough_address = false;  // ::6 on lo
-  // Of the policy rules and routes that TPROXY needs: those that are there, by family.
+  // How many of the policy rules and routes that TPROXY needs are there, by family.
   Known<std::map<Family, std::size_t>> policy_routing = {};
   std::string resolv_conf = {};  // its path
   Known<ResolvConf> resolvers = {};

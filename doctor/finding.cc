@@ -40,7 +40,7 @@ std::string Summary(const std::vector<Finding>& findings) {
 }
 
 std::string ToText(const std::vector<Finding>& findings) {
-  constexpr std::size_t kColumn = 9;  // behind the longest name of a state
+  constexpr std::size_t kColumn = 9;  // after the longest name of a state
   std::string out;
   for (const Finding& one : findings) {
     std::string state(Name(one.state));

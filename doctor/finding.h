@@ -8,30 +8,30 @@
 
 namespace sluice::doctor {
 
-// From what is well to what stands against capture.
+// From good to harmful for capture.
 enum class State : std::uint8_t { kOk, kNote, kWarning, kProblem };
 
 // "ok", "note", "warning", "problem". Stable: machines read it.
 std::string_view Name(State state);
 
-// What one check came to.
+// The result of one check.
 struct Finding {
   std::string name;  // of the check: "listeners". Stable.
   State state = State::kOk;
   std::string found = {};   // one sentence, without a full stop
-  std::string remedy = {};  // what to do about it; empty where there is nothing to do
-  bool checked = true;      // false: it could not be made, and `found` says why
+  std::string remedy = {};  // what to do about it; empty if nothing
+  bool checked = true;      // false: the check could not be made; `found` says why
 };
 
-// Worst first; those of one state stay in their order.
+// Worst first; findings of equal state keep their order.
 void SortWorstFirst(std::vector<Finding>& findings);
 
 bool HasProblem(const std::vector<Finding>& findings);
 
-// "1 problem, 2 warnings, 12 ok, 1 not checked"; what there is none of is left out.
+// "1 problem, 2 warnings, 12 ok, 1 not checked"; without the zeros.
 std::string Summary(const std::vector<Finding>& findings);
 
-// A line of each finding and one of its remedy; the summary comes last.
+// One line for each finding and one for its remedy; the summary comes last.
 std::string ToText(const std::vector<Finding>& findings);
 
 // One object, for machines (docs/sluice-init.doctor.schema.json).

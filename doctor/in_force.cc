@@ -13,7 +13,7 @@ using capture::FamilyRules;
 using capture::Hook;
 using capture::TableRules;
 
-// The port of a query of DNS.
+// The port of DNS queries.
 constexpr std::uint16_t kDnsPort = 53;
 
 bool IsForDns(const capture::Rule& rule) {
@@ -24,7 +24,7 @@ bool IsForDns(const capture::Rule& rule) {
   });
 }
 
-// Collects where the chains of one table lead to.
+// Collects the ports to which the chains of one table lead.
 class Collector {
  public:
   Collector(Family family, const TableRules& table, std::vector<Destination>& out)

@@ -9,7 +9,7 @@
 #include "capture/rule.h"
 #include "doctor/facts.h"
 
-// Internal to the judge: what the rules that it goes by say.
+// Internal to the judge: the rules that it examines.
 namespace sluice::doctor {
 
 // A port that rules lead to.
@@ -28,19 +28,19 @@ struct Destination {
 struct InForce {
   capture::RuleSet rules;
   bool installed = false;
-  std::string backend;  // whose rules; empty unless installed
+  std::string backend;  // whose rules; empty if not installed
 
   std::vector<Destination> destinations = {};
-  // Whose traffic is the proxy's own.
+  // The owners of the proxy's own traffic.
   std::set<std::uint32_t> uids = {};
   std::set<std::uint32_t> gids = {};
   bool tproxy = false;
   bool dns = false;
 
-  // Why rules may be installed that are not in `rules`; empty where all could be seen.
+  // Why there may be installed rules that are not in `rules`; empty if all were readable.
   std::string unseen = {};
 
-  // Nothing is known, and something may be there.
+  // No rules were found, but some may be there.
   bool unknown() const { return !unseen.empty() && !any(); }
   bool any() const { return !destinations.empty(); }
   bool Has(Family family) const;

@@ -47,8 +47,8 @@ std::string Listed(const std::vector<std::string>& words) {
 }
 
 bool IsCapturedOutbound(const InForce& rules, Family family, std::uint32_t uid, std::uint32_t gid) {
-  // One of the networks that are kept for documentation (RFC 5737, RFC 3849), and of each range and
-  // each port that a rule names.
+  // One address of the documentation networks (RFC 5737, RFC 3849), and one of each range and each
+  // port that a rule names.
   std::vector<IpAddress> addresses = {family == Family::kIpv4 ? IpAddress::V4(198, 51, 100, 1)
                                                               : IpAddress::Parse("2001:db8::1")};
   std::vector<std::uint16_t> ports = {80};

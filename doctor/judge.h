@@ -10,8 +10,8 @@ namespace sluice::doctor {
 
 // Every check, worst first. Pure.
 //
-// It goes by the rules that are installed. Where there are none, by those that the options of the
-// run would install: what is only missing yet, such as the proxy, is a note then.
+// Examines the installed rules. If there are none, it examines those that the run's options would
+// install; whatever is just not there yet, such as the proxy, is then only a note.
 std::vector<Finding> Judge(const Facts& facts);
 
 }  // namespace sluice::doctor

@@ -20,7 +20,7 @@ struct Need {
   std::string_view backend;
   std::string_view module;
   NeededFor needed_for;
-  // A function of it, by which it is known where it is built in (/proc/kallsyms).
+  // One of its functions: shows whether it is built in (/proc/kallsyms).
   std::string_view symbol;
 };
 constexpr auto kNeeds = std::to_array<Need>({
@@ -85,7 +85,7 @@ KernelModules::KernelModules() {
 void KernelModules::ReadSymbols() {
   std::map<std::string_view, std::vector<std::string_view>> by_symbol;
   for (const Need& need : kNeeds) by_symbol[need.symbol].push_back(need.module);
-  // "ffffffff81ff99c0 t nft_redir_init", and the module behind it where it is of one.
+  // "ffffffff81ff99c0 t nft_redir_init", followed by the module if it belongs to one.
   std::size_t lines = 0;
   EachLine("/proc/kallsyms", [&](std::string_view line) {
     ++lines;
@@ -96,7 +96,7 @@ void KernelModules::ReadSymbols() {
     if (found == by_symbol.end()) return;
     for (const std::string_view module : found->second) there_.insert(std::string(module));
   });
-  // An empty one is how a container hides it.
+  // Containers hide it by making it empty.
   knows_symbols_ = lines > 0;
 }
 
@@ -119,10 +119,10 @@ std::vector<Module> KernelModules::Of(std::string_view backend) const {
 }
 
 KernelModules::NfTables KernelModules::MayAskNfTables() const {
-  // Who sends to a subsystem that is not there makes the kernel load "nfnetlink-subsys-10".
+  // A message to a missing subsystem makes the kernel load "nfnetlink-subsys-10".
   if (there_.contains("nf_tables")) return NfTables::kAsk;
-  if (!has_modules_) return NfTables::kAsk;  // there is nothing that could be loaded
-  // Where no symbol can be seen it may be built in, unless the files say so.
+  if (!has_modules_) return NfTables::kAsk;  // nothing can be loaded
+  // If no symbols are visible it may be built in, unless the files say otherwise.
   return knows_symbols_ || knows_files_ ? NfTables::kNotLoaded : NfTables::kUnknown;
 }
 

@@ -70,7 +70,7 @@ void ReadNetwork(netns::NetworkState& network, Facts& facts) {
 void ReadResolvers(std::string_view network_namespace, Facts& facts) {
   constexpr const char* kEverybodys = "/etc/resolv.conf";
   facts.resolv_conf = netns::ResolvConfOf(network_namespace);
-  // As `ip netns exec` does it: a namespace without a file of its own has everybody's.
+  // As in `ip netns exec`: a namespace without a file of its own uses the common one.
   if (facts.resolv_conf.empty() ||
       (!facts.resolv_conf.starts_with("/proc/") && !std::ifstream(facts.resolv_conf).is_open())) {
     facts.resolv_conf = kEverybodys;

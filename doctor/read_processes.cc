@@ -26,7 +26,7 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { closedir(directory); }
 };
 
-// The names in a directory; nothing where it cannot be read.
+// The names in a directory; nothing if it is unreadable.
 std::vector<std::string> NamesIn(const std::string& path) {
   std::vector<std::string> out;
   const std::unique_ptr<DIR, CloseDirectory> directory(opendir(path.c_str()));
@@ -35,7 +35,7 @@ std::vector<std::string> NamesIn(const std::string& path) {
   return out;
 }
 
-// "0100007F:3A99", or the 32 digits of IPv6: words of the machine, as the kernel has them.
+// "0100007F:3A99", or 32 digits for IPv6: 32-bit words in host order, as the kernel has them.
 std::optional<SocketAddress> ParseAddress(std::string_view text) {
   const std::size_t colon = text.find(':');
   if (colon != 8 && colon != 32) return {};
@@ -77,7 +77,7 @@ bool ReadSockets(const std::string& name, capture::Protocol protocol, std::strin
   return true;
 }
 
-// Of the four numbers in a line "Uid:" the last is what files and sockets get.
+// The last of the four numbers after "Uid:" is the one for files and sockets.
 std::optional<Process> ReadProcess(int pid) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   Process out{.pid = pid};
@@ -161,7 +161,7 @@ void ReadSocketsAndProcesses(Facts& facts) {
         if (!text.starts_with(kSocket) || !text.ends_with(']')) continue;
         text.remove_prefix(kSocket.size());
         text.remove_suffix(1);
-        // Of a socket that several have, the first: who made it, unless it is gone.
+        // If several processes have the socket, the first: its creator, unless that is gone.
         holders.emplace(std::string(text), *process);
       }
     }

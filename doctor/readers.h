@@ -10,28 +10,28 @@
 #include "doctor/facts.h"
 #include "netns/network_state.h"
 
-// What fills the facts. Nothing here changes anything: no module is loaded, and nothing is asked
-// whose answer the kernel would have to make first.
+// Functions that fill the facts. They change nothing: they load no module, and ask no question for
+// which the kernel would have to create something.
 namespace sluice::doctor {
 
-// What the running kernel has, by the names of modules.
+// The features of the running kernel, by module name.
 class KernelModules {
  public:
   KernelModules();
 
   Presence Find(std::string_view module) const;
-  // Whether nf_tables can be asked without its module being loaded for that. One that is not loaded
-  // holds no rules.
+  // Whether nf_tables can be queried without loading its module. A module that is not loaded holds
+  // no rules.
   enum class NfTables : std::uint8_t { kAsk, kNotLoaded, kUnknown };
   NfTables MayAskNfTables() const;
-  // All that a backend, "iptables" or "nftables", needs.
+  // All modules that a backend, "iptables" or "nftables", needs.
   std::vector<Module> Of(std::string_view backend) const;
 
  private:
   void ReadSymbols();
 
-  bool has_modules_ = false;  // the kernel can load some at all
-  bool knows_files_ = false;  // /lib/modules of this kernel is there
+  bool has_modules_ = false;  // the kernel can load modules
+  bool knows_files_ = false;  // /lib/modules has this kernel
   bool knows_symbols_ = false;
   std::set<std::string, std::less<>> there_;
   std::set<std::string, std::less<>> loadable_;
@@ -39,7 +39,7 @@ class KernelModules {
 
 Known<Conntrack> ReadConntrack();
 
-// Of the network namespace of the calling thread, which /proc must show as well.
+// For the network namespace of the calling thread, which /proc must show as well.
 void ReadSocketsAndProcesses(Facts& facts);
 
 // Addresses, and settings of interfaces.

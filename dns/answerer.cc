@@ -13,7 +13,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-// Runs a function at the end of a scope: that of a coroutine may be its destruction.
+// Runs a function at the end of a scope, also when a coroutine is destroyed.
 template <typename Function>
 class AtEnd {
  public:
@@ -28,12 +28,12 @@ class AtEnd {
 
 }  // namespace
 
-// A question that is being asked, for all who want to know.
+// A question in flight, shared by all clients that ask it.
 struct DnsAnswerer::Pending {
   explicit Pending(const asio::any_io_executor& executor)
       : answered(executor, asio::steady_timer::time_point::max()) {}
 
-  asio::steady_timer answered;  // never expires; cancelled for `response`
+  asio::steady_timer answered;  // never expires; cancelled when `response` is set
   std::optional<DnsResponse> response;
 };
 

@@ -14,24 +14,24 @@
 #include "dns/message.h"
 #include "dns/upstream.h"
 
-// What the forwarder answers, whichever way the question came. Not for others to include: it names
+// The forwarder's answers, for UDP and TCP alike. Private to dns: it names
 // Asio.
 namespace sluice::dns {
 
-// Used by one thread.
+// For use by one thread.
 class DnsAnswerer {
  public:
   DnsAnswerer(const DnsForwarderOptions& options, DnsCounters& counters);
 
-  // The reply to what a client sent when there is no need to wait for it: from the cache, an error,
-  // or none to a message that is not to be answered. Nothing when `request` has to wait for Answer.
+  // The reply to a client's message that needs no waiting: from the cache, an error, or an empty
+  // reply to a message that must not be answered. Nothing when `request` needs Answer.
   std::optional<DnsBytes> AnswerNow(const DnsRequest& request, std::size_t max_bytes);
 
-  // The reply to a question that AnswerNow left. The client of the same question that came first
-  // asks the servers, the others wait for what it gets.
+  // The reply to a question that AnswerNow left open. Of the clients with the same question, the
+  // first asks the servers and the others wait for its result.
   boost::asio::awaitable<DnsBytes> Answer(DnsQuery query, std::size_t max_bytes);
 
-  // Forgets who is waiting, after which nothing here belongs to an io_context.
+  // Forgets the waiting clients; afterwards nothing here belongs to an io_context.
   void Clear() { pending_.clear(); }
 
  private:

@@ -9,7 +9,7 @@
 namespace sluice::dns {
 namespace {
 
-constexpr std::uint32_t kMaxSeconds = 24 * 3600;  // RFC 2308 and RFC 8767 speak of a day to a week
+constexpr std::uint32_t kMaxSeconds = 24 * 3600;  // RFC 2308 and RFC 8767 suggest a day to a week
 constexpr std::uint32_t kMaxNegativeSeconds = 3 * 3600;  // RFC 2308, section 5
 // A list node, a node of the hash table and its share of buckets, and the heap's own overhead.
 constexpr std::size_t kBookKeeping = 256;
@@ -32,8 +32,8 @@ std::optional<std::uint32_t> NegativeSeconds(const DnsResponse& response) {
   return std::nullopt;
 }
 
-// True when no name is read from where a TTL stands: counting down would change it. Nobody's server
-// writes such a message, but somebody may send one. 0x80 begins no label and no pointer.
+// True if no name uses bytes of a TTL: counting down would change the name. No real server sends
+// such a message, but somebody may. 0x80 begins neither a label nor a pointer.
 bool CanCountDown(const DnsResponse& response) {
   DnsBytes bytes = response.bytes;
   for (const DnsRecord& record : response.message.records) {
@@ -82,7 +82,7 @@ void DnsCache::Put(const DnsQuery& query, const DnsResponse& response, Clock::ti
   SetDnsHeader(entry.message, header);
   for (const DnsRecord& record : response.message.records) {
     entry.ttls_at.push_back(static_cast<std::uint16_t>(record.ttl_at));
-    // No record is to be believed for longer than the whole, a negative answer's SOA above all.
+    // No record may outlive the whole answer, in particular a negative answer's SOA.
     const bool is_negative_soa = record.section == DnsSection::kAuthority &&
                                  record.type == dns_type::kSoa &&
                                  !HasAnswer(query.question, response);
@@ -110,7 +110,7 @@ std::optional<DnsBytes> DnsCache::Get(const DnsQuery& query, Clock::time_point n
   DnsBytes message = entry->message;
   const auto age = static_cast<std::uint32_t>(
       std::chrono::duration_cast<std::chrono::seconds>(now - entry->stored).count());
-  // None is smaller: the entry would have expired.
+  // None is smaller, or the entry would have expired.
   for (const std::uint16_t at : entry->ttls_at) {
     SetDns32(message, at, GetDns32(message, at) - age);
   }

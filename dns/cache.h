@@ -14,11 +14,11 @@
 
 namespace sluice::dns {
 
-// Answers, for as long as their TTL says. Pure: time is passed in. Not thread-safe.
+// Keeps answers as long as their TTL allows. Pure: time is a parameter. Not thread-safe.
 //
-// Kept are complete answers (NOERROR, NXDOMAIN) for the smallest TTL of their records; "no such
-// name" and "no such record" as RFC 2308 says, for the smaller of the SOA's TTL and MINIMUM, and
-// not at all without a SOA. Truncated answers, other errors and TTL 0 are not kept.
+// It keeps complete answers (NOERROR, NXDOMAIN) for the smallest TTL of their records; "no such
+// name" and "no such record" follow RFC 2308: the smaller of the SOA's TTL and MINIMUM, and not
+// kept without a SOA. Truncated answers, other errors and TTL 0 are not kept.
 class DnsCache {
  public:
   using Clock = std::chrono::steady_clock;
@@ -31,16 +31,16 @@ class DnsCache {
   DnsCache() : DnsCache(Limits{}) {}
   explicit DnsCache(Limits limits) : limits_(limits) {}
 
-  // Keeps the answer to `query`, in the place of an older one. When the limits are reached those go
-  // that were not asked for the longest.
+  // Stores the answer to `query`, replacing an older one. When the limits are reached, the least
+  // recently used entries are dropped.
   void Put(const DnsQuery& query, const DnsResponse& response, Clock::time_point now);
 
-  // The answer to `query`, to be given to MakeReply: TTLs less the time that has passed, no longer
+  // The answer to `query`, for MakeReply: TTLs are reduced by the time elapsed, and it is no longer
   // authoritative.
   std::optional<DnsBytes> Get(const DnsQuery& query, Clock::time_point now);
 
   std::size_t entries() const { return by_key_.size(); }
-  // Of messages, keys and the book-keeping around them.
+  // The size of messages, keys and overhead.
   std::size_t bytes() const { return bytes_; }
 
  private:
@@ -53,7 +53,7 @@ class DnsCache {
 
     std::size_t Cost() const;
   };
-  using Entries = std::list<Entry>;  // the most recently asked for first
+  using Entries = std::list<Entry>;  // most recently used first
 
   void Erase(Entries::iterator entry);
 
@@ -63,7 +63,7 @@ class DnsCache {
   std::size_t bytes_ = 0;
 };
 
-// For how long `response` may be kept, in seconds; 0 is not at all.
+// How long `response` may be kept, in seconds; 0 means not at all.
 std::uint32_t DnsCacheSeconds(const DnsQuestion& question, const DnsResponse& response);
 
 }  // namespace sluice::dns

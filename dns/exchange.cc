@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Queries and their answers: what a forwarder takes, sends, believes and gives back. The frame of
-// messages is dns_message.cc's.
+// Queries and answers: what a forwarder accepts, sends, trusts and returns. The record format is in
+// message.cc.
 #include <algorithm>
 
 #include "dns/message.h"
@@ -9,7 +9,7 @@
 namespace sluice::dns {
 namespace {
 
-// What a client says of its question, and what it gets back unchanged.
+// The flags of a client's question that the reply returns unchanged.
 constexpr std::uint16_t kQueryFlags =
     dns_flag::kRecursionDesired | dns_flag::kAuthenticData | dns_flag::kCheckingDisabled;
 constexpr std::uint16_t kEchoedFlags = dns_flag::kRecursionDesired | dns_flag::kCheckingDisabled;
@@ -19,7 +19,7 @@ constexpr std::size_t kMaxNameBytes = 255;  // RFC 1035, section 2.3.4
 
 DnsBytes MakeHeader(const DnsHeader& header) {
   DnsBytes out;
-  // What it grows to with a question and OPT, at most; GCC 12 takes growth for an overflow, too.
+  // The maximum size with a question and OPT; GCC 12 takes growing for an overflow.
   out.reserve(kDnsHeaderBytes + kMaxNameBytes + 4 + kOptBytes);
   out.resize(kDnsHeaderBytes);
   SetDnsHeader(out, header);
@@ -49,15 +49,15 @@ void AppendOpt(DnsBytes& out, bool dnssec_ok, std::uint8_t extended_rcode) {
 DnsBytes WithoutContent(const DnsQuery& query, std::uint16_t flags, std::uint8_t extended_rcode) {
   const std::uint16_t questions = query.question.name.empty() ? 0 : 1;
   DnsBytes out = MakeHeader({.id = query.id, .flags = flags, .questions = questions});
-  // At once for the question and OPT; without it GCC 12 sees a copy past the end of the header.
+  // Once for the question and OPT; without it GCC 12 sees a copy past the end of the header.
   out.reserve(out.size() + query.question.name.size() + 4 + kOptBytes);
   if (questions > 0) AppendQuestion(out, query.question);
   if (query.edns) AppendOpt(out, query.edns->dnssec_ok, extended_rcode);
   return out;
 }
 
-// Removes OPT. It stands last except for what signs a message; records behind it are additional and
-// may be left out, while taking it from before them would move what pointers lead to.
+// Removes OPT. It comes last, except for message signatures. Records after it are additional and
+// may be dropped; removing OPT from before them would shift the targets of pointers.
 void CutAtOpt(DnsResponse& response) {
   auto& records = response.message.records;
   const auto opt = std::find_if(records.begin(), records.end(), [](const DnsRecord& record) {
@@ -97,20 +97,20 @@ DnsRequest ParseDnsRequest(DnsView bytes) {
   const auto refuse = [&out, &header](DnsRcode rcode) {
     out.handling = DnsRequest::Handling::kRefuse;
     out.reply = MakeErrorReply(out.query, rcode);
-    // Who sent an UPDATE or a NOTIFY takes no answer to anything else.
+    // The sender of an UPDATE or NOTIFY expects a reply with the same opcode.
     DnsHeader reply = GetDnsHeader(out.reply);
     reply.flags = static_cast<std::uint16_t>(reply.flags | (header.flags & dns_flag::kOpcode));
     SetDnsHeader(out.reply, reply);
     return out;
   };
-  // The opcode first: of another one than QUERY the sections mean something else.
+  // Check the opcode first: with any other than QUERY the sections have other meanings.
   if ((header.flags & dns_flag::kOpcode) != 0) return refuse(DnsRcode::kNotImp);
   auto message = ParseDnsMessage(bytes);
   if (!message || !message->question) return refuse(DnsRcode::kFormErr);
   out.query.question = std::move(*message->question);
   out.query.edns = message->edns;
   if (out.query.edns && out.query.edns->version != 0) return refuse(DnsRcode::kBadVers);
-  // A transfer is an answer of many messages, and not for a resolver's clients.
+  // A transfer has many messages, and is not for clients of a resolver.
   const std::uint16_t type = out.query.question.type;
   if (type == dns_type::kAxfr || type == dns_type::kIxfr) return refuse(DnsRcode::kRefused);
   out.handling = DnsRequest::Handling::kForward;
@@ -139,7 +139,7 @@ std::optional<DnsResponse> ParseDnsResponse(DnsView bytes, const DnsQuery& query
   if (message->question ? !message->question->Matches(query.question) : !is_error) {
     return std::nullopt;
   }
-  // BADVERS and the like: said of the hop to the server, in bits that a client without EDNS lacks.
+  // BADVERS and the like concern the hop to the server, in bits that clients without EDNS lack.
   if (message->edns && message->edns->extended_rcode != 0) {
     const auto servfail = static_cast<std::uint16_t>(DnsRcode::kServFail);
     message->header.flags =
@@ -155,7 +155,7 @@ DnsBytes MakeReply(const DnsQuery& query, DnsView response, std::size_t max_byte
   DnsHeader header = GetDnsHeader(response);
   const auto flags =
       static_cast<std::uint16_t>((header.flags & ~kEchoedFlags) | (query.flags & kEchoedFlags));
-  // An error without its question is given one.
+  // An error that came without its question gets one.
   if (header.questions == 0) return WithoutContent(query, flags, 0);
   if (response.size() + (query.edns ? kOptBytes : 0) > max_bytes) {
     return WithoutContent(query, flags | dns_flag::kTruncated, 0);
@@ -164,7 +164,7 @@ DnsBytes MakeReply(const DnsQuery& query, DnsView response, std::size_t max_byte
   header.id = query.id;
   header.flags = flags;
   SetDnsHeader(out, header);
-  // The name with the client's letters: some choose their case at random and look for it again.
+  // The name in the client's spelling: some clients randomize its case and check it.
   std::copy(query.question.name.begin(), query.question.name.end(), out.begin() + kDnsHeaderBytes);
   if (query.edns) AppendOpt(out, query.edns->dnssec_ok, 0);
   return out;

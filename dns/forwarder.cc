@@ -39,9 +39,9 @@ using asio::ip::tcp;
 using asio::ip::udp;
 using boost::system::error_code;
 
-// After a failure to receive or accept (no descriptors, no memory) that would only happen again.
+// Pause after a failure to receive or accept (no descriptors, no memory) that would repeat at once.
 constexpr std::chrono::milliseconds kPause{50};
-constexpr int kBacklog = 64;  // twice the clients that are served at a time
+constexpr int kBacklog = 64;  // twice the number of clients served at a time
 
 Error OptionError(std::string why, std::string help) {
   return Error(ErrorKind::kUsage, {.doing = "set up the DNS forwarder",
@@ -50,7 +50,7 @@ Error OptionError(std::string why, std::string help) {
                                    .help = std::move(help)});
 }
 
-// True when this host can bind a socket to `address`. `saved_errno` is what it said otherwise.
+// True if this host can bind a socket to `address`; otherwise `saved_errno` says why.
 bool CanBind(const IpAddress& address, int& saved_errno) {
   sockaddr_storage storage{};
   const auto length = ToSockaddr({address, 0}, storage);
@@ -94,10 +94,10 @@ template <typename Socket>
 void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
                  const SocketAddress& address, error_code& error) {
   socket.open(protocol, error);
-  // A proxy that takes this one's place listens beside it for a while.
+  // During a hand-over the new proxy listens at the same time.
   if (!error) socket.set_option(ReusePort(true), error);
   if constexpr (std::is_same_v<Socket, tcp::acceptor>) {
-    // Connections of a process before us may be in TIME_WAIT.
+    // Connections of an earlier process may be in TIME_WAIT.
     if (!error) socket.set_option(tcp::acceptor::reuse_address(true), error);
   }
   if (!error && !address.ip.is_v4()) socket.set_option(asio::ip::v6_only(true), error);
@@ -105,8 +105,8 @@ void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
   if (!error) socket.bind({ToAsio(address.ip), address.port}, error);
 }
 
-// Blocks every signal in this thread, and so in those that it starts, for as long as it is in
-// scope.
+// While in scope, blocks every signal in this thread, and thereby in the threads that it
+// starts.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
@@ -162,7 +162,7 @@ class DnsForwarder::Impl {
     context_->stop();
     if (thread_.joinable()) thread_.join();
     answerer_.Clear();
-    context_.reset();  // destroys every coroutine, and with them every socket
+    context_.reset();  // destroys every coroutine, and thereby every socket
   }
 
   DnsStats stats() const {
@@ -217,7 +217,7 @@ class DnsForwarder::Impl {
   }
 
   asio::awaitable<void> Receive(UdpSocket socket) {
-    DnsBytes buffer(kDnsUdpPayload);  // as we advertise it; what is longer does not parse
+    DnsBytes buffer(kDnsUdpPayload);  // the size that we advertise; longer messages do not parse
     while (true) {
       udp::endpoint client;
       error_code error;
@@ -245,7 +245,7 @@ class DnsForwarder::Impl {
           },
           asio::detached);
     } catch (const std::bad_alloc&) {
-      Count(counters_.over_limit);  // like a datagram that the network lost
+      Count(counters_.over_limit);  // as if the network had lost the datagram
     }
   }
 
@@ -255,7 +255,7 @@ class DnsForwarder::Impl {
     SendDatagram(*socket, client, reply);
   }
 
-  // A datagram that cannot be sent now is dropped, as the network would.
+  // A datagram that cannot be sent now is dropped, as a network would.
   static void SendDatagram(udp::socket& socket, const udp::endpoint& client,
                            const DnsBytes& reply) {
     error_code ignored;
@@ -313,7 +313,7 @@ DnsStats DnsForwarder::stats() const { return impl_->stats(); }
 std::vector<SocketAddress> DnsListenAddresses(std::uint16_t port) {
   const SocketAddress v6{IpAddress::Parse("::1"), port};
   int saved_errno = 0;
-  // Any other failure is left to be reported by Start.
+  // Start reports any other failure.
   const bool has_v6 =
       CanBind(v6.ip, saved_errno) || (saved_errno != EADDRNOTAVAIL && saved_errno != EAFNOSUPPORT);
   std::vector<SocketAddress> out{{IpAddress::V4(127, 0, 0, 1), port}};

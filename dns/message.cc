@@ -9,7 +9,7 @@ namespace sluice::dns {
 namespace {
 
 constexpr std::size_t kMaxName = 255;    // RFC 1035, section 2.3.4
-constexpr std::uint8_t kMaxLabel = 63;   // the upper two bits of a length mean something else
+constexpr std::uint8_t kMaxLabel = 63;   // in a length byte the upper two bits are flags
 constexpr std::uint8_t kPointer = 0xc0;  // RFC 1035, section 4.1.4
 constexpr std::uint16_t kDnssecOk = 0x8000;
 constexpr std::uint32_t kMaxTtl = 0x7fffffff;  // RFC 2181, section 8
@@ -17,7 +17,7 @@ constexpr std::size_t kRecordFrame = 10;       // type, class, TTL, length
 
 char ToLower(char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c); }
 
-// Lengths of labels are below 64, and so below 'A'.
+// Label lengths are below 64, and thus below 'A'.
 std::string LowerName(std::string name) {
   std::transform(name.begin(), name.end(), name.begin(), ToLower);
   return name;
@@ -37,7 +37,7 @@ std::optional<DnsRecord> ReadRecord(DnsView bytes, std::size_t& at, DnsSection s
   return record;
 }
 
-// RFC 6891, section 6.1: class and TTL mean something else, the owner is the root.
+// RFC 6891, section 6.1: class and TTL have other meanings, and the owner is the root.
 DnsEdns ReadEdns(const DnsRecord& record) {
   return {.udp_bytes = record.rclass,
           .version = static_cast<std::uint8_t>(record.ttl >> 16),
@@ -78,8 +78,8 @@ std::string DnsQuestion::Key() const {
 }
 
 std::string DnsQuestion::Zone() const {
-  std::size_t last = 0;    // where the last label begins
-  std::size_t before = 0;  // and the one before it
+  std::size_t last = 0;    // start of the last label
+  std::size_t before = 0;  // start of the label before it
   for (std::size_t at = 0; at < name.size() && name[at] != 0;
        at += static_cast<unsigned char>(name[at]) + std::size_t{1}) {
     before = last;
@@ -90,8 +90,8 @@ std::string DnsQuestion::Zone() const {
 
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at) {
   std::string name;
-  std::size_t end = 0;          // behind the name where it began: known at the first pointer
-  std::size_t part_begin = at;  // what a pointer leads to is all before the part it ends
+  std::size_t end = 0;          // after the name in its original place: known at the first pointer
+  std::size_t part_begin = at;  // a pointer's target must lie before the part that it ends
   std::size_t part_limit = message.size();
   for (std::size_t here = at; here < part_limit;) {
     const std::uint8_t length = message[here];
@@ -146,7 +146,7 @@ std::optional<DnsMessage> ParseDnsMessageAtStart(DnsView bytes, std::size_t& siz
   return out;
 }
 
-// RFC 1035, section 3.3.13: two names, then five numbers, of which MINIMUM is the last.
+// RFC 1035, section 3.3.13: two names, then five numbers; the last one is MINIMUM.
 std::optional<std::uint32_t> SoaMinimum(DnsView bytes, const DnsRecord& soa) {
   const std::size_t end = soa.data_at + soa.data_bytes;
   if (soa.type != dns_type::kSoa || end > bytes.size()) return std::nullopt;

@@ -10,22 +10,22 @@
 
 namespace sluice::dns {
 
-// The part of DNS messages (RFC 1035, section 4; EDNS: RFC 6891) that a forwarder has to
-// understand: header, question, the frame of every record, OPT. Pure functions over whole messages
-// (without the length that precedes them on TCP); what is malformed gives "no value", never an
-// exception. Numbers are in host byte order.
+// The part of DNS messages (RFC 1035, section 4; EDNS: RFC 6891) that a forwarder must understand:
+// header, question, the format of records, OPT. Pure functions on whole messages (without the
+// length prefix of TCP); malformed input gives "no value", never an exception. Numbers are in host
+// byte order.
 
 using DnsBytes = std::vector<std::uint8_t>;
 using DnsView = std::span<const std::uint8_t>;
 
 inline constexpr std::size_t kDnsHeaderBytes = 12;
-inline constexpr std::size_t kMaxDnsMessage = 65535;  // the length on TCP has 16 bits
+inline constexpr std::size_t kMaxDnsMessage = 65535;  // 16 bits of length on TCP
 inline constexpr std::size_t kMinDnsUdpBytes = 512;   // without EDNS (RFC 1035, section 4.2.1)
-// What is advertised with EDNS: fits the smallest IPv6 MTU, so that no answer is fragmented
+// The size to advertise with EDNS: fits the smallest IPv6 MTU, so that no answer is fragmented
 // (1280 - 40 - 8; agreed on at DNS flag day 2020).
 inline constexpr std::uint16_t kDnsUdpPayload = 1232;
 
-// Values of the protocol, not all of them.
+// Protocol values; not a complete list.
 enum class DnsRcode : std::uint16_t {
   kNoError = 0,
   kFormErr = 1,
@@ -62,27 +62,27 @@ struct DnsHeader {
   std::uint16_t authorities = 0;
   std::uint16_t additionals = 0;
 
-  // Without the upper bits that EDNS adds.
+  // Without the upper bits from EDNS.
   DnsRcode rcode() const { return static_cast<DnsRcode>(flags & dns_flag::kRcode); }
 };
 
 struct DnsQuestion {
-  std::string name;  // on the wire: length-prefixed labels and the root's zero; letters as sent
+  std::string name;  // wire format: length-prefixed labels and the root's zero; case as sent
   std::uint16_t type = 0;
   std::uint16_t qclass = 0;
 
-  // Names are equal whatever the case of their ASCII letters (RFC 4343).
+  // Names compare without regard to ASCII case (RFC 4343).
   bool Matches(const DnsQuestion& other) const;
-  // The name in lower case, type and class: one string for each question.
+  // The name in lower case, type and class, as one string.
   std::string Key() const;
-  // The last two labels of the name, in lower case, on the wire: about what one set of servers
-  // answers for.
+  // The last two labels of the name, in lower case and wire format: roughly the unit for which one
+  // set of servers is responsible.
   std::string Zone() const;
 };
 
 enum class DnsSection : std::uint8_t { kAnswer, kAuthority, kAdditional };
 
-// The frame of a record; offsets are from the start of the message.
+// The fixed part of a record; offsets are from the start of the message.
 struct DnsRecord {
   DnsSection section = DnsSection::kAnswer;
   std::uint16_t type = 0;
@@ -94,16 +94,16 @@ struct DnsRecord {
   std::size_t data_bytes = 0;
 };
 
-// From the OPT record.
+// Taken from the OPT record.
 struct DnsEdns {
-  std::uint16_t udp_bytes = 0;  // what the sender can take
+  std::uint16_t udp_bytes = 0;  // the size that the sender accepts
   std::uint8_t version = 0;
   std::uint8_t extended_rcode = 0;  // the upper 8 of 12 bits
   bool dnssec_ok = false;
 };
 
-// A message whose every length, name and compression pointer was checked, with at most one question
-// and one OPT. Bytes behind the last record are refused.
+// A message in which every length, name and compression pointer is valid, with at most one question
+// and one OPT. Bytes after the last record are an error.
 struct DnsMessage {
   DnsHeader header;
   std::optional<DnsQuestion> question;
@@ -111,20 +111,20 @@ struct DnsMessage {
   std::optional<DnsEdns> edns;
 };
 
-// The name at `at`, uncompressed, as in DnsQuestion; `at` moves behind it. Nothing when a label,
-// the name (255 bytes) or the message ends too late or too early, or when a pointer does not lead
-// to a name that ends before the one it stands in: "a prior occurrence", which also bounds the
-// walk.
+// The name at `at`, uncompressed, as in DnsQuestion; `at` moves past it. Nothing if a label,
+// the name (255 bytes) or the message has a wrong length, or if a pointer does not lead to a
+// name that ends before the current one: "a prior occurrence", which also limits the number of
+// steps.
 std::optional<std::string> ReadDnsName(DnsView message, std::size_t& at);
 
 std::optional<DnsMessage> ParseDnsMessage(DnsView bytes);
-// The same of a message with other bytes behind it; `size` is the message's own.
+// The same for a message followed by other bytes; `size` is the message's own.
 std::optional<DnsMessage> ParseDnsMessageAtStart(DnsView bytes, std::size_t& size);
 
 // MINIMUM of a SOA record, in seconds.
 std::optional<std::uint32_t> SoaMinimum(DnsView bytes, const DnsRecord& soa);
 
-// A question that a client asks.
+// A client's question.
 struct DnsQuery {
   std::uint16_t id = 0;
   std::uint16_t flags = 0;  // RD, AD and CD; no other
@@ -133,16 +133,16 @@ struct DnsQuery {
 
   // Queries with equal keys have the same answer.
   std::string Key() const;
-  // How long an answer over UDP may be: at least 512 bytes, with EDNS what the client takes.
+  // The maximum size of an answer over UDP: 512 bytes, or more if the client says so with EDNS.
   std::size_t MaxUdpBytes() const;
 };
 
-// What to do with a message from a client.
+// What to do with a client's message.
 struct DnsRequest {
   enum class Handling : std::uint8_t {
-    kForward,  // `query` is to be answered
-    kRefuse,   // `reply` says why not
-    kDrop,     // not a query: an answer to it might be answered in turn
+    kForward,  // `query` needs an answer
+    kRefuse,   // `reply` is the error
+    kDrop,     // not a query: a reply might itself be answered
   };
   Handling handling = Handling::kDrop;
   DnsQuery query;
@@ -150,7 +150,7 @@ struct DnsRequest {
 };
 DnsRequest ParseDnsRequest(DnsView bytes);
 
-// `query` as it is sent upstream, under an id of its own. OPT, when the client sent one, is ours:
+// The upstream form of `query`, with its own id. If the client sent an OPT it is replaced by ours:
 // its options concern one hop only.
 DnsBytes MakeUpstreamQuery(const DnsQuery& query, std::uint16_t id);
 
@@ -163,17 +163,17 @@ struct DnsResponse {
   bool is_truncated() const { return (message.header.flags & dns_flag::kTruncated) != 0; }
 };
 
-// The response to `query` as it was sent under `id`. Nothing when it is malformed or the answer to
-// something else. Errors that came without the question are accepted as some servers send them, and
-// so are bytes behind the message, which are left out.
+// The response to `query` as sent with `id`. Nothing if it is malformed or does not match. As some
+// servers send them, errors without the question are accepted, and so are bytes after the message,
+// which are dropped.
 std::optional<DnsResponse> ParseDnsResponse(DnsView bytes, const DnsQuery& query, std::uint16_t id);
 
-// The reply to `query` with the content of `response`, a message without OPT that holds the same
-// question (in any case): the client's id, flags, question and OPT. With TC and the question only
-// when it would be longer than `max_bytes`.
+// The reply to `query` with the contents of `response`, a message without OPT and with the same
+// question (in any case): with the client's id, flags, question and OPT. If it would exceed
+// `max_bytes`, it has only TC and the question.
 DnsBytes MakeReply(const DnsQuery& query, DnsView response, std::size_t max_bytes);
 
-// The reply that there is no answer, and why.
+// The reply that reports an error.
 DnsBytes MakeErrorReply(const DnsQuery& query, DnsRcode rcode);
 
 }  // namespace sluice::dns

@@ -95,7 +95,7 @@ void DnsTcpClient::Send(const DnsBytes& reply) {
   SetDns16(framed, 0, static_cast<std::uint16_t>(reply.size()));
   framed.insert(framed.end(), reply.begin(), reply.end());
   replies_.push_back(std::move(framed));
-  if (replies_.size() > 1) return;  // Write is at it
+  if (replies_.size() > 1) return;  // a Write is in progress
   asio::co_spawn(
       socket_.get_executor(), [self = shared_from_this()] { return self->Write(); },
       asio::detached);

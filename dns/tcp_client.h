@@ -15,15 +15,15 @@
 #include "dns/answerer.h"
 #include "dns/message.h"
 
-// Not for others to include: it names Asio.
+// Private to dns: it names Asio.
 namespace sluice::dns {
 
-// A client's connection (RFC 7766): questions one behind the other without waiting for answers, and
-// each answered as soon as it can be, in whatever order. Closed when the last question is answered
-// after the client's end, on a message that is no question, and for idleness. Used by one thread.
+// A client's connection (RFC 7766): accepts further questions without waiting for answers, and
+// answers each as soon as possible, in any order. Closed when the client has finished and all is
+// answered, on a message that is not a question, and when idle. For use by one thread.
 class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
  public:
-  // `clients` are those that are open; it and `answerer` outlive this.
+  // The open clients; the list and `answerer` must outlive this.
   using Clients = std::list<DnsTcpClient*>;
   DnsTcpClient(boost::asio::ip::tcp::socket socket, const DnsForwarderOptions& options,
                DnsAnswerer& answerer, Clients& clients);
@@ -31,11 +31,11 @@ class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
   DnsTcpClient(const DnsTcpClient&) = delete;
   DnsTcpClient& operator=(const DnsTcpClient&) = delete;
 
-  // Serves the client. It keeps itself alive for as long as there is something to do.
+  // Serves the client. The object keeps itself alive while there is something to do.
   void Run();
 
-  // Closes the client that has been idle for the longest, which takes it out of `clients`. False
-  // when all wait for answers.
+  // Closes the longest idle client, which removes it from `clients`. False when all wait for
+  // answers.
   static bool CloseIdlest(const Clients& clients);
 
  private:
@@ -56,10 +56,10 @@ class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
   std::size_t max_pipelined_;
   DnsAnswerer& answerer_;
   Clients& clients_;
-  std::optional<Clients::iterator> place_;  // in clients_, while it is open
+  std::optional<Clients::iterator> place_;  // in clients_, while open
   Clock::time_point last_activity_;
-  std::size_t unanswered_ = 0;    // questions whose reply the client has not taken
-  std::deque<DnsBytes> replies_;  // with their length before them; the first is being written
+  std::size_t unanswered_ = 0;    // questions whose replies the client has not taken
+  std::deque<DnsBytes> replies_;  // with length prefixes; the first is being written
 };
 
 }  // namespace sluice::dns

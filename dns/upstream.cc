@@ -32,17 +32,17 @@ using asio::ip::tcp;
 using asio::ip::udp;
 using boost::system::error_code;
 
-// Responses to something else that one question looks at. Whoever forges needs many thousands to
-// hit the id and the port; a server that is late sends one or two.
+// How many mismatched responses to tolerate for one question. A forger needs many thousands to hit
+// the id and the port; a late server sends one or two.
 constexpr int kMaxMismatches = 64;
-// How long a server that stepped in is asked first: the one before it costs a timeout each time,
-// and should be given another chance.
+// How long to ask a server that stepped in first: each try of the failed one costs a timeout, but
+// it should get another chance.
 constexpr std::chrono::seconds kPreferredFor{30};
-// An answer over UDP is 1,232 bytes at most, as we say; some servers send up to what was once the
-// custom.
+// We advertise 1,232 bytes for answers over UDP; some servers send up to the former
+// 4,096.
 constexpr std::size_t kReceiveBytes = 4096;
 
-// RFC 5452, section 4.3: not to be guessed.
+// RFC 5452, section 4.3: must be unpredictable.
 std::uint16_t RandomId() {
   std::uint16_t id = 0;
   // At most 256 bytes: never interrupted, never short (getrandom(2)).
@@ -50,7 +50,7 @@ std::uint16_t RandomId() {
   return static_cast<std::uint16_t>(std::random_device()());
 }
 
-// Closes `socket` after `wait`, unless it goes out of scope before.
+// Closes `socket` after `wait`, unless destroyed earlier.
 template <typename Socket>
 class Deadline {
  public:
@@ -97,7 +97,7 @@ udp::endpoint ToEndpoint(const Nameserver& resolver) {
   return {address, resolver.address.port};
 }
 
-// The answers that say something of the server and not of the name.
+// Errors that are the server's fault, not the name's.
 bool IsFromBrokenServer(const DnsResponse& response) {
   const DnsRcode rcode = response.rcode();
   return rcode == DnsRcode::kServFail || rcode == DnsRcode::kNotImp || rcode == DnsRcode::kRefused;
@@ -146,7 +146,7 @@ asio::awaitable<std::optional<DnsResponse>> DnsUpstream::Ask(const DnsQuery& que
         co_return response;
       }
     }
-    // Servers that say that they cannot need not be asked again.
+    // Do not ask a server again that said that it cannot answer.
     if (!is_silence_heard) break;
   }
   Count(counters_.upstream_failures);
@@ -167,8 +167,8 @@ asio::awaitable<std::optional<DnsResponse>> DnsUpstream::AskUdp(Endpoint server,
                                                                 const DnsQuery& query) {
   const auto socket = std::make_shared<udp::socket>(co_await asio::this_coro::executor);
   error_code error;
-  // Connecting binds to a port that the kernel takes at random, and lets through only what comes
-  // from the server's address.
+  // connect() binds to a random port chosen by the kernel, and accepts only packets from the
+  // server's address.
   socket->open(server.protocol(), error);
   if (!error) socket->connect(server, error);
   if (error) co_return std::nullopt;

@@ -14,10 +14,10 @@
 #include "dns/forwarder.h"
 #include "dns/message.h"
 
-// The forwarder's side towards the servers. Not for others to include: it names Asio.
+// The forwarder's side towards the servers. Private to dns: it names Asio.
 namespace sluice::dns {
 
-// DnsStats as it is counted: written by the forwarder's thread, read by any.
+// The counters behind DnsStats: written by the forwarder's thread, read by any.
 struct DnsCounters {
   using Counter = std::atomic<std::uint64_t>;
   Counter queries{0};
@@ -36,15 +36,15 @@ inline void Count(DnsCounters::Counter& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
 
-// Asks servers in turn. Used by one thread.
+// Asks servers in turn. For use by one thread.
 class DnsUpstream {
  public:
-  // Throws Error when the scope of a resolver is no interface here.
+  // Throws Error when the scope of a resolver is not an interface here.
   DnsUpstream(const DnsForwarderOptions& options, DnsCounters& counters);
 
-  // The first answer that is one: SERVFAIL, NOTIMP and REFUSED send the question on to the next
-  // server and are the answer only when no server has a better one. Nothing when none answered.
-  // `query` must outlive the wait.
+  // The first usable answer: after SERVFAIL, NOTIMP or REFUSED it asks the next server, and returns
+  // such an answer only if no server has a better one. Nothing when none answered. `query` must
+  // outlive the call.
   boost::asio::awaitable<std::optional<DnsResponse>> Ask(const DnsQuery& query);
 
  private:
@@ -61,12 +61,12 @@ class DnsUpstream {
   std::chrono::milliseconds timeout_;
   int attempts_;
   DnsCounters& counters_;
-  // The server that answered when the one before it did not, and until when it is asked first.
+  // The server that answered in place of the one before it, and until when it is asked first.
   std::size_t preferred_ = 0;
   Clock::time_point preferred_until_{};
 };
 
-// An Asio address: of an endpoint of UDP or TCP.
+// An Asio address for UDP or TCP endpoints.
 boost::asio::ip::address ToAsio(const IpAddress& address);
 
 }  // namespace sluice::dns

@@ -8,7 +8,7 @@
 
 namespace sluice::dns {
 
-// Numbers in DNS messages: big-endian. The caller has checked that they are inside.
+// Big-endian numbers in DNS messages. The caller must have checked the bounds.
 
 inline std::uint16_t GetDns16(DnsView bytes, std::size_t at) {
   return static_cast<std::uint16_t>(bytes[at] << 8 | bytes[at + 1]);

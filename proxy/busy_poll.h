@@ -7,30 +7,30 @@
 
 namespace sluice::proxy {
 
-// When a worker looks for the next event again and again instead of going to sleep: while one
-// connection alone is talking, in an exchange whose next message comes sooner than the kernel
-// takes to put a thread to sleep and to wake it: `scripts/bench proxy --only single` shows 48 us
-// with it and 79 us without. Under more load there is always something to do; under less, waiting
-// costs nothing. Pure; belongs to one thread.
+// Decides when a worker polls for the next event instead of sleeping: while a single connection is
+// active, in an exchange where the next message comes sooner than the kernel can put a thread to
+// sleep and wake it. `scripts/bench proxy --only single` shows 48 us with it and 79 us without.
+// Under more load there is always work; under less, waiting costs nothing. Pure; belongs to one
+// thread.
 class BusyPoll {
  public:
-  // Twice what a sleep and a wake-up cost on a virtual machine (10 to 25 us), so that a message
-  // that is worth waiting for is one that would have been delayed by about as much.
+  // Twice the cost of a sleep and a wake-up on a virtual machine (10 to 25 us): polling then at
+  // most doubles that cost.
   static constexpr std::chrono::microseconds kLongest{50};
 
-  // So many messages in a row make an exchange that is worth it. A connection that asks once and
-  // closes is over after six events.
+  // After this many messages in a row an exchange is worth polling for. A connection that asks once
+  // and closes is over after six events.
   static constexpr int kMessagesInARow = 16;
 
   explicit BusyPoll(bool allowed) : allowed_(allowed) {}
 
-  // For how long to look before going to sleep; zero: not at all.
+  // How long to poll before sleeping; zero: not at all.
   std::chrono::microseconds Span() const {
     return allowed_ && messages_ == kMessagesInARow ? kLongest : std::chrono::microseconds::zero();
   }
 
-  // After each turn's wait: what it brought, and how long it took, asleep or awake. `session`
-  // stands for the connection when the events were of a single one, 0 otherwise.
+  // Call after each wait: what it brought, and how long it took, asleep or awake. `session`
+  // identifies the connection if all events were for a single one; otherwise 0.
   void Observe(std::uint64_t session, std::chrono::nanoseconds waited) {
     const bool goes_on = session != 0 && session == last_ && waited < kLongest;
     messages_ = goes_on ? std::min(messages_ + 1, kMessagesInARow) : 0;

@@ -11,19 +11,19 @@
 namespace sluice::proxy {
 namespace {
 
-// Version 1 says "no limit" by the largest number of pages (PAGE_COUNTER_MAX), which no machine
+// Version 1 writes "no limit" as the largest number of pages (PAGE_COUNTER_MAX), which no machine
 // has.
 constexpr std::uint64_t kUnlimited = 1ULL << 62;
 
-// A controller's file that holds a limit, in either version.
+// A controller's limit file, for both versions.
 struct LimitFile {
   const char* controller;
   const char* version1;
   const char* version2;
 };
 
-// The files for the cgroup `path` below `root` and all above it. A container may see the host's
-// path where it has only its own cgroup mounted: that is the root then.
+// The files of the cgroup `path` below `root` and all its parents. A container may see the host's
+// path although only its own cgroup is mounted: then that is the root.
 void AddWayUp(const std::filesystem::path& root, std::filesystem::path path, const char* file,
               std::vector<std::filesystem::path>& files) {
   path = path.relative_path();
@@ -66,7 +66,7 @@ std::optional<std::uint64_t> MemoryLimitBytes(const std::filesystem::path& self,
   std::uint64_t least = kUnlimited;
   for (const auto& file : FilesOf({"memory", "memory.limit_in_bytes", "memory.max"}, self, mount)) {
     std::ifstream in(file);
-    // "max", of version 2, is no number.
+    // In version 2 it may be "max", which is not a number.
     if (std::uint64_t bytes = 0; in >> bytes) least = std::min(least, bytes);
   }
   if (least >= kUnlimited) return std::nullopt;
@@ -78,10 +78,10 @@ std::optional<double> CpuQuota(const std::filesystem::path& self,
   std::optional<double> least;
   for (const auto& file : FilesOf({"cpu", "cpu.cfs_quota_us", "cpu.max"}, self, mount)) {
     std::ifstream in(file);
-    // Without one: -1 in version 1, "max" in version 2.
+    // No quota: -1 in version 1, "max" in version 2.
     std::int64_t quota_us = -1;
     if (!(in >> quota_us) || quota_us < 0) continue;
-    // The kernel's default. Version 1 has the period in a file of its own.
+    // The kernel's default. Version 1 keeps the period in a separate file.
     std::int64_t period_us = 100'000;
     if (file.filename() == "cpu.max") {
       in >> period_us;

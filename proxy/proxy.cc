@@ -28,24 +28,24 @@
 namespace sluice::proxy {
 namespace {
 
-// Descriptors that are not a connection's: listeners, epoll, pipes (two each), log, control path
-// (64 connections), and what the C library opens for a moment.
+// Descriptors not used for connections: listeners, epoll, pipes (two each), log, control path (64
+// connections), and those that the C library opens briefly.
 constexpr std::uint64_t kReservedDescriptors = 128;
 constexpr std::uint64_t kDescriptorsPerWorker = 48;
 
-// What a connection takes of the memory that a cgroup counts: 19,700 bytes in the kernel, for two
-// sockets that are idle, less than 600 of our own, and what is buffered when its receiver is full.
-// The sockets' buffers are not in it: when memory is short the kernel keeps those small.
+// A connection's share of the cgroup's memory: 19,700 bytes in the kernel for two idle sockets,
+// less than 600 of our own, and what is buffered when its receiver is full. The sockets' buffers
+// are not included: the kernel keeps them small when memory is short.
 constexpr std::uint64_t kConnectionBytes = 20 * 1024 + RelayResources::kFrugalReadBytes;
 // What TLS holds for a connection that is idle.
 constexpr std::uint64_t kTlsBytes = 24 * 1024;
 // The program's own memory.
 constexpr std::uint64_t kReservedBytes = 4 * 1024 * 1024;
 constexpr std::uint64_t kBytesPerWorker = RelayResources::kGenerousBytes;
-// Allowed in any case: a proxy that refuses everybody is not better than one that is killed.
+// Always allowed: a proxy that refuses everybody is no better than one that is killed.
 constexpr std::uint64_t kFewestConnections = 100;
 
-// Raises the descriptor limit as far as is allowed. Returns what it is then.
+// Raises the descriptor limit as far as allowed, and returns it.
 std::uint64_t RaiseDescriptorLimit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
@@ -61,7 +61,7 @@ std::uint64_t RaiseDescriptorLimit() {
 std::uint64_t ConnectionsInMemory(std::uint64_t workers, bool with_tls) {
   const std::optional<std::uint64_t> limit = MemoryLimitBytes();
   if (!limit) return std::numeric_limits<std::uint64_t>::max();
-  // Half in any case: a small pod on a large machine has many workers, and most have little to do.
+  // At most half: a small pod on a large machine has many workers, most of them idle.
   const std::uint64_t reserved = std::min(kReservedBytes + kBytesPerWorker * workers, *limit / 2);
   const std::uint64_t each = kConnectionBytes + (with_tls ? kTlsBytes : 0);
   return std::max((*limit - reserved) / each, kFewestConnections);
@@ -92,13 +92,13 @@ dns::DnsForwarderOptions DnsOptions(std::uint16_t port) {
           .attempts = configured.attempts};
 }
 
-// Whoever uses up one direction leaves a thirty-second to the other: some hundreds, usually.
+// If one direction is full, a thirty-second remains for the other: usually some hundreds.
 std::uint64_t ShareOfDirection(std::uint64_t max_connections) {
   return max_connections - max_connections / 32;
 }
 
-// Half: connects that nobody answers leave the other half to those that are answered. Not less than
-// a burst of an application that is well.
+// Half: unanswered connects leave the other half to those that are answered. At least a normal
+// burst of an application.
 std::uint64_t ShareOfPending(std::uint64_t max_connections) {
   return std::max<std::uint64_t>(16, max_connections / 2);
 }
@@ -108,9 +108,9 @@ void CheckIsFree(const SocketAddress& address, int type) {
   const bool v4 = address.ip.is_v4();
   const bool tcp = type == SOCK_STREAM;
   const UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC, 0));
-  if (!fd) return;  // said when the port is to be used
+  if (!fd) return;  // reported when the port is used
   const int on = 1;
-  // For connections in TIME_WAIT; to a datagram socket it would mean sharing.
+  // For connections in TIME_WAIT; for a datagram socket it would allow sharing.
   if (tcp) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (!v4) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
   sockaddr_storage storage;
@@ -149,13 +149,13 @@ void CheckPortsAreFree(const ProxyConfig& config) {
 
 namespace {
 
-// Shares out what another proxy has given, which may have had another number of workers: none of
-// the sockets may be left over, for connections would wait in it in vain.
+// Distributes the sockets of another proxy, which may have had a different number of workers. No
+// socket may be left over: its connections would wait in vain.
 std::vector<std::vector<GivenListener>> ShareOut(std::vector<UniqueFd> given,
                                                  const ProxyConfig& config) {
   const auto workers = static_cast<std::size_t>(config.concurrency);
   std::vector<std::vector<GivenListener>> out(workers);
-  std::array<std::size_t, 4> next{};  // of each direction and family
+  std::array<std::size_t, 4> next{};  // for each direction and family
   for (UniqueFd& fd : given) {
     const SocketAddress address = LocalAddress(fd.get());
     const bool outbound = address.port == config.outbound_port;
@@ -220,7 +220,7 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
                   [this](const HttpRequest& request) { return ServeMetrics(request); });
   }
   if (config_.admin_port != 0) {
-    // Reached through the inbound side it would not be on loopback only any more.
+    // Through the inbound side it would be reachable from outside.
     shared_->own_ports.push_back(config_.admin_port);
     http_->Listen(config_.admin_port, true,
                   [this, backend = Backend()](const HttpRequest& request) {
@@ -239,7 +239,7 @@ std::vector<ConnectionInfo> Proxy::Connections() {
 }
 
 Proxy::~Proxy() {
-  // The servers' handlers look at the workers.
+  // The servers' handlers use the workers.
   http_.reset();
   for (const auto& worker : workers_) worker->Stop();
   workers_.clear();
@@ -266,7 +266,7 @@ void Proxy::Drain() {
   if (!phase_.compare_exchange_strong(expected, Phase::kDraining)) return;
   for (const auto& worker : workers_) {
     worker->CloseListeners(Direction::kInbound);
-    // The application's next connections are the other proxy's.
+    // The application's next connections go to the other proxy.
     if (handed_over_) worker->CloseListeners(Direction::kOutbound);
   }
 }
@@ -307,8 +307,8 @@ AdminBackend Proxy::Backend() {
           .dns_resolvers = dns_resolvers_,
           .metrics = [this] { return Metrics(); },
           .connections = [this] { return Connections(); },
-          // Not a signal to ourselves: it would count as a second one beside that of whoever ends
-          // the process, and end it at once.
+          // Do not signal ourselves: together with the signal that ends the process it would count
+          // as the second one, and end it at once.
           .drain =
               [this] {
                 is_drain_asked_ = true;

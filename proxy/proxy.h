@@ -20,49 +20,49 @@
 
 namespace sluice::proxy {
 
-// Throws sluice::Error that names the first of the relay's and control path's ports on which
-// somebody listens. The proxy's own sockets share their ports with those of the same user's other
-// proxies, which is wanted for a hand-over only.
+// Throws sluice::Error naming the first relay or control port on which another process listens. The
+// proxy's own sockets share their ports with other proxies of the same user, which is only wanted
+// for a hand-over.
 void CheckPortsAreFree(const ProxyConfig& config);
 
-// The proxy: workers, access log and control path, put together. All threads that it starts have
-// all signals blocked. One per process: it ignores SIGPIPE and raises the descriptor limit.
+// The proxy: workers, access log and control path together. All threads that it starts have all
+// signals blocked. One per process: it ignores SIGPIPE and raises the descriptor limit.
 class Proxy {
  public:
-  // Binds every port; no thread runs yet, so that the caller may give up privileges in between.
-  // `given` are listening sockets of a proxy that hands over; those of other ports are not used.
+  // Binds every port; starts no thread, so that the caller may drop privileges before Start.
+  // `given` are listening sockets from a proxy that hands over; those for other ports are not used.
   // Throws sluice::Error; then nothing listens.
   explicit Proxy(ProxyConfig config, std::vector<UniqueFd> given = {});
-  // Resets the connections that are left, writes the log out and ends all threads.
+  // Resets the remaining connections, flushes the log and ends all threads.
   ~Proxy();
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
-  // Accepts connections from here on. Throws sluice::Error.
+  // Begins to accept connections. Throws sluice::Error.
   void Start();
 
-  // What it relays from, to be handed over before Drain.
+  // The listening sockets, to be handed over before Drain.
   std::vector<int> Listeners() const;
-  // Whether somebody else has the same sockets: Drain leaves them then, where it refuses new
-  // connections otherwise, which would be the other one's. Thread-safe.
+  // Whether another process has the same sockets: then Drain just closes them. Otherwise it also
+  // refuses new connections, which would be the other process's. Thread-safe.
   void SetHandedOver(bool handed_over) { handed_over_ = handed_over; }
 
-  // Begins to drain: not ready any more, no new inbound connections; what is open goes on, and the
-  // application may still open outbound connections, which finishing its work can need.
+  // Begins to drain: no longer ready, no new inbound connections; open ones continue, and the
+  // application may still open outbound connections, which it may need to finish its work.
   // Thread-safe.
   void Drain();
 
-  // Whether the drain has come to its end: nothing is open and nothing is accepted any more. To be
-  // asked now and then while draining; it takes the next step when the last one is done. From one
-  // thread only.
+  // Whether the drain is complete: nothing is open and nothing is accepted any more. Call it now
+  // and then while draining; it begins the next step when the previous one is done. From one thread
+  // only.
   bool Drained();
 
-  // Whether a client of the admin port has asked to drain. From then on the descriptor is readable,
-  // for poll(2). Thread-safe.
+  // Whether a client of the admin port has asked to drain. Then the descriptor is readable, for
+  // poll(2). Thread-safe.
   bool drain_asked() const { return is_drain_asked_; }
   int drain_asked_fd() const { return drain_asked_.get(); }
 
-  // Opens the access log again, after it was rotated. Thread-safe.
+  // Reopens the access log after rotation. Thread-safe.
   void ReopenLog();
 
   std::uint64_t active() const { return stats_.Active(); }

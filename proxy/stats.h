@@ -15,7 +15,7 @@
 
 namespace sluice::proxy {
 
-// Why a connection was not relayed, or was not relayed to its end.
+// Why a connection was not relayed, or not to its end.
 enum class Failure : std::uint8_t {
   kNotRedirected,
   kLoop,
@@ -38,8 +38,8 @@ enum class Failure : std::uint8_t {
 // The value of the label `reason`: "connect_refused".
 std::string_view Name(Failure failure);
 
-// A number that one thread writes and any thread reads. No locked instruction: an increment costs
-// what it costs on a plain integer.
+// A number written by one thread and read by any. Needs no locked instruction: an increment is as
+// cheap as on a plain integer.
 class Counter {
  public:
   void Add(std::uint64_t n) { value_.store(Get() + n, std::memory_order_relaxed); }
@@ -50,14 +50,14 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// Upper bounds of the connect-time histogram, in microseconds; the last bucket has none. From a
-// loopback connect to the default connect timeout.
+// Upper bounds of the connect-time histogram, in microseconds; the last bucket has none. They range
+// from a loopback connect to the default connect timeout.
 inline constexpr std::array<std::uint64_t, 14> kConnectTimeBoundsMicros = {
     100,    250,    500,     1'000,   2'500,     5'000,     10'000,
     25'000, 50'000, 100'000, 250'000, 1'000'000, 3'000'000, 10'000'000};
 
-// Upper bounds of the histogram of how long connections last, in microseconds: from a short request
-// to the time after which most idle ones are closed.
+// Upper bounds of the connection duration histogram, in microseconds: from a short request to the
+// time after which most idle ones are closed.
 inline constexpr std::array<std::uint64_t, 12> kDurationBoundsMicros = {
     1'000,     5'000,      25'000,      100'000,     500'000,       1'000'000,
     5'000'000, 30'000'000, 120'000'000, 600'000'000, 3'600'000'000, 14'400'000'000};
@@ -67,8 +67,8 @@ struct DirectionStats {
   Counter closed;
   Counter received_bytes;  // from the client
   Counter sent_bytes;      // to the client
-  Counter sockets_open;    // sessions that hold descriptors
-  Counter pending;         // those of them that are connecting
+  Counter sockets_open;    // sessions with open descriptors
+  Counter pending;         // sessions that are connecting
   std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
   std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
   Counter connect_micros_sum;
@@ -77,12 +77,12 @@ struct DirectionStats {
 
   void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
   void CountConnect(std::chrono::nanoseconds took);
-  // Counts a connection that is over, and how long it lasted.
+  // Counts a finished connection, and its duration.
   void CountClosed(std::chrono::nanoseconds lasted);
   std::uint64_t active() const { return opened.Get() - closed.Get(); }
 };
 
-// The counters of one worker, on cache lines of its own.
+// The counters of one worker, on its own cache lines.
 struct alignas(64) WorkerStats {
   std::array<DirectionStats, 2> directions;
   Counter accept_pauses;
@@ -101,10 +101,10 @@ class Stats {
   explicit Stats(int workers);
   WorkerStats& worker(int index) { return workers_[static_cast<std::size_t>(index)]; }
 
-  // Connections that are being relayed or set up now.
+  // Connections that are being relayed or set up.
   std::uint64_t Active() const;
   std::uint64_t Active(Direction direction) const;
-  // Those of them that are being set up.
+  // Connections that are being set up.
   std::uint64_t Pending(Direction direction) const;
   std::span<const WorkerStats> workers() const { return {workers_.get(), count_}; }
 

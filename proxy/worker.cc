@@ -18,7 +18,7 @@
 namespace sluice::proxy {
 namespace {
 
-// What epoll gives back: a pointer with a tag in its lowest bits, which are free in all of these.
+// epoll's user data: a pointer with a tag in its lowest bits, which are unused in all of these.
 constexpr std::uint64_t kTagMask = 3;
 constexpr std::uint64_t kClientTag = 0;  // Session::Side
 constexpr std::uint64_t kServerTag = 1;
@@ -28,12 +28,12 @@ constexpr std::uint64_t kWakeTag = 3;
 // Events per epoll_wait(2); more wait in the kernel for the next turn.
 constexpr std::size_t kEventsPerTurn = 256;
 
-// How often a worker looks for pipes that it has not needed since the last time. Their pages are a
-// quota that all sidecars of a node share, and a new pipe costs some ten microseconds: nothing,
-// once in seconds.
+// How often a worker looks for pipes it has not needed since the last time. All sidecars of a node
+// share a quota of pipe pages, and a new pipe costs some ten microseconds: nothing, once in
+// seconds.
 constexpr std::chrono::seconds kPipeRest{2};
 
-// The last packet of a handshake that has begun is here after one round trip.
+// The last packet of a started handshake arrives within one round trip.
 constexpr std::chrono::milliseconds kHandshakeGrace{250};
 
 std::uint64_t Tagged(const void* pointer, std::uint64_t tag) {
@@ -208,8 +208,8 @@ int Worker::WaitMillis(std::uint64_t now) const {
   if (context_.HasWork()) return 0;
   const std::uint64_t due = timers_.NextDue();
   if (due == TimerWheel::kNever) return -1;
-  // To the end of the tick: waking before it would find nothing to do. At most a minute, so that
-  // the arithmetic cannot overflow; an early wake-up is harmless.
+  // Sleep to the end of the tick: waking earlier would find nothing to do. At most a minute, so
+  // that the arithmetic cannot overflow; an early wake-up is harmless.
   constexpr std::uint64_t kMaxTicks = std::chrono::minutes(1) / kTick;
   const std::uint64_t ticks = due > now ? std::min(due - now, kMaxTicks) : 0;
   return static_cast<int>(ticks * static_cast<std::uint64_t>(kTick.count()));
@@ -252,7 +252,7 @@ void Worker::HandOverLog() {
 }
 
 void Worker::SweepClosed() {
-  // A session that is still queued is released in the turn that takes it from the queue.
+  // A session that is still queued is released in the turn that dequeues it.
   std::erase_if(context_.closed, [this](Session* session) {
     if (session->queued()) return false;
     sessions_.Release(*session);

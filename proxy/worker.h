@@ -27,14 +27,14 @@
 
 namespace sluice::proxy {
 
-// A listening socket that another proxy has given.
+// A listening socket received from another proxy.
 struct GivenListener {
   UniqueFd fd;
   Family family = Family::kIpv4;
   Direction direction = Direction::kOutbound;
 };
 
-// What the workers share; all of it outlives them and does not change while they run.
+// Shared by all workers; it outlives them and does not change while they run.
 struct WorkerShared {
   const ProxyConfig& config;
   Stats& stats;
@@ -42,47 +42,47 @@ struct WorkerShared {
   OwnSockets& own_sockets;
   std::vector<std::uint16_t> own_ports;
   std::uint64_t max_connections;
-  // Of them, so that neither direction takes all, nor those that are being set up.
+  // Limits, so that neither one direction nor the connections being set up take all.
   std::uint64_t max_of_direction;
   std::uint64_t max_pending;  // of one direction
   bool busy_poll;
-  // Another proxy serves the listening sockets as well (see HandOver); the one thing here that may
+  // Another proxy also serves the listening sockets (see HandOver); the only thing here that may
   // change, once.
   const std::atomic<bool>& handed_over;
   const MutualTls* mtls = nullptr;  // null: there is none
 };
 
 // One thread with an event loop, its own listening sockets (SO_REUSEPORT spreads the connections)
-// and its own connections. Workers share nothing that is written on the data path.
+// and its own connections. On the data path, workers share nothing that is written.
 class Worker {
  public:
-  // Listens on what is `given`, and binds sockets of its own for what is not; throws sluice::Error.
-  // Nothing is accepted before Start.
+  // Uses the sockets that are `given`, and binds its own for the rest; throws sluice::Error.
+  // Accepts nothing before Start.
   Worker(const WorkerShared& shared, int index, std::vector<GivenListener> given);
-  // Resets the connections that are left and ends the thread.
+  // Resets the remaining connections and ends the thread.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   void Start();
 
-  // Stops listening on one side without losing a connection that the kernel has already made: the
-  // proxy that the sockets were handed over to takes it, or this one. Thread-safe; takes effect
+  // Stops listening in one direction without losing connections that the kernel has already
+  // established: the proxy that got the sockets takes them, or this one. Thread-safe; takes effect
   // within a second.
   void CloseListeners(Direction direction);
-  // The connections that are open. Asks the worker's thread and waits for at most a second; empty
-  // when it does not answer. Thread-safe.
+  // The open connections. Asks the worker's thread and waits for at most a second; empty if it does
+  // not answer. Thread-safe.
   std::vector<ConnectionInfo> Connections();
-  // Resets what is left and ends the loop; the destructor joins. Thread-safe.
+  // Resets the remaining connections and ends the loop; the destructor joins. Thread-safe.
   void Stop();
 
   // Sockets that accept connections for this direction. Thread-safe.
   int listening(Direction direction) const {
     return listening_[static_cast<std::size_t>(direction)].load();
   }
-  // The listening sockets. They are this worker's, until it is told to close them.
+  // The listening sockets. This worker owns them until it is told to close them.
   void AppendListeners(std::vector<int>& out) const;
-  // Whether IPv6 connections are taken. Thread-safe.
+  // Whether IPv6 connections are accepted. Thread-safe.
   bool has_ipv6() const { return has_ipv6_; }
 
  private:
@@ -92,7 +92,7 @@ class Worker {
     Direction direction = Direction::kOutbound;
     bool transparent = false;
     // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
-    // finding the queue empty; doubled while they keep coming.
+    // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
     int budget = 1;
     std::uint64_t last_turn = 0;
     bool closing = false;
@@ -120,12 +120,12 @@ class Worker {
   int Accept(Listener& listener, int limit);
   void Admit(const Listener& listener, int fd, const SocketAddress& peer);
   bool IsFull(Direction direction) const;
-  // Gives up the connect that has waited longest when too many wait.
+  // Drops the connect that has waited longest when too many are waiting.
   void MakeRoomToConnect(Direction direction);
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
               const SocketAddress& original, Failure failure, std::string_view flags);
   Admission AdmissionHere(const Arrival& arrival);
-  // Whether the peer is a socket of this proxy: its own traffic has been captured.
+  // Whether the peer is one of this proxy's own sockets: its traffic has been captured.
   bool IsLoop(const SocketAddress& peer, const SocketAddress& original) const;
   void PauseAccepting(int error);
   void OnListenerTimer();
@@ -141,7 +141,7 @@ class Worker {
   const int index_;
   UniqueFd epoll_;
   UniqueFd wake_;
-  // Given up for a moment when descriptors run out, to reset one client instead of letting it hang.
+  // Closed for a moment when descriptors run out, to reset one client instead of letting it hang.
   UniqueFd spare_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<RelayResources> relay_;

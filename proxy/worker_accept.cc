@@ -17,22 +17,22 @@
 #include "proxy/log/access_log.h"
 #include "proxy/worker.h"
 
-// How a worker takes connections: which ones, how many at a time, and what it does when it cannot.
+// How a worker accepts: which connections, how many at a time, and what it does on failure.
 
 namespace sluice::proxy {
 namespace {
 
-// A burst of new connections must not keep the established ones waiting: about a millisecond.
+// A burst of new connections must not delay established ones: about a millisecond.
 constexpr int kMaxAcceptsPerTurn = 32;
 
-// After descriptors or memory ran out: long enough to cost nothing, short enough to be a hiccup.
+// After running out of descriptors or memory: long enough to cost nothing, and still short.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// It lasts as long as the shortage does; said now and then.
+// Logged now and then, as long as the shortage lasts.
 constexpr std::chrono::seconds kPauseWarnings{10};
 
-// The local addresses are looked at only for connections that may be a loop. An attacker that makes
-// such connections gets one netlink dump a second out of it, not one for each.
+// Local addresses are read only for connections that may be a loop. An attacker who makes such
+// connections causes one netlink dump a second, not one for each.
 constexpr std::chrono::seconds kAddressesLifetime{1};
 
 }  // namespace
@@ -56,7 +56,7 @@ void Worker::OnListenerTimer() {
 void Worker::FinishClosing() {
   std::erase_if(listeners_, [this](const std::unique_ptr<Listener>& listener) {
     if (!listener->closing) return false;
-    // Nothing new can come; what the kernel has made is taken, as far as there are descriptors.
+    // No new ones arrive; those already established are accepted, as far as there are descriptors.
     while (Accept(*listener, kMaxAcceptsPerTurn) == kMaxAcceptsPerTurn) {
     }
     if (paused_) return false;
@@ -69,9 +69,9 @@ void Worker::LeaveListeners() {
   for (const auto& listener : listeners_) {
     const auto direction = static_cast<std::size_t>(listener->direction);
     if (!listener->fd || !close_requested_[direction]) continue;
-    // The socket lives on in the other process, and epoll(7) goes by sockets, not by descriptors.
+    // The socket lives on in the other process, and epoll(7) watches sockets, not descriptors.
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener->fd.get(), nullptr);
-    // What surrounds it stays: events of this turn may still name it.
+    // The Listener stays: events of this turn may still refer to it.
     listener->fd.reset();
     listening_[direction].fetch_sub(1);
   }
@@ -106,7 +106,7 @@ void Worker::PauseAccepting(int error) {
     spdlog::warn("accepting is paused for {} ms at a time: {}", kAcceptPause.count(),
                  std::strerror(error));
   }
-  // One client gets its answer; the others wait in the queue for a descriptor.
+  // One client gets an answer; the others wait in the queue for a descriptor.
   spare_.reset();
   for (const auto& listener : listeners_) {
     sockaddr_storage address;
@@ -125,9 +125,9 @@ void Worker::PauseAccepting(int error) {
 void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) {
   UniqueFd owner(fd);
   std::optional<SocketAddress> original = OriginalDestination(fd, listener.family);
-  // Handed over by TPROXY, a connection keeps the address that it was meant for. What comes to the
-  // same listener redirected by the nat table is a call of the pod to itself, through loopback:
-  // from the client's own address it would be captured again.
+  // A connection from TPROXY keeps its original destination address. One that the nat table
+  // redirected to the same listener is a call of the pod to itself, through loopback: with the
+  // client's own address as source it would be captured again.
   bool transparent = false;
   if (listener.transparent) {
     const SocketAddress local = LocalAddress(fd);
@@ -172,13 +172,13 @@ bool Worker::IsFull(Direction direction) const {
 
 void Worker::MakeRoomToConnect(Direction direction) {
   if (shared_.stats.Pending(direction) < shared_.max_pending) return;
-  // A destination that is there has answered long before; it is most likely one that is not.
+  // A live destination would have answered long ago; this one is most likely dead.
   Session* const oldest = context_.pending[static_cast<std::size_t>(direction)].oldest();
   if (oldest != nullptr) oldest->Abort(context_, Failure::kPendingLimit);
 }
 
 bool Worker::IsLoop(const SocketAddress& peer, const SocketAddress& original) const {
-  // From there each connection to an application is made, by this proxy or by another one.
+  // A proxy, this or another one, connects to the application from there.
   if (peer.ip == pod::PassthroughSource(peer.ip.family())) return true;
   if (shared_.own_sockets.Passes(peer, original) < OwnSockets::kLoop) return false;
   shared_.own_sockets.WarnOnce();
@@ -192,7 +192,7 @@ Admission Worker::AdmissionHere(const Arrival& arrival) {
     try {
       local_addresses_ = LocalAddresses();
     } catch (const Error& error) {
-      // The list of before is better than none; our own address is judged without it.
+      // Keep the old list; our own address is checked without it.
       spdlog::warn("{}", error.what());
     }
     local_addresses_read_ = now;

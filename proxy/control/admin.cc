@@ -71,12 +71,12 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
   return Json(out);
 }
 
-// At a time: with 20,000 connections each list takes 3 MB.
+// Concurrent listings: with 20,000 connections each list takes 3 MB.
 constexpr int kMaxListings = 2;
-// Of an answer that is made piece by piece.
+// The piece size of a streamed answer.
 constexpr std::size_t kPieceBytes = 16 * 1024;
 
-// The place of an answer of /connections among those that are under way.
+// Counts a running /connections answer against the limit.
 class Listing {
  public:
   explicit Listing(std::shared_ptr<std::atomic<int>> count) : count_(std::move(count)) {
@@ -88,7 +88,7 @@ class Listing {
 
   bool has_place() const { return has_place_; }
   std::vector<ConnectionInfo> connections;
-  std::size_t next = 0;  // of `connections`
+  std::size_t next = 0;  // index in `connections`
   bool is_closed = false;
 
  private:
@@ -147,8 +147,8 @@ HttpResponse Logging(const HttpRequest& request) {
   return {.status = 200, .body = std::string(name.data(), name.size()) + "\n"};
 }
 
-// Whether `host`, with or without a port, means loopback by its name alone. A page from elsewhere
-// whose name was made to resolve to 127.0.0.1 has its own name there.
+// Whether `host`, with or without a port, is a loopback name. A foreign page whose name was made to
+// resolve to 127.0.0.1 sends its own name here.
 bool NamesLoopback(std::string_view host) {
   const std::size_t colon = host.rfind(':');
   if (colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos) {
@@ -157,7 +157,7 @@ bool NamesLoopback(std::string_view host) {
   return host == "localhost" || host == "127.0.0.1" || host == "[::1]";
 }
 
-// Takes as long for a token that is nearly right as for any other of its length.
+// Takes equally long for all tokens of one length, however close they are.
 bool IsEqual(std::string_view given, std::string_view expected) {
   if (given.size() != expected.size()) return false;
   unsigned difference = 0;
@@ -168,11 +168,11 @@ bool IsEqual(std::string_view given, std::string_view expected) {
 }
 
 std::optional<HttpResponse> Refusal(const HttpRequest& request, const AdminBackend& backend) {
-  // Clients of HTTP/1.0 need not send a host; browsers always do.
+  // HTTP/1.0 clients need not send a host; browsers always do.
   if (!request.host.empty() && !NamesLoopback(request.host)) {
     return HttpResponse{.status = 403, .body = "Host must be localhost, 127.0.0.1 or [::1]\n"};
   }
-  // "none" is what the user typed.
+  // "none" means that the user typed the address.
   const bool is_cross_site = !request.fetch_site.empty() && request.fetch_site != "none" &&
                              request.fetch_site != "same-origin";
   if (!request.origin.empty() || is_cross_site) {

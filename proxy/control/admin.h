@@ -28,23 +28,23 @@ struct ConnectionInfo {
   std::uint64_t bytes_sent = 0;      // to the client
 };
 
-// What the admin port shows and does.
+// What the admin port shows and controls.
 struct AdminBackend {
   const ProxyConfig* config = nullptr;
-  std::vector<Nameserver> dns_resolvers;  // that the forwarder asks, in their order
+  std::vector<Nameserver> dns_resolvers;  // the forwarder's servers, in order
   std::function<std::string()> metrics;
   std::function<std::vector<ConnectionInfo>()> connections;
   std::function<void()> drain;
-  // What a client has to show as its bearer token; empty: nothing.
+  // The bearer token that clients must send; empty: none.
   std::string token = {};
-  // Answers of /connections that are under way. Each holds a list of all connections.
+  // The number of /connections answers in progress. Each holds a list of all connections.
   std::shared_ptr<std::atomic<int>> listings = std::make_shared<std::atomic<int>>(0);
 };
 
 // GET /config_dump, /stats, /stats/prometheus, /connections and /logging; POST /drain and
-// /logging?level=LEVEL. Refused is what a web page sends from a browser on this host: a request
-// for another name than that of loopback (DNS rebinding), or from another origin. Thread-safe as
-// far as the backend is.
+// /logging?level=LEVEL. Refuses requests of web pages in a browser on this host: those for a
+// name other than loopback (DNS rebinding), or from another origin. As thread-safe as the
+// backend.
 HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend);
 
 }  // namespace sluice::proxy

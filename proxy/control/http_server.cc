@@ -34,24 +34,24 @@ using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>
 // A kubelet or a scraper sends a few hundred bytes.
 constexpr std::uint32_t kMaxHeaderBytes = 8 * 1024;
 constexpr std::uint64_t kMaxBodyBytes = 1024;
-// Per request and per response; also how long an unused connection is kept.
+// For each request and response; also for an unused connection.
 constexpr std::chrono::seconds kTimeout{30};
-// Of each port, so that none takes another one's: probes and scrapers of one pod are a handful.
-// Three ports together stay below what proxy.cc reserves for the control path.
+// Per port, so that no port takes another's: a pod has a handful of probes and scrapers. Three
+// ports together stay below what proxy.cc reserves for the control path.
 constexpr std::size_t kMaxConnections = 20;
-// After accept failed for want of descriptors.
+// After accept failed for lack of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{200};
 
 class Connection;
 
-// What the listeners of one port have in common.
+// Shared by the listeners of one port.
 struct Port {
   HttpHandler handler;
-  // The one that has been without a new request for the longest comes first.
+  // The connection longest without a request comes first.
   std::list<Connection*> open = {};
 };
 
-// One connection: reads a request, answers, again. Kept alive by what is under way.
+// One connection: reads a request, answers, repeats. Pending operations keep it alive.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(tcp::socket socket, std::shared_ptr<Port> port)
@@ -91,7 +91,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return std::string(request[name]);
   }
 
-  // What follows a successful operation.
+  // Continues after a successful operation.
   template <typename Function>
   auto Then(Function function) {
     return [self = shared_from_this(), function](beast::error_code error, std::size_t) {
@@ -100,7 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void Answer() {
-    if (!place_) return;  // closed for another one
+    if (!place_) return;  // closed to make room
     port_->open.splice(port_->open.end(), port_->open, *place_);
     stream_.expires_after(kTimeout);
     const Request& request = parser_->get();
@@ -177,13 +177,13 @@ class Acceptor {
   Acceptor(asio::io_context& io, std::shared_ptr<Port> port)
       : acceptor_(io), pause_(io), port_(std::move(port)) {}
 
-  // False when the kernel does not have this family.
+  // False when the kernel lacks this family.
   bool Listen(const tcp::endpoint& endpoint) {
     boost::system::error_code error;
     acceptor_.open(endpoint.protocol(), error);
     if (error == asio::error::address_family_not_supported) return false;
     if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
-    // A proxy that takes this one's place listens beside it for a while.
+    // During a hand-over the new proxy listens at the same time.
     if (!error) acceptor_.set_option(ReusePort(true), error);
     if (!error && endpoint.protocol() == tcp::v6()) {
       acceptor_.set_option(asio::ip::v6_only(true), error);
@@ -206,7 +206,7 @@ class Acceptor {
     acceptor_.async_accept([this](boost::system::error_code error, tcp::socket socket) {
       if (error == asio::error::operation_aborted) return;
       if (error) {
-        // Descriptors or memory ran out: not at once again.
+        // Descriptors or memory ran out: retry later.
         pause_.expires_after(kAcceptPause);
         pause_.async_wait([this](boost::system::error_code stopped) {
           if (!stopped) Accept();

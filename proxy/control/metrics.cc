@@ -51,7 +51,7 @@ ClientMetric Counted(std::uint64_t value, std::vector<ClientMetric::Label> label
   return metric;
 }
 
-// A counter with one sample per direction.
+// A counter with one sample for each direction.
 MetricFamily PerDirection(const Stats& stats, std::string name, std::string help,
                           const Read& read) {
   MetricFamily family = Family(std::move(name), std::move(help), MetricType::Counter);
@@ -66,8 +66,8 @@ MetricFamily Active(const Stats& stats) {
   MetricFamily family =
       Family("sluice_tcp_connections_active", "Connections that are open now.", MetricType::Gauge);
   for (const Direction direction : kDirections) {
-    // Closed before opened: a connection that comes in between makes the number too large, never
-    // negative.
+    // Read closed before opened: a connection that comes in between then makes the number too
+    // large, never negative.
     const std::uint64_t closed =
         Sum(stats, direction, [](const DirectionStats& s) { return s.closed.Get(); });
     const std::uint64_t opened =
@@ -98,7 +98,7 @@ MetricFamily Failures(const Stats& stats) {
   return family;
 }
 
-// A histogram with one sample per direction: `bounds` in microseconds.
+// A histogram with one sample for each direction: `bounds` in microseconds.
 template <std::size_t kBounds>
 MetricFamily Histogram(const Stats& stats, std::string name, std::string help,
                        const std::array<std::uint64_t, kBounds>& bounds,
@@ -142,8 +142,8 @@ MetricFamily Gauge(std::string name, std::string help, double value,
   return family;
 }
 
-// What /proc says of this process; nothing of what cannot be read. In the names that the clients'
-// libraries of Prometheus use.
+// This process's values from /proc; unreadable ones are left out. The names are those of
+// Prometheus' client libraries.
 void AppendProcess(double start_unix_seconds, std::vector<MetricFamily>& out) {
   timespec cpu{};
   if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
@@ -173,7 +173,7 @@ void AppendProcess(double start_unix_seconds, std::vector<MetricFamily>& out) {
   constexpr std::string_view kDescriptors = "Max open files";
   for (std::string line; std::getline(limits, line);) {
     if (!line.starts_with(kDescriptors)) continue;
-    // "unlimited" is no number, and gives no sample.
+    // "unlimited" is not a number and gives no sample.
     double limit = 0;
     if (std::istringstream(line.substr(kDescriptors.size())) >> limit) {
       out.push_back(Gauge("process_max_fds", "Limit of open descriptors.", limit));
@@ -189,8 +189,8 @@ MetricFamily DnsFailures(const dns::DnsStats& dns) {
              MetricType::Counter);
   const std::pair<const char*, std::uint64_t> reasons[] = {
       {"refused", dns.refused_queries},       // malformed, or not to be forwarded
-      {"over_limit", dns.over_limit},         // too many wait for an answer
-      {"no_answer", dns.upstream_failures}};  // no resolver had one
+      {"over_limit", dns.over_limit},         // too many in flight
+      {"no_answer", dns.upstream_failures}};  // no resolver answered
   for (const auto& [reason, count] : reasons) {
     family.metric.push_back(Counted(count, {{"reason", reason}}));
   }

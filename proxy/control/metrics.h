@@ -11,7 +11,7 @@
 
 namespace sluice::proxy {
 
-// What is not counted by workers.
+// Facts that workers do not count.
 struct ProxyFacts {
   std::string version = {};
   std::string commit = {};  // empty: unknown
@@ -23,9 +23,9 @@ struct ProxyFacts {
   std::optional<MutualTls::Facts> mtls = {};
 };
 
-// All counters in the Prometheus text format, in Istio's names where Istio has one
+// All counters in the Prometheus text format, with Istio's names where they exist
 // (reporter="source" is the outbound side, "destination" the inbound one), otherwise `sluice_*`,
-// and `process_*` as other programs have them. Thread-safe.
+// and the usual `process_*`. Thread-safe.
 std::string PrometheusText(const Stats& stats, const ProxyFacts& facts);
 
 }  // namespace sluice::proxy

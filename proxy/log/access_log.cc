@@ -46,8 +46,8 @@ void AppendTime(std::int64_t unix_ms, std::string& out) {
   out += 'Z';
 }
 
-// Five addresses a line are a third of its cost, and SocketAddress::ToString makes four strings of
-// each: written in place here.
+// Five addresses are a third of a line's cost, and SocketAddress::ToString makes four strings for
+// each: so they are written in place.
 void AppendAddress(const SocketAddress& address, std::string& out) {
   if (address.port == 0) {
     out += '-';

@@ -11,20 +11,20 @@
 
 namespace sluice::proxy {
 
-// What is known of a connection when it is over; the views are only read by AppendAccessLogLine.
-// Text that is empty, and an address with port 0, are written as "-".
+// A finished connection; the views are only read by AppendAccessLogLine. Empty texts, and addresses
+// with port 0, are written as "-".
 struct AccessRecord {
   Direction direction = Direction::kOutbound;
-  // Accepted at, in milliseconds since 1970 UTC.
+  // When it was accepted, in milliseconds since 1970 UTC.
   std::int64_t start_unix_ms = 0;
   std::chrono::milliseconds duration{0};
   std::uint64_t bytes_received = 0;      // from the client
   std::uint64_t bytes_sent = 0;          // to the client
   SocketAddress downstream_remote = {};  // the client
   SocketAddress downstream_local = {};   // where the client was going
-  SocketAddress upstream_host = {};      // where we connected to
-  SocketAddress upstream_local = {};     // from where
-  bool refused = false;                  // never meant to be connected: upstream_cluster says so
+  SocketAddress upstream_host = {};      // the address that we connected to
+  SocketAddress upstream_local = {};     // our own address there
+  bool refused = false;                  // refused without connecting: upstream_cluster says so
   std::string_view response_flags = {};  // "UF,URX", "UO", "NR", "DT"
   std::string_view termination_details = {};
   std::string_view transport_failure = {};  // of the upstream side
@@ -43,8 +43,8 @@ struct AccessRecord {
   int response_code = 0;
 };
 
-// Appends one JSON object and a newline, in the field names of Envoy as Istio configures it. Bytes
-// that came from the network are escaped; invalid UTF-8 becomes U+FFFD.
+// Appends one JSON object and a newline, with Envoy's field names as Istio configures them. Bytes
+// from the network are escaped; invalid UTF-8 becomes U+FFFD.
 void AppendAccessLogLine(const AccessRecord& record, std::string& out);
 
 }  // namespace sluice::proxy

@@ -20,26 +20,26 @@
 namespace sluice::proxy {
 namespace {
 
-// A worker's lines that wait for the writer: about 2,000 connections. Beyond it they are dropped.
+// The limit of a worker's waiting lines: about 2,000 connections. Further lines are dropped.
 constexpr std::size_t kMaxBatchBytes = 1024 * 1024;
 
-// At most so often is the writer woken: a line is seen in the log at once by human measure, and
-// twelve thousand short connections a second cost fifty wake-ups, not twelve thousand.
+// The writer wakes at most this often: still immediate for people, and twelve thousand short
+// connections a second cost fifty wake-ups, not twelve thousand.
 constexpr std::chrono::milliseconds kPause{20};
 
-// How long the end of the process waits for a reader that has stopped reading.
+// How long the end of the process waits for a reader that has stopped.
 constexpr std::chrono::milliseconds kLastWrite{1000};
 
 UniqueFd OpenLog(const std::string& path) {
   if (path == "-") return UniqueFd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-  // Without O_NONBLOCK a FIFO without a reader holds up whoever opens it, here with signals
+  // Without O_NONBLOCK, opening a FIFO without a reader would block, here with signals
   // blocked.
   return UniqueFd(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644));
 }
 
-// Of lines for a pipe: as many as are written in one piece and without waiting. A line that is
-// longer than that is written piece by piece.
+// How much to write to a pipe at once: whole lines that fit into one write without blocking. A
+// longer line is written in pieces.
 std::size_t PieceForPipe(std::string_view lines) {
   if (lines.size() <= PIPE_BUF) return lines.size();
   const std::size_t end = lines.substr(0, PIPE_BUF).rfind('\n');
@@ -89,7 +89,7 @@ void LogWriter::Take(int index, std::string& lines) {
       lines.resize(end);
     }
     if (batch.lines.empty()) {
-      batch.lines.swap(lines);  // the memory goes round, too
+      batch.lines.swap(lines);  // reuses the memory, too
     } else {
       batch.lines += lines;
     }
@@ -117,7 +117,7 @@ void LogWriter::Wake() {
 void LogWriter::Run() {
   while (!stop_.load()) {
     if (reopen_.exchange(false)) ReopenNow();
-    // Announced before the last look, so that a line appended after it wakes us.
+    // Set before the last check, so that a line appended after it wakes us.
     asleep_.store(true);
     if (!CollectOnce()) {
       pollfd wait{.fd = wake_.get(), .events = POLLIN, .revents = 0};
@@ -129,7 +129,7 @@ void LogWriter::Run() {
     if (!stop_.load() && !reopen_.load()) std::this_thread::sleep_for(kPause);
   }
   CollectOnce();
-  Write({});  // what is left of a line
+  Write({});  // the rest of a line
 }
 
 bool LogWriter::CollectOnce() {
@@ -148,8 +148,8 @@ bool LogWriter::CollectOnce() {
 }
 
 bool LogWriter::WaitWritable() {
-  // A pipe that polls writable takes PIPE_BUF bytes without blocking. In between, look whether the
-  // process wants to end.
+  // A pipe that polls writable takes PIPE_BUF bytes without blocking. Between writes, check whether
+  // the process wants to end.
   const auto give_up = std::chrono::steady_clock::now() + kLastWrite;
   while (true) {
     pollfd wait{.fd = file_.get(), .events = POLLOUT, .revents = 0};
@@ -159,14 +159,14 @@ bool LogWriter::WaitWritable() {
 }
 
 void LogWriter::Write(std::string_view lines) {
-  // What is cut off goes before anything else, so that the line becomes whole.
+  // First complete a line that was cut off.
   if (!rest_.empty()) {
     rest_.erase(0, WriteSome(rest_));
     if (!rest_.empty()) return Drop(lines);
   }
   const std::size_t done = WriteSome(lines);
   if (done == lines.size()) return;
-  // The disk is full or the reader is gone: counted, and the next batch tries again.
+  // The disk is full or the reader is gone: count it, and try again with the next batch.
   const bool is_cut = done > 0 && lines[done - 1] != '\n';
   lines.remove_prefix(done);
   if (is_cut) {
@@ -200,7 +200,7 @@ void LogWriter::ReopenNow() {
                   std::strerror(errno));
     return;
   }
-  Write({});  // what is left of a line belongs to the old file
+  Write({});  // the rest of a line belongs to the old file
   if (!rest_.empty()) Drop(rest_);
   rest_.clear();
   file_ = std::move(next);

@@ -15,35 +15,35 @@
 
 namespace sluice::proxy {
 
-// Writes the access log on a thread of its own, so that a slow disk or a stopped reader never holds
-// up a byte that is relayed. Each worker hands over the lines of a turn to a batch of its own; the
-// thread collects them. What does not fit into a batch, because the reader is too slow, is dropped
-// and counted.
+// Writes the access log on its own thread, so that a slow disk or a stopped reader never delays
+// relayed bytes. Each worker appends the lines of a turn to its own batch; the thread collects the
+// batches. Lines that do not fit into a batch, because the reader is too slow, are dropped and
+// counted.
 //
-// What is in the log are whole lines: a pipe, which others may write to as well, gets them in
-// pieces that end with one; and what of a line did not fit onto a full disk is written once there
-// is room.
+// The log has only whole lines: writes to a pipe, which others may share, end at the end
+// of a line; and a line that did not fit onto a full disk is completed once there is
+// room.
 class LogWriter {
  public:
-  // `path` is "-" for standard output; a file is made when missing and appended to, a FIFO needs a
-  // reader. Never waits for one. Throws sluice::Error. Nothing is written before Start.
+  // `path` is "-" for standard output; a file is created if missing, and appended to; a FIFO needs
+  // a reader and never waits for one. Throws sluice::Error. Writes nothing before Start.
   LogWriter(const std::string& path, int workers);
-  // Writes what is there, for at most a second when the reader has stopped.
+  // Writes the remaining lines, for at most a second if the reader has stopped.
   ~LogWriter();
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
 
-  // Once.
+  // Call once.
   void Start();
 
-  // Takes whole lines over from worker `index`, leaves `lines` empty, and wakes the thread when it
-  // sleeps. Thread-safe.
+  // Takes whole lines from worker `index`, empties `lines`, and wakes the thread if it sleeps.
+  // Thread-safe.
   void Take(int index, std::string& lines);
 
-  // Opens the path again, for log rotation; standard output stays. Thread-safe; takes effect soon.
+  // Reopens the path, for log rotation; standard output stays. Thread-safe; takes effect soon.
   void Reopen();
 
-  // Lines that were dropped. Thread-safe.
+  // The number of dropped lines. Thread-safe.
   std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:
@@ -53,10 +53,10 @@ class LogWriter {
   };
 
   void Run();
-  // Returns false when there was nothing to write.
+  // Returns false if there was nothing to write.
   bool CollectOnce();
   void Write(std::string_view lines);
-  // Writes whole lines, except for a failure. Returns how many bytes it has written.
+  // Writes whole lines, unless it fails. Returns how many bytes it has written.
   std::size_t WriteSome(std::string_view lines);
   bool WaitWritable();
   void ReopenNow();
@@ -70,7 +70,7 @@ class LogWriter {
   std::size_t worker_count_;
   std::unique_ptr<Batch[]> batches_;
   std::string collected_;
-  std::string rest_;  // of a line whose beginning is in the log
+  std::string rest_;  // of a line that is partly in the log
   std::atomic<bool> asleep_{false};
   std::atomic<bool> reopen_{false};
   std::atomic<bool> stop_{false};

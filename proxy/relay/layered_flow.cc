@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The part of Flow for connections that are not plain: the same steps as in relay.cc, which knows
-// nothing of transports and stages and pays nothing for them.
+// The part of Flow for connections that are not plain: the same steps as in relay.cc, which does
+// not know of transports and stages and pays nothing for them.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -22,8 +22,8 @@ bool Waits(Status status) {
   return status == Status::kWaitsForInput || status == Status::kWaitsForRoom;
 }
 
-// What came of the calls that read or write; `error` only when no byte was moved. The endpoint
-// knows whether they wait.
+// The result of reads or writes; `error` is set only when no byte was moved. The endpoint knows
+// whether they wait.
 struct Moved {
   std::size_t bytes = 0;
   bool ended = false;
@@ -44,8 +44,8 @@ Moved ReadPlain(Endpoint& from, std::span<char> into) {
   return {.bytes = size};
 }
 
-// Small records are put together, lest they become small writes; so many at most, for a record may
-// be a single byte and costs as much as a page.
+// Small records are merged, to avoid small writes; at most this many, because a record may be a
+// single byte and costs as much as a page.
 constexpr int kMaxReads = 16;
 
 Moved ReadTransport(Endpoint& from, Transport& transport, std::span<char> into) {
@@ -77,7 +77,7 @@ Moved WritePlain(Endpoint& to, std::span<const char> from) {
   return {.bytes = done};
 }
 
-// What a Write or Shutdown tells about the readiness of its end.
+// Updates the readiness of an end after Write or Shutdown.
 void NoteWrite(Endpoint& to, const Transport::Result& result) {
   if (result.took_input) to.readable = true;
   if (Waits(result.status)) {
@@ -191,14 +191,14 @@ Flow::Outcome Flow::ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops,
                                      : Emit(bytes, to, hops, resources);
 }
 
-// A plain end is shut down by the session, or closed.
+// The session shuts down a plain end, or closes it.
 Flow::Outcome Flow::PassEnd(Endpoint& to, const Hops& hops) {
   if (hops.to != nullptr && !hops.broken) {
     const Transport::Result result = hops.to->Shutdown();
     NoteWrite(to, result);
     if (Waits(result.status)) return Outcome::kBlocked;
     if (result.status == Status::kAgain) return Outcome::kMoved;
-    // Fails when the receiver has reset meanwhile, as shutdown(2) does; all bytes were written.
+    // Fails if the receiver has reset meanwhile, as shutdown(2) does; all bytes were written.
   }
   finished_ = true;
   return Outcome::kEnded;
@@ -245,7 +245,7 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
         break;
     }
   }
-  // A stage may hold what it reads; that is work, too.
+  // A stage may keep what it reads; that is work, too.
   resources.moved_bytes += std::max(bytes_read_ - read_before, bytes_written_ - written_before);
   return progress;
 }

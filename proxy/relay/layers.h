@@ -9,26 +9,26 @@
 
 namespace sluice::proxy {
 
-// A direction's stage, if it has one, and how many bytes pass it before it is asked again.
+// A direction's stage, if any, and how many bytes pass before it is called again.
 struct StageSlot {
   std::unique_ptr<Stage> stage = nullptr;
   std::uint64_t passes = 0;
 };
 
-// What one direction goes through. Owns nothing. Null: a plain end.
+// The layers of one direction. Owns nothing. Null: a plain end.
 struct Hops {
   Transport* from = nullptr;
   Transport* to = nullptr;
   StageSlot& stage;
-  // The source was reset: what has come is delivered, but even if it seems to end well, no end is
-  // passed on, and what a stage holds is dropped.
+  // The source was reset: received bytes are delivered, but no end is passed on, even if it seems
+  // to end well, and what a stage holds is dropped.
   bool broken = false;
 
   bool plain() const { return from == nullptr && to == nullptr && stage.stage == nullptr; }
 };
 
-// What a connection has between its two sockets besides bytes that are moved. A plain connection
-// has none of this.
+// The layers of a connection between its two sockets. A plain connection has
+// none.
 struct Layers {
   std::unique_ptr<Transport> client = nullptr;
   std::unique_ptr<Transport> server = nullptr;

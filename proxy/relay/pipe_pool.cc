@@ -12,8 +12,8 @@ namespace {
 
 // 64 pages: a quarter MiB at a time.
 constexpr int kWantedBytes = 256 * 1024;
-// Below this, splice(2) costs more than copying through the worker's buffer: through the 8 KiB pipe
-// that a spent quota gives, a third of the throughput is left.
+// With smaller pipes splice(2) costs more than copying through the worker's buffer: the 8 KiB pipe
+// of a used-up quota leaves a third of the throughput.
 constexpr int kUsefulBytes = 64 * 1024;
 // The quota is shared with other processes and does not recover at once.
 constexpr std::uint32_t kBackoffRequests = 1024;
@@ -21,7 +21,7 @@ constexpr std::uint32_t kBackoffRequests = 1024;
 }  // namespace
 
 Pipe* PipePool::Acquire() {
-  // The first that is free is the one used last: its pages are the warm ones.
+  // The first free pipe is the one used last: its pages are in the cache.
   const auto pipe = std::ranges::find_if(pipes_, [](const Pipe& p) { return !p.in_use; });
   if (pipe == pipes_.end()) return nullptr;
   if (pipe->read_end) {

@@ -19,33 +19,33 @@ struct Pipe {
 
 // The pipes of one worker. The kernel counts the pages of all pipes of a user id, over all
 // containers of a node, against one quota (fs.pipe-user-pages-soft, 16,384), and every sidecar runs
-// as the same user: so there are few, made when first needed, in use only while bytes are in them,
-// and one that came out small, because the quota is spent, is not used at all. Not thread-safe.
+// as the same user. So there are few pipes, created on demand and in use only while they hold
+// bytes; one that came out small, because the quota is used up, is not used. Not thread-safe.
 class PipePool {
  public:
-  // None when all are in use, or when the kernel gives no pipe of a useful size: copy instead.
-  // The pool keeps ownership.
+  // None if all are in use, or if the kernel gives no pipe of a useful size: copy instead. The pool
+  // keeps ownership.
   Pipe* Acquire();
 
-  // Takes back a pipe. One that is not empty (its connection died) is closed.
+  // Returns a pipe. A pipe that is not empty (its connection died) is closed.
   void Release(Pipe& pipe, bool empty);
 
-  // Closes the pipes that have not been in use since the last call; to be called now and then for
-  // as long as some are idle, so that the pool is as large as what was needed lately.
+  // Closes the pipes not used since the last call; call now and then while some are idle, so that
+  // the pool is only as large as recently needed.
   void Trim();
   // Pipes that are open and not in use.
   int idle() const { return idle_; }
 
  private:
-  // A pipe is held while its receiver is slow; when more streams than this stall at once, the
-  // others are copied.
+  // A pipe is held while its receiver is slow; if more streams than this stall at once, the others
+  // are copied.
   static constexpr std::size_t kMaxPipes = 16;
 
   bool Open(Pipe& pipe);
 
   std::array<Pipe, kMaxPipes> pipes_;
   int idle_ = 0;
-  // How many more requests are answered with none before the kernel is asked again.
+  // How many more requests get none before the kernel is asked again.
   std::uint32_t backoff_ = 0;
 };
 

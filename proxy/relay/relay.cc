@@ -11,9 +11,9 @@
 namespace sluice::proxy {
 namespace {
 
-// When to splice. `scripts/bench thresholds` shows what these make of messages of all sizes: per
-// GB, copying costs less CPU up to messages of 32 KiB, splicing from 64 KiB on and half as much for
-// a stream; in between it is a few percent either way, and being there late costs less than that.
+// When to splice. `scripts/bench thresholds` shows the effect for messages of all sizes: per GB,
+// copying costs less CPU up to messages of 32 KiB, and splicing from 64 KiB on, half as much for a
+// stream; in between they differ by a few percent, and switching late costs less than that.
 
 // A stream that filled the buffer this often in a row is a bulk transfer. Three, because a single
 // large message fills it once or twice, and pays more for the pipe than it saves.
@@ -63,7 +63,7 @@ void Flow::Drop(RelayResources& resources) {
   ReturnPipe(resources);
 }
 
-// The buffered bytes first: they are older than anything else.
+// The buffered bytes first: they are the oldest.
 Flow::Outcome Flow::Flush(Endpoint& to, RelayResources& resources) {
   if (buffered_) {
     const ssize_t sent = ::send(to.fd, buffered_.get() + buffered_begin_,
@@ -134,8 +134,8 @@ Flow::Outcome Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources
     tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(buffer), size});
   bulk_ = size == wanted;
   if (size < wanted) {
-    // A short read has drained the socket, and the next byte makes an event; but the FIN's event
-    // may have come already, and then there is no other; and in front of urgent data every read is
+    // A short read has drained the socket, and the next byte causes an event; but the FIN's event
+    // may have come already, and then there is no other; and before urgent data every read is
     // short.
     from.readable = from.hangup || from.urgent;
     full_reads_ = 0;
@@ -166,12 +166,12 @@ Flow::Outcome Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resourc
   // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
   const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
                                  pipe_->capacity_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  // Not necessarily the end: in front of urgent data splice(2) finds nothing, and says so by 0 when
-  // the FIN has arrived behind it. recv(2) knows.
+  // Not necessarily the end: before urgent data splice(2) finds nothing, and returns 0 if the FIN
+  // has arrived after it. recv(2) knows.
   if (moved == 0) return Copy(from, to, resources, tap);
   if (moved < 0) {
     if (errno != EAGAIN) return Fail(errno, true);
-    // In front of urgent data, too; whose arrival has made an event, which ends the splicing.
+    // Also before urgent data; its arrival causes an event, which ends the splicing.
     from.readable = false;
     return Outcome::kBlocked;
   }

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint8_t kTlsHandshake = 22;
 
-// The next bytes of one direction, of which `taken` were looked at before: no more than the bound.
+// The next bytes of one direction, after `taken` earlier ones, up to the limit.
 std::span<const std::uint8_t> Take(std::span<const std::uint8_t> bytes, std::size_t& taken) {
   const auto allowed = bytes.first(std::min(bytes.size(), kMaxSniffBytes - taken));
   taken += allowed.size();
@@ -74,7 +74,7 @@ SniffStatus Sniffer::FromClient(std::span<const std::uint8_t> bytes) {
 
 SniffStatus Sniffer::FromServer(std::span<const std::uint8_t> bytes) {
   if (!WantsServer() || bytes.empty()) return server_;
-  // A server that speaks first, or something else, is told from HTTP without allocating.
+  // Traffic that is not HTTP, such as of a server that speaks first, needs no allocation.
   if ((!state_ || state_->parsers->server_bytes == 0) && bytes.front() != 'H') {
     server_ = SniffStatus::kNotRecognised;
     Settle();
@@ -88,7 +88,7 @@ SniffStatus Sniffer::FromServer(std::span<const std::uint8_t> bytes) {
   if (server_ == SniffStatus::kDone) {
     Sniffed& seen = state_->seen;
     seen.response_code = parsers.server.code();
-    if (seen.spoken == Spoken::kUnknown) {  // "408 Request Timeout", to a client that is silent
+    if (seen.spoken == Spoken::kUnknown) {  // "408 Request Timeout", to a silent client
       seen.spoken = Spoken::kHttp1;
       seen.protocol = parsers.server.protocol();
     }
@@ -107,8 +107,8 @@ const Sniffed* Sniffer::result() const {
   return state_ && state_->seen.spoken != Spoken::kUnknown ? &state_->seen : nullptr;
 }
 
-// Draws the conclusions after a direction was decided. A status line means something only as the
-// answer to HTTP/1 (or to silence), whether it came before or after the client's bytes.
+// Draws conclusions once a direction is decided. A status line only counts as the answer to HTTP/1
+// (or to silence), whether it came before or after the client's bytes.
 void Sniffer::Settle() {
   const Spoken spoken = state_ ? state_->seen.spoken : Spoken::kUnknown;
   const bool is_refused = client_ == SniffStatus::kNotRecognised;

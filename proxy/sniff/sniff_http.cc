@@ -8,7 +8,7 @@
 namespace sluice::proxy {
 namespace {
 
-// Behind "PRI * HTTP/2.0" (RFC 9113, section 3.4).
+// Follows "PRI * HTTP/2.0" (RFC 9113, section 3.4).
 constexpr std::string_view kPrefaceEnd = "\r\n\r\nSM\r\n\r\n";
 constexpr std::string_view kVersionStart = "HTTP/";
 constexpr std::size_t kVersionLength = 8;      // "HTTP/1.1"
@@ -26,8 +26,8 @@ bool IsTokenCharacter(char c) {
          std::string_view(" \"(),/:;<=>?@[\\]{}").find(c) == std::string_view::npos;
 }
 
-// A host name, an IPv4 or a bracketed IPv6 address, and a port. Narrower than RFC 3986, which lets
-// nearly everything be a name.
+// A host name, an IPv4 or bracketed IPv6 address, and a port. Narrower than RFC 3986, which allows
+// nearly anything as a name.
 bool IsAuthority(std::string_view text) {
   return !text.empty() && text.size() <= kMaxAuthority &&
          std::all_of(text.begin(), text.end(), [](char c) {
@@ -105,7 +105,7 @@ SniffStatus HttpRequestHead::TargetByte(char byte) {
     }
     return SniffStatus::kNeedMore;
   }
-  // Not allowed by RFC 3986 and sent nevertheless: written as it should have been.
+  // Sent although RFC 3986 does not allow it: written percent-encoded.
   if (value_.size() + 3 <= kMaxPath && !value_is_cut_) {
     constexpr std::string_view kHex = "0123456789ABCDEF";
     value_.append({'%', kHex[code >> 4], kHex[code & 0xf]});
@@ -152,7 +152,7 @@ SniffStatus HttpRequestHead::RequestLineDone(Sniffed& seen) {
     const std::string_view rest = target.substr(scheme_end + 3);
     const auto path = std::min(rest.find_first_of("/?#"), rest.size());
     const std::string_view authority = rest.substr(0, path);
-    // What stands before '@' is a name and a password: not for a log.
+    // The part before '@' is a name and a password: not for a log.
     seen.authority = AuthorityOrNothing(authority.substr(authority.rfind('@') + 1));
     authority_is_settled_ = true;
     seen.path = rest.substr(path);
@@ -171,8 +171,8 @@ SniffStatus HttpRequestHead::LineStartByte(char byte, Sniffed& seen) {
   if (std::exchange(carriage_return_, byte == '\r')) return SniffStatus::kDone;  // a fault
   if (carriage_return_) return SniffStatus::kNeedMore;
   if (IsBlank(byte)) {
-    // A folded line (RFC 9112, section 5.2) goes on with the header before it. Not in Host, where
-    // servers do not agree on what it means.
+    // A folded line (RFC 9112, section 5.2) continues the previous header. Not in Host, where
+    // servers disagree about its meaning.
     value_.clear();
     if (header_ == Header::kHost) DistrustHost(seen);
     if (header_ == Header::kUserAgent) value_ = seen.user_agent + ' ';
@@ -212,8 +212,8 @@ void HttpRequestHead::ValueByte(char byte, Sniffed& seen) {
     return;
   }
   if (header_ == Header::kOther) return;
-  // A carriage return without its line feed counts as a space (RFC 9112, section 2.2); runs of
-  // blanks become one.
+  // A carriage return without a line feed counts as a space (RFC 9112, section 2.2); runs of blanks
+  // become one.
   const bool blank = IsBlank(byte) || byte == '\r';
   if (blank && (value_.empty() || value_.back() == ' ')) return;
   const std::size_t limit = header_ == Header::kHost ? kMaxAuthority + 1 : kMaxUserAgent;

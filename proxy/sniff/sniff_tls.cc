@@ -9,10 +9,10 @@ namespace {
 
 constexpr std::uint8_t kHandshakeRecord = 22;
 constexpr std::uint8_t kClientHello = 1;
-constexpr std::uint8_t kMajorVersion = 3;       // of SSL 3.0 and every TLS
+constexpr std::uint8_t kMajorVersion = 3;       // of SSL 3.0 and all versions of TLS
 constexpr std::uint32_t kMaxRecord = 1U << 14;  // RFC 8446, section 5.1
 constexpr std::uint32_t kMaxMessage = kMaxSniffBytes;
-constexpr std::uint32_t kMinMessage = 2 + 32 + 1 + 2 + 2 + 2;  // every field at its shortest
+constexpr std::uint32_t kMinMessage = 2 + 32 + 1 + 2 + 2 + 2;  // every field at its minimum
 constexpr std::uint32_t kRandom = 32;
 constexpr std::uint32_t kMaxSessionId = 32;
 constexpr std::uint32_t kServerNameExtension = 0;
@@ -55,7 +55,7 @@ bool TlsClientHello::RecordHeaderByte(std::uint8_t byte) {
     case 1:
       return byte == kMajorVersion;
     case 2:
-      return true;  // the minor version of a record says nothing (RFC 8446, section 5.1)
+      return true;  // the minor version of a record has no meaning (RFC 8446, section 5.1)
     case 3:
       record_length_ = static_cast<std::uint32_t>(byte) << 8;
       return record_length_ <= kMaxRecord;
@@ -130,7 +130,7 @@ SniffStatus TlsClientHello::FieldDone(std::uint32_t value) {
     case Field::kNameListLength:
       return ExpectIf(value == extension_length_ - 2, Field::kNameType, 1);
     case Field::kNameType:
-      // No other type was ever defined; with one, there is no host name to be had.
+      // No other type was ever defined; if there is one, there is no host name.
       if (value != kHostName) return SniffStatus::kDone;
       return ExpectIf(true, Field::kNameLength, 2);
     case Field::kNameLength:
@@ -142,7 +142,7 @@ SniffStatus TlsClientHello::FieldDone(std::uint32_t value) {
   return SniffStatus::kNotRecognised;
 }
 
-// The next extension begins behind `skip` bytes, unless the message ends there.
+// The next extension begins after `skip` bytes, unless the message ends there.
 SniffStatus TlsClientHello::ExpectExtension(std::uint32_t skip) {
   if (skip == message_left_) return SniffStatus::kDone;
   return ExpectIf(true, Field::kExtensionType, 2, skip);

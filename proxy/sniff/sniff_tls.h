@@ -9,17 +9,17 @@
 
 namespace sluice::proxy {
 
-// Reads the server name off a TLS ClientHello (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section
-// 3), which may be spread over records and over calls in any way. Keeps counters and the
-// name, never the message. Every length is checked against the one around it.
+// Reads the server name from a TLS ClientHello (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section
+// 3), which may be split over records and calls in any way. Keeps counters and the name, never the
+// message. Every length is checked against the enclosing one.
 class TlsClientHello {
  public:
-  // The next bytes of the stream. Once it answered other than kNeedMore it must not be called
-  // again; `seen` is changed with kDone only.
+  // The next bytes of the stream. Do not call again after any result but kNeedMore; `seen` changes
+  // only with kDone.
   SniffStatus Feed(std::span<const std::uint8_t> bytes, Sniffed& seen);
 
  private:
-  // The numbers of a ClientHello, in their order.
+  // The fields of a ClientHello, in order.
   enum class Field : std::uint8_t {
     kMessageType,
     kMessageLength,
@@ -38,8 +38,8 @@ class TlsClientHello {
   bool RecordHeaderByte(std::uint8_t byte);
   SniffStatus MessageByte(std::uint8_t byte, Sniffed& seen);
   SniffStatus FieldDone(std::uint32_t value);
-  // The next field is `bytes` long and begins behind `skip` bytes of no interest. False when the
-  // message is too short for both.
+  // The next field has `bytes` bytes, after `skip` bytes to ignore. False when the message is too
+  // short for both.
   bool Expect(Field field, std::uint32_t bytes, std::uint32_t skip);
   SniffStatus ExpectIf(bool sane, Field field, std::uint32_t bytes, std::uint32_t skip = 0);
   SniffStatus ExpectExtension(std::uint32_t skip);
@@ -49,7 +49,7 @@ class TlsClientHello {
   std::uint32_t record_length_ = 0;
   std::uint32_t record_left_ = 0;
 
-  // The message: the field that is being read, and how much there is behind it.
+  // The message: the current field, and how much follows it.
   Field field_ = Field::kMessageType;
   std::uint32_t value_ = 0;
   std::uint32_t value_bytes_ = 1;

@@ -18,7 +18,7 @@ namespace {
 
 using UniqueExtension = std::unique_ptr<X509_EXTENSION, FreeWith<X509_EXTENSION_free>>;
 
-// The one translator of OpenSSL's errors.
+// Translates OpenSSL's errors.
 Error Failure(std::string doing, ErrorKind kind = ErrorKind::kFailed, std::string target = {}) {
   std::array<char, 256> text{};
   const unsigned long code = ERR_get_error();
@@ -71,11 +71,11 @@ void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& v
   Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1);
 }
 
-// Everything but the issuer's part and the signature.
+// Everything except the issuer and the signature.
 UniqueX509 Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours validity) {
   UniqueX509 certificate(X509_new());
   Check(certificate != nullptr && X509_set_version(certificate.get(), X509_VERSION_3) == 1);
-  // Two certificates of one issuer must differ in it (RFC 5280, 4.1.2.2: at most 20 bytes, > 0).
+  // Unique for each certificate of an issuer (RFC 5280, 4.1.2.2: at most 20 bytes, > 0).
   std::array<unsigned char, 16> serial{};
   Check(RAND_bytes(serial.data(), static_cast<int>(serial.size())) == 1);
   serial[0] = static_cast<unsigned char>((serial[0] & 0x7fU) | 0x40U);
@@ -117,7 +117,7 @@ KeyPair MakeServer(const KeyPair& authority, const std::vector<std::string>& nam
       PEM_read_bio_PrivateKey(Reading(authority.key).get(), nullptr, nullptr, nullptr));
   const UniqueKey key(EVP_EC_gen("P-256"));
   Check(issuer != nullptr && issuer_key != nullptr && key != nullptr);
-  // A common name has 64 characters at most, and nobody looks at it: the names are below.
+  // A common name is limited to 64 characters, and nobody checks it: the names are below.
   const UniqueX509 certificate = Begin(key.get(), names.at(0).substr(0, 64), validity);
   X509* const self = certificate.get();
   Check(X509_set_issuer_name(self, X509_get_subject_name(issuer.get())) == 1);
@@ -140,7 +140,7 @@ std::vector<std::string> CertificatesOf(std::string_view pem, const std::string&
   while (const UniqueX509 certificate = ReadCertificate(bio.get())) {
     out.push_back(ToPem(certificate.get()));
   }
-  // The end looks like a text without a begin.
+  // OpenSSL reports the end of the file like this.
   const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   if (out.empty() || !at_end) throw Failure("read the certificates", ErrorKind::kUsage, name);
   ERR_clear_error();

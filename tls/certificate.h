@@ -8,25 +8,25 @@
 
 namespace sluice::tls {
 
-// A certificate and the private key of it, in PEM.
+// A certificate and its private key, in PEM.
 struct KeyPair {
   std::string certificate;
   std::string key;
 };
 
-// A certificate authority that signs itself, with a new key (ECDSA P-256). Throws Error(kFailed).
+// A self-signed certificate authority with a new key (ECDSA P-256). Throws Error(kFailed).
 KeyPair MakeAuthority(const std::string& name, std::chrono::hours validity);
 
-// The certificate of a server with these names (subjectAltName), signed by `authority`, with a new
-// key. Both are valid from an hour ago on, because clocks differ. Throws Error(kFailed).
+// A server certificate for these names (subjectAltName), signed by `authority`, with a new key.
+// Both are valid since an hour ago, because clocks differ. Throws Error(kFailed).
 KeyPair MakeServer(const KeyPair& authority, const std::vector<std::string>& names,
                    std::chrono::hours validity);
 
-// The certificates of a PEM text, each in PEM again, without what stands between them. Throws
-// Error(kUsage) when there is none, or one that cannot be read; `name` is what to call the text.
+// The certificates in a PEM text, each as PEM, without the text between them. Throws Error(kUsage)
+// if there is none, or an unreadable one; messages call the text `name`.
 std::vector<std::string> CertificatesOf(std::string_view pem, const std::string& name);
 
-// When the first certificate of a PEM text ends. Throws Error(kUsage).
+// The expiry of the first certificate in a PEM text. Throws Error(kUsage).
 std::chrono::sys_seconds ExpiryOf(std::string_view pem, const std::string& name);
 
 }  // namespace sluice::tls

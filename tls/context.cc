@@ -21,10 +21,10 @@ namespace {
 
 using UniqueContext = std::unique_ptr<SSL_CTX, FreeWith<SSL_CTX_free>>;
 
-// Before a peer is known it may make us keep its certificates: ten of a large RSA key.
+// The limit on a peer's certificates before it is verified: ten with a large RSA key.
 constexpr long kMaxChainBytes = 32L * 1024;
 
-// Each name with its length in front (RFC 7301, section 3.1).
+// Each name with a length prefix (RFC 7301, section 3.1).
 constexpr auto kAlpn = [] {
   std::array<unsigned char, 1 + kAlpnProtocol.size()> out{};
   out[0] = static_cast<unsigned char>(kAlpnProtocol.size());
@@ -32,8 +32,8 @@ constexpr auto kAlpn = [] {
   return out;
 }();
 
-// Answers "istio" to whoever offers it, and nothing to others: who chooses istio-peer-exchange has
-// to speak first in a protocol of Envoy's.
+// Selects "istio" if the client offers it, otherwise nothing: istio-peer-exchange would mean
+// speaking a protocol of Envoy's first.
 int SelectAlpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
                const unsigned char* offered, unsigned int offered_size, void* /*context*/) {
   unsigned char* selected = nullptr;
@@ -72,17 +72,17 @@ Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock)
   SSL_CTX_set_session_cache_mode(handle, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(handle, 0);
   SSL_CTX_set_options(handle, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-  // Moving: the bytes that wait are kept by the relay, which may copy them meanwhile. Without
-  // AUTO_RETRY a read ends after what it has taken from the socket at once (16 KiB), however many
-  // records without content are in there.
+  // MOVING: the relay keeps the waiting bytes, and may copy them meanwhile. Without AUTO_RETRY a
+  // read ends after one chunk from the socket (16 KiB), however many records without content are in
+  // it.
   SSL_CTX_set_mode(handle, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
   SSL_CTX_clear_mode(handle, SSL_MODE_AUTO_RETRY);
-  // A header and its record with one recv(2).
+  // Reads a record and its header with one recv(2).
   SSL_CTX_set_read_ahead(handle, 1);
   SSL_CTX_set_max_cert_list(handle, kMaxChainBytes);
   SSL_CTX_set_cert_verify_callback(handle, JudgePeer, nullptr);
-  // 0 is success, other than with OpenSSL's other functions.
+  // 0 is success, unlike OpenSSL's other functions.
   Require(SSL_CTX_set_alpn_protos(handle, kAlpn.data(), kAlpn.size()) == 0, "set up ALPN");
   SSL_CTX_set_alpn_select_cb(handle, SelectAlpn, nullptr);
   Require(credentials_->PresentIn(handle), "use the certificate and its key for TLS");

@@ -10,15 +10,15 @@ struct ssl_ctx_st;
 
 namespace sluice::tls {
 
-// What the streams of one version of the credentials have in common: TLS 1.3 alone, both ends with
-// a certificate, each stream with keys of its own (no resumption and no early data, so that whoever
-// may no longer come in is asked at every connection). Never changed; may be used by several
+// Shared by all streams with one version of the credentials: TLS 1.3 only, certificates at
+// both ends, and new keys for each stream (no resumption or early data, so that every
+// connection checks whether the peer is still allowed). Immutable; may be used by several
 // threads at once.
 class Context {
  public:
   using Clock = Credentials::Time (*)();
 
-  // `clock` is what certificates are judged by; null is the system's. Throws Error(kFailed).
+  // `clock` is used to check certificates; null means the system's. Throws Error(kFailed).
   explicit Context(std::shared_ptr<const Credentials> credentials, Clock clock = nullptr);
   ~Context();
   Context(const Context&) = delete;

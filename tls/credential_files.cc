@@ -46,7 +46,7 @@ void ReadInto(int fd, const std::string& doing, const std::string& path, std::st
 
 void ReadAt(int directory, const std::string& where, std::string_view name, std::string& out) {
   const std::string file(name);
-  // O_NONBLOCK: a FIFO of that name would be waited for.
+  // O_NONBLOCK: do not wait for a FIFO.
   const UniqueFd fd(::openat(directory, file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   const std::string path = where + "/" + file;
   if (!fd) throw SystemError(errno, "read credentials", path);
@@ -57,7 +57,7 @@ bool IsThere(int directory, std::string_view name) {
   return ::faccessat(directory, std::string(name).c_str(), F_OK, 0) == 0;
 }
 
-// The layout of which all three files are there; of those that are not, what is missing.
+// The layout whose three files all exist; otherwise an error says what is missing.
 const CredentialLayout& FindLayout(int directory, const std::string& where) {
   std::vector<const CredentialLayout*> complete;
   std::string missing;

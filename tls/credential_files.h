@@ -7,10 +7,10 @@
 
 namespace sluice::tls {
 
-// The names that a writer of credentials gives to its files.
+// The file names that a writer of credentials uses.
 struct CredentialLayout {
   std::string_view writer;
-  std::string_view chain;  // the workload's certificate, and the intermediates after it
+  std::string_view chain;  // the workload's certificate, followed by the intermediates
   std::string_view key;
   std::string_view roots;  // of the workload's own trust domain
 };
@@ -22,7 +22,7 @@ inline constexpr std::array<CredentialLayout, 4> kCredentialLayouts{{
     {"GKE", "certificates.pem", "private_key.pem", "ca_certificates.pem"},
 }};
 
-// What is in the three files. The key is wiped from memory with it.
+// The contents of the three files. Wipes the key from memory when destroyed.
 struct CredentialFiles {
   const CredentialLayout* layout = nullptr;
   std::string chain;
@@ -34,9 +34,9 @@ struct CredentialFiles {
   ~CredentialFiles();
 };
 
-// Reads the files of the one layout that is complete in `directory` into `out`. Kubernetes puts all
-// files of a volume into a directory of their own and turns the symbolic link ..data to it: that
-// directory is opened once, so that the three files are of one version. Throws sluice::Error.
+// Reads the files of the one complete layout in `directory` into `out`. Kubernetes puts all files
+// of a volume into a new directory and points the symbolic link ..data to it: that directory is
+// opened once, so that all three files are of the same version. Throws sluice::Error.
 void ReadCredentialFiles(const std::string& directory, CredentialFiles& out);
 
 // The content of a regular file of 1 MiB at most, such as a trust bundle; `doing` is what it is

@@ -17,7 +17,7 @@ std::shared_ptr<const Credentials> CredentialStore::Current() const {
 
 CredentialStore::Reloaded CredentialStore::Reload(Credentials::Time now) {
   try {
-    // Not under the lock: new connections do not wait for a disk.
+    // Without the lock: new connections do not wait for a disk.
     std::shared_ptr<const Credentials> loaded = Credentials::Load(source_, now);
     const std::scoped_lock lock(mutex_);
     if (loaded->digest() == current_->digest()) return {};

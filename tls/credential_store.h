@@ -9,27 +9,27 @@
 
 namespace sluice::tls {
 
-// The credentials that new connections use, loaded again while the program runs. Whoever has a
-// version keeps it for as long as it likes. Thread-safe.
+// The credentials for new connections, reloaded while the program runs. A caller may keep a version
+// as long as it likes. Thread-safe.
 class CredentialStore {
  public:
   enum class Outcome {
-    kSame,      // the files are what they were
+    kSame,      // the files are unchanged
     kReplaced,  // there is a new version
-    kFailed,    // the files cannot be used; the version before stays
+    kFailed,    // the files are not usable; the previous version stays
   };
   struct Reloaded {
     Outcome outcome = Outcome::kSame;
-    std::string why;  // of a failure
+    std::string why;  // why it failed
   };
 
-  // Throws sluice::Error when there is nothing to start with.
+  // Throws sluice::Error when the first load fails.
   CredentialStore(CredentialSource source, Credentials::Time now);
 
   std::shared_ptr<const Credentials> Current() const;
 
-  // Looks at the files. Writers that replace one file after the other are seen in between: then the
-  // key does not fit or the roots do not, and the next look finds all of it.
+  // Checks the files. While a writer replaces them one by one, the key or the roots may not match;
+  // the next call finds them complete.
   Reloaded Reload(Credentials::Time now);
 
  private:

@@ -16,10 +16,10 @@
 namespace sluice::tls {
 namespace {
 
-// More than a handshake of ours ever needs; it is work before the peer is known.
+// More than our handshakes need; longer chains would be work for an unknown peer.
 constexpr std::size_t kMaxChain = 10;
 
-// SHA-256 of several texts, each with its length, so that bytes do not move between them unseen.
+// SHA-256 of several texts, each with its length, so that different splits have different hashes.
 class Digest {
  public:
   Digest() : context_(EVP_MD_CTX_new()) {
@@ -46,7 +46,7 @@ class Digest {
   std::unique_ptr<EVP_MD_CTX, FreeWith<EVP_MD_CTX_free>> context_;
 };
 
-// What `body` returns; what it throws becomes an Error about `file`.
+// Returns the result of `body`; its exceptions become an Error about `file`.
 template <typename Body>
 auto About(const std::string& file, const Body& body) {
   try {
@@ -74,7 +74,7 @@ struct Credentials::State {
   SpiffeId id;
   std::vector<UniqueX509> chain;
   UniqueKey key;
-  // By trust domain; X509_STORE has a lock of its own.
+  // By trust domain; X509_STORE has its own lock.
   std::map<std::string, TrustRoots, std::less<>> roots;
   Time not_before;
   Time not_after;

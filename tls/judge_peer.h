@@ -3,11 +3,11 @@
 
 #include "tls/openssl.h"
 
-// What Context tells OpenSSL to ask, for this directory alone.
+// The callback that Context gives to OpenSSL, for this directory only.
 namespace sluice::tls {
 
-// Whether the stream that the handshake belongs to takes the peer that has shown `chain`: 1 or 0.
-// OpenSSL passes `unused`.
+// Whether the handshake's stream accepts the peer that has shown `chain`: 1 or 0. OpenSSL passes
+// `unused`.
 int JudgePeer(X509_STORE_CTX* chain, void* unused);
 
 }  // namespace sluice::tls

@@ -9,7 +9,7 @@
 
 #include <memory>
 
-// Owners of OpenSSL's objects, for this directory alone.
+// Owning pointers to OpenSSL's objects, for this directory only.
 namespace sluice::tls {
 
 template <auto Free>
@@ -28,7 +28,7 @@ using UniqueStoreContext = std::unique_ptr<X509_STORE_CTX, FreeWith<X509_STORE_C
 using UniqueNames = std::unique_ptr<GENERAL_NAMES, FreeWith<GENERAL_NAMES_free>>;
 
 struct FreeStack {
-  // Only the stack: what is in it belongs to others.
+  // Only the stack: others own its elements.
   void operator()(STACK_OF(X509) * stack) const { sk_X509_free(stack); }
 };
 using UniqueStack = std::unique_ptr<STACK_OF(X509), FreeStack>;

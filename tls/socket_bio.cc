@@ -15,7 +15,7 @@ int Read(BIO* bio, char* into, std::size_t size, std::size_t* done) {
   SocketState& state = StateOf(bio);
   BIO_clear_retry_flags(bio);
   *done = 0;
-  // A call that has found the socket drained once says so, instead of reading what has come since:
+  // Once a call has found the socket drained it does not read again, even if more has arrived:
   // there is an event for that.
   if (!state.drained) {
     ssize_t got = 0;

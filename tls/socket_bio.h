@@ -3,17 +3,17 @@
 
 #include "tls/openssl.h"
 
-// OpenSSL's way to a socket, for this directory alone.
+// OpenSSL's access to a socket, for this directory only.
 namespace sluice::tls {
 
-// What came of the system calls. OpenSSL's own socket BIO tells less, and writes with SIGPIPE.
+// The results of system calls. OpenSSL's own socket BIO tells less, and its writes raise SIGPIPE.
 struct SocketState {
   int fd = -1;
-  // Of one call; see BeginCall.
+  // For one call; see BeginCall.
   bool took_input = false;
   bool drained = false;
   bool full = false;
-  // For good.
+  // Permanent.
   bool ended = false;   // the peer's FIN has come
   int read_error = 0;   // errno
   int write_error = 0;  // errno
@@ -21,7 +21,7 @@ struct SocketState {
   void BeginCall() { took_input = drained = full = false; }
 };
 
-// A BIO over `state`, which has to outlive it. Throws std::bad_alloc.
+// A BIO on `state`, which must outlive it. Throws std::bad_alloc.
 UniqueBio MakeSocketBio(SocketState& state);
 
 }  // namespace sluice::tls

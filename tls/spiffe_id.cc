@@ -24,7 +24,7 @@ bool IsSegment(std::string_view text) {
 
 struct Parts {
   std::string_view trust_domain;
-  std::string_view path;  // with the '/' in front
+  std::string_view path;  // with the leading '/'
 };
 
 Parts Split(std::string_view text) {

@@ -14,12 +14,12 @@ namespace sluice::tls {
 inline constexpr std::size_t kMaxSpiffeIdBytes = 2048;
 inline constexpr std::size_t kMaxTrustDomainBytes = 255;
 
-// The name of a workload: spiffe://cluster.local/ns/shop/sa/cart. There is one way to write each,
-// so that equal names are equal bytes: no percent-encoding, no port, no query, no empty, "." or
-// ".." segment. The path is never empty, as that of a workload's certificate must not be.
+// The name of a workload: spiffe://cluster.local/ns/shop/sa/cart. Each has only one spelling, so
+// that equal names are equal bytes: no percent-encoding, no port, no query, no empty, "." or ".."
+// segment. The path is never empty, as in a workload's certificate.
 class SpiffeId {
  public:
-  // Throws std::invalid_argument whose what() says what would have been right.
+  // Throws std::invalid_argument whose what() says what is expected.
   static SpiffeId Parse(std::string_view text);
 
   std::string_view trust_domain() const;  // "cluster.local"
@@ -35,9 +35,9 @@ class SpiffeId {
   std::size_t path_at_;
 };
 
-// Which workloads are meant: a SPIFFE ID in which a segment of the path may be "*", for any one
-// segment, and the last one "**", for one segment or more. The trust domain is always spelled out,
-// because each has a certificate authority of its own.
+// Matches workloads: a SPIFFE ID in which a path segment may be "*", for any single segment, and
+// the last one "**", for one or more segments. The trust domain is always literal, because each has
+// its own certificate authority.
 class SpiffePattern {
  public:
   // Throws std::invalid_argument, as SpiffeId::Parse does.
@@ -54,7 +54,7 @@ class SpiffePattern {
   std::vector<std::string> segments_;
 };
 
-// Whether `text` is the name of a trust domain: 1 to 255 of a-z, 0-9, '.', '-' and '_'.
+// Whether `text` is a valid trust domain name: 1 to 255 of a-z, 0-9, '.', '-' and '_'.
 bool IsTrustDomain(std::string_view text);
 
 }  // namespace sluice::tls

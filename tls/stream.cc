@@ -65,29 +65,29 @@ struct Stream::State {
   ~State() { ERR_clear_error(); }
 
   void BeginCall() {
-    // SSL_get_error looks at what is in there, whoever left it.
+    // SSL_get_error looks at the queue, which may have older errors.
     ERR_clear_error();
     socket.BeginCall();
   }
 
-  // What a call means that has returned `code` and not succeeded.
+  // The meaning of a call that returned `code` without success.
   Result Outcome(int code);
   Result Fail();
   void EndCall() { established = established || SSL_is_init_finished(ssl.get()) == 1; }
-  // Remembers what every later Read is to say.
+  // Remembers the result for all later Reads.
   Result Finally(const Result& result) {
     const bool over = result.status == Status::kEnded || result.status == Status::kFailed;
     if (over) final = Result{.status = result.status, .error = result.error};
     return result;
   }
-  // Whether the peer may come in; remembers who it is, or why not.
+  // Whether the peer is allowed; remembers who it is, or why not.
   bool Admit(X509_STORE_CTX* chain);
 
   const std::shared_ptr<const Context> context;
   const Allowed allowed;
   SocketState socket;
   UniqueSsl ssl;
-  // Set by the certificate, before the peer has proven that it has the key: see Stream::peer.
+  // Set from the certificate, before the peer has proven that it has the key: see Stream::peer.
   std::optional<SpiffeId> peer;
   bool established = false;
   bool refused = false;
@@ -122,7 +122,7 @@ int JudgePeer(X509_STORE_CTX* chain, void* /*unused*/) {
   } catch (const std::exception&) {
     admitted = false;
   }
-  // What the peer is told: handshake_failure. Details are for our log.
+  // The peer is told handshake_failure. Details are for our log.
   X509_STORE_CTX_set_error(chain, admitted ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
   return admitted ? 1 : 0;
 }
@@ -134,7 +134,7 @@ bool Stream::Admit(void* state, x509_store_ctx_st* chain) {
 Stream::Result Stream::State::Fail() {
   Result result{.status = Status::kFailed, .took_input = socket.took_input, .error = EPROTO};
   std::string reason;
-  // OpenSSL writes an alert after an end that it did not expect, which may fail, too.
+  // OpenSSL writes an alert after an unexpected end, and that may fail, too.
   if (socket.ended && socket.read_error == 0) {
     result.error = ECONNRESET;
     reason = established ? "the peer's stream was cut off: it has no close_notify"
@@ -206,21 +206,21 @@ Stream::Result Stream::Write(std::span<const char> from) {
   state.EndCall();
   if (code == 1) return {.took_input = state.socket.took_input, .bytes = done};
   const Result result = state.Outcome(code);
-  // What the peer has sent before it went away may still be there; a handshake has nothing of that.
+  // Data sent before the peer went away may still be there; in a handshake there is none.
   return state.established ? result : state.Finally(result);
 }
 
 Stream::Result Stream::Shutdown() {
   State& state = *state_;
   state.BeginCall();
-  // In the midst of a handshake, or of a KeyUpdate, there is nothing that could be closed.
+  // During a handshake, or a KeyUpdate, there is nothing to close.
   if (SSL_in_init(state.ssl.get()) == 1) {
     const int code = SSL_do_handshake(state.ssl.get());
     state.EndCall();
     if (code != 1) return state.Outcome(code);
   }
   const int code = SSL_shutdown(state.ssl.get());
-  // 0: the peer's has not come yet, which is Read's business.
+  // 0: the peer's has not come yet; that is Read's concern.
   if (code >= 0) return {.took_input = state.socket.took_input};
   return state.Outcome(code);
 }

@@ -17,8 +17,8 @@ struct x509_store_ctx_st;
 
 namespace sluice::tls {
 
-// The ALPN protocol by which proxies of Istio tell that they mean mutual TLS around whatever the
-// application speaks. The others of theirs, such as istio-peer-exchange, promise more than that.
+// The ALPN protocol of Istio's proxies for mutual TLS around any application protocol. Their other
+// names, such as istio-peer-exchange, promise more than that.
 inline constexpr std::string_view kAlpnProtocol = "istio";
 
 // What Stream::why says of a peer whose first bytes are something else than TLS.
@@ -29,23 +29,23 @@ inline constexpr std::string_view kNoTls = "the peer does not speak TLS";
 // as write the socket. No byte of the application leaves, and none is given out, before the peer
 // has shown who it is and is allowed.
 //
-// A peer's stream ends with close_notify. One that ends otherwise was cut off, maybe by somebody on
-// the way: that is a failure, ECONNRESET.
+// A peer's stream ends with close_notify. Any other end may be a truncation by an attacker: it is a
+// failure, ECONNRESET.
 //
-// Holds a record of either direction at most, and nothing of what it was given. No function throws.
-// The destructor does not touch the socket. Used by one thread at a time.
+// Holds at most one record for each direction, and none of the caller's buffers. No function
+// throws. The destructor does not touch the socket. Used by one thread at a time.
 class Stream {
  public:
   enum class Role : std::uint8_t { kClient, kServer };
 
-  // The same, in the same order, as proxy::Transport has them.
+  // The same values in the same order as in proxy::Transport.
   enum class Status : std::uint8_t {
     kDone,           // Read and Write: `bytes` were moved, at least one
-    kAgain,          // there may be more to do; nothing is waited for
+    kAgain,          // there may be more to do; nothing to wait for
     kWaitsForInput,  // the socket is drained
     kWaitsForRoom,   // the socket is full
-    kEnded,          // of Read: the peer has sent close_notify
-    kFailed,         // `error` is an errno, and why() says more
+    kEnded,          // Read: the peer has sent close_notify
+    kFailed,         // `error` is an errno, and why() has details
   };
   struct Result {
     Status status = Status::kDone;
@@ -58,10 +58,10 @@ class Stream {
 
   struct Options {
     Role role = Role::kClient;
-    // One of them has to match the peer's name. Null: everybody is welcome whose name is proven. An
-    // empty list: nobody.
+    // One of them must match the peer's name. Null: every peer with a verified name is allowed. An
+    // empty list: none.
     Allowed allowed = nullptr;
-    // Of a client: the name that it asks for (SNI); empty is none.
+    // For a client: the name to ask for (SNI); may be empty.
     std::string server_name = {};
   };
 
@@ -71,25 +71,25 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Does no more than the handshake. kDone: it is over, and peer() is who it is.
+  // Does only the handshake. kDone: it is complete, and peer() is set.
   Result Handshake();
-  // kEnded and kFailed are final. What came before a failed Write can be read behind it.
+  // kEnded and kFailed are final. After a failed Write, data that came before can still be read.
   Result Read(std::span<char> into);
-  // Takes up to one record from the front of `from`. What it has taken is in the socket; when it
-  // waits it is called again with the same bytes in front.
+  // Takes up to one record from the front of `from`. Bytes taken are in the socket; if it waits,
+  // call again with the same bytes in front.
   Result Write(std::span<const char> from);
-  // Sends close_notify. Reading goes on. Write is not called any more.
+  // Sends close_notify. Reading continues. Do not call Write any more.
   Result Shutdown();
 
-  // The handshake is over and the peer is allowed.
+  // The handshake is complete and the peer is allowed.
   bool established() const;
-  // Who the peer is; null before the handshake is over.
+  // The peer's identity; null before the handshake is complete.
   const SpiffeId* peer() const;
   // "TLSv1.3"; empty before it is known.
   std::string_view version() const;
-  // The ALPN protocol that both ends agreed upon; empty for none.
+  // The negotiated ALPN protocol; empty if none.
   std::string_view protocol() const;
-  // What kFailed was about: "unknown trust domain other.example".
+  // The reason for kFailed: "unknown trust domain other.example".
   const std::string& why() const;
   // The peer has ended the connection with an alert: most likely it does not let us in, which a
   // client hears behind its handshake only.

@@ -10,12 +10,12 @@
 namespace sluice::tls {
 namespace {
 
-// Chains of workloads have one or two intermediates; more only cost time.
+// Workloads' chains have one or two intermediates; more only cost time.
 constexpr int kMaxIntermediates = 8;
-// 112 bits: RSA from 2048 bits on, no signature with SHA-1 (SSL_CTX_set_security_level(3)).
+// 112 bits: RSA from 2048 bits, no SHA-1 signatures (SSL_CTX_set_security_level(3)).
 constexpr int kAuthLevel = 2;
 
-// The errors of a call are in a queue of the thread, where the next call would find them.
+// OpenSSL's errors are in a per-thread queue, where the next call would find them.
 class ErrorQueue {
  public:
   ErrorQueue() { ERR_clear_error(); }
@@ -30,7 +30,7 @@ UniqueBio Bytes(std::string_view text) {
   return bio;
 }
 
-// Without it OpenSSL asks on the terminal.
+// Without it OpenSSL would ask on the terminal.
 int NoPassphrase(char*, int, int, void*) { return -1; }
 
 Time ToTime(const ASN1_TIME* time) {
@@ -41,7 +41,7 @@ Time ToTime(const ASN1_TIME* time) {
   return std::chrono::system_clock::from_time_t(::timegm(&parts));
 }
 
-// The one URI among the alternative names. A second one would let two readers see two identities.
+// The only URI among the alternative names. With two, readers could see different identities.
 std::string_view OnlyUri(const GENERAL_NAMES* names) {
   const ASN1_IA5STRING* uri = nullptr;
   for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
@@ -55,7 +55,7 @@ std::string_view OnlyUri(const GENERAL_NAMES* names) {
           static_cast<std::size_t>(ASN1_STRING_length(uri))};
 }
 
-// X509_V_OK when a chain leads from `leaf` to what is in `store`.
+// X509_V_OK when a chain leads from `leaf` to `store`.
 int VerifyUnder(X509_STORE* store, X509* leaf, STACK_OF(X509) * others, Time now) {
   const ErrorQueue errors;
   const UniqueStoreContext context(X509_STORE_CTX_new());
@@ -66,11 +66,11 @@ int VerifyUnder(X509_STORE* store, X509* leaf, STACK_OF(X509) * others, Time now
                              std::chrono::system_clock::to_time_t(now));
   if (X509_verify_cert(context.get()) == 1) return X509_V_OK;
   const int code = X509_STORE_CTX_get_error(context.get());
-  // A failure for want of memory need not leave a reason.
+  // A failure for lack of memory may not set a reason.
   return code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code;
 }
 
-// Whether `code` is what a chain gets that belongs to another root.
+// Whether `code` is the error of a chain under another root.
 bool IsOtherRoot(int code) {
   return code == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
          code == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
@@ -87,7 +87,7 @@ std::vector<UniqueX509> ReadCertificates(std::string_view pem) {
   while (UniqueX509 certificate{PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)}) {
     out.push_back(std::move(certificate));
   }
-  // This is how the end of the file is reported.
+  // OpenSSL reports the end of the file like this.
   if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
     throw std::invalid_argument("a certificate is damaged or cut off");
   }
@@ -105,7 +105,7 @@ UniqueKey ReadPrivateKey(std::string_view pem) {
 
 SpiffeId SvidId(X509* certificate) {
   const ErrorQueue errors;
-  // Reads the extensions, and says when one of them is nonsense.
+  // Parses the extensions, and reports invalid ones.
   const std::uint32_t flags = X509_get_extension_flags(certificate);
   if ((flags & EXFLAG_INVALID) != 0) {
     throw std::invalid_argument("the certificate has an extension that cannot be read");
@@ -113,7 +113,7 @@ SpiffeId SvidId(X509* certificate) {
   if ((flags & EXFLAG_CA) != 0) {
     throw std::invalid_argument("the certificate is one of a certificate authority");
   }
-  // All bits are set when the extension is missing, which is no permission here.
+  // All bits are set if the extension is missing, which does not count as permission here.
   if ((flags & EXFLAG_KUSAGE) == 0) {
     throw std::invalid_argument("the certificate has no key usage");
   }
@@ -132,7 +132,7 @@ SpiffeId SvidId(X509* certificate) {
   int critical = 0;
   const UniqueNames names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, nullptr)));
-  // -1 is none at all; -2 is several, and a null with another value one that cannot be read.
+  // -1: none; -2: several; null with another value: unreadable.
   if (!names) {
     throw std::invalid_argument(critical == -1 ? "the certificate has no URI"
                                                : "the certificate's names cannot be read");
@@ -153,15 +153,15 @@ TrustRoots MakeTrustRoots(const std::vector<UniqueX509>& roots) {
   const ErrorQueue errors;
   TrustRoots out;
   for (const UniqueX509& root : roots) {
-    // 1 is what basicConstraints say; the other values are guesses about old certificates.
+    // 1 means basicConstraints say so; other values are guesses about old certificates.
     if (X509_check_ca(root.get()) != 1) {
       throw std::invalid_argument("a root is not a certificate authority");
     }
     UniqueStore store(X509_STORE_new());
     if (!store || X509_STORE_add_cert(store.get(), root.get()) != 1) throw std::bad_alloc();
     X509_VERIFY_PARAM* param = X509_STORE_get0_param(store.get());
-    // As Go's crypto/x509, which issuers of these certificates test with: whatever is in the bundle
-    // is an anchor, an intermediate as well.
+    // As in Go's crypto/x509, with which issuers test these certificates: everything in the bundle
+    // is an anchor, even an intermediate.
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
     X509_VERIFY_PARAM_set_depth(param, kMaxIntermediates);
     X509_VERIFY_PARAM_set_auth_level(param, kAuthLevel);
@@ -175,7 +175,7 @@ void RequireChain(const TrustRoots& roots, X509* leaf, STACK_OF(X509) * others, 
   for (const UniqueStore& root : roots) {
     const int code = VerifyUnder(root.get(), leaf, others, now);
     if (code == X509_V_OK) return;
-    // Of several roots, the one that the chain leads to has the better reason.
+    // With several roots, the one that the chain leads to gives the better reason.
     if (why.empty() || !IsOtherRoot(code)) why = X509_verify_cert_error_string(code);
   }
   throw std::invalid_argument(why);

@@ -9,36 +9,36 @@
 #include "tls/openssl.h"
 #include "tls/spiffe_id.h"
 
-// Certificates as OpenSSL has them. All functions throw std::invalid_argument, whose what() is a
-// part of a sentence: "the certificate has no URI".
+// Certificates as OpenSSL objects. All functions throw std::invalid_argument, whose what() is part
+// of a sentence: "the certificate has no URI".
 namespace sluice::tls {
 
 using Time = std::chrono::system_clock::time_point;
 
-// Every certificate of a PEM file, in its order; never empty. Other blocks of the file are skipped,
-// but one that is cut off or damaged makes the whole file wrong.
+// All certificates in a PEM file, in order; never empty. Other blocks are skipped, but a truncated
+// or damaged block is an error.
 std::vector<UniqueX509> ReadCertificates(std::string_view pem);
 
-// The private key of a PEM file. One with a passphrase is refused; nobody is asked for it.
+// The private key in a PEM file. One with a passphrase is refused without asking for it.
 UniqueKey ReadPrivateKey(std::string_view pem);
 
-// The SPIFFE ID of a workload's certificate that has the form that X509-SVID.md demands: exactly
-// one URI, no authority to sign others, digitalSignature, and both client and server where the
-// usage is restricted. Who signed it is not looked at.
+// The SPIFFE ID of a workload's certificate in the form that X509-SVID.md requires: exactly one
+// URI, not a signing authority, digitalSignature, and both client and server if the extended usage
+// is restricted. Does not check the issuer.
 SpiffeId SvidId(X509* certificate);
 
 Time NotBefore(const X509* certificate);
 Time NotAfter(const X509* certificate);
 
-// The roots of one trust domain. Each has a store of its own: while one root replaces another both
-// may have the same name, and in one store OpenSSL would try only the first.
+// The roots of one trust domain. Each has its own store: during a rotation two roots may have the
+// same name, and in a shared store OpenSSL would try only the first.
 using TrustRoots = std::vector<UniqueStore>;
 
-// All of `roots` have to be certificate authorities.
+// All `roots` must be certificate authorities.
 TrustRoots MakeTrustRoots(const std::vector<UniqueX509>& roots);
 
-// That a chain leads from `leaf` over some of `others`, which nobody trusts, to one of `roots`, and
-// that all of it is valid at `now`.
+// Requires a chain from `leaf` through some of `others`, which are not trusted, to one of `roots`,
+// all valid at `now`.
 void RequireChain(const TrustRoots& roots, X509* leaf, STACK_OF(X509) * others, Time now);
 
 }  // namespace sluice::tls

@@ -14,13 +14,13 @@ namespace {
 
 using capture::OptionSpec;
 
-// In every manifest of the field, and in this order.
+// In every manifest of Istio's injector, in this order.
 constexpr std::string_view kAlways[] = {"envoy-port",          "inbound-capture-port",
                                         "proxy-uid",           "istio-inbound-interception-mode",
                                         "istio-service-cidr",  "istio-service-exclude-cidr",
                                         "istio-inbound-ports", "istio-local-exclude-ports"};
 
-// Those that a manifest is annotated with, so that a CNI plugin and people can read them.
+// Flags that become annotations, for the CNI plugin and for people.
 constexpr std::string_view kAnnotated[] = {"istio-inbound-interception-mode", "istio-inbound-ports",
                                            "istio-local-exclude-ports", "istio-service-cidr",
                                            "istio-service-exclude-cidr"};
@@ -62,7 +62,7 @@ CaptureFlags FlagsOf(const Settings& settings, const capture::Annotations& annot
   for (const std::string_view name : kAnnotated) {
     out.annotations.emplace_back(capture::FindOption(name)->annotations[0], values.Text(name));
   }
-  // All of it, where a plugin writes the rules, which sees nothing but annotations.
+  // All flags, if a plugin writes the rules: it sees nothing but annotations.
   if (settings.cni) {
     out.annotations.emplace_back(capture::kCaptureAnnotation, capture::DescribeCapture(values));
   }

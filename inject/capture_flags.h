@@ -11,19 +11,19 @@
 
 namespace sluice::inject {
 
-// What a pod's sluice-init is told.
+// How a pod's sluice-init is configured.
 struct CaptureFlags {
   std::vector<std::string> flags;  // -p 15001 -z 15006 ...
-  capture::CaptureConfig config;   // what it makes of them
-  bool nftables = false;           // by nf_tables, whatever is there
+  capture::CaptureConfig config;   // the configuration that they result in
+  bool nftables = false;           // always use nf_tables
   std::string outbound_port;
   std::string inbound_port;
-  // The annotations that say the same, with their values.
+  // Annotations with the same meaning.
   std::vector<std::pair<std::string, std::string>> annotations;
 };
 
-// By the settings and, over them, the annotations; each goes through sluice-init's own table and
-// checks. Throws Error(kUsage) that names the annotation, its value and what would be right.
+// From the settings, overridden by the annotations; each goes through sluice-init's own table and
+// checks. Throws Error(kUsage) naming the annotation, its value and what is expected.
 CaptureFlags FlagsOf(const Settings& settings, const capture::Annotations& annotations,
                      unsigned status_port);
 

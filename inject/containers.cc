@@ -17,7 +17,7 @@ json::array Strings(const std::vector<std::string>& strings) {
   return out;
 }
 
-// What the profile "restricted" of PodSecurity asks for, except for the user and the capabilities.
+// Meets PodSecurity's "restricted" profile, except for the user and the capabilities.
 json::object SecurityContext(int uid, int gid, const std::vector<std::string>& capabilities) {
   json::object kept{{"drop", json::array{"ALL"}}};
   if (!capabilities.empty()) kept["add"] = Strings(capabilities);
@@ -42,7 +42,7 @@ json::object Probe(unsigned port) {
   return {{"httpGet", json::object{{"path", "/healthz/ready"}, {"port", port}}}};
 }
 
-// Adds a flag, unless the user gives the same one.
+// Adds a flag, unless the user gives it.
 void AddFlag(std::vector<std::string>& args, const Settings& settings, const std::string& name,
              const std::string& value) {
   const std::string flag = "--" + name;
@@ -84,18 +84,18 @@ json::object InitContainer(const ContainerPlan& plan) {
     args.emplace_back("--skip-rule-apply");
   }
   container["args"] = Strings(args);
-  // As much as a run takes, with room: it is over in milliseconds.
+  // As much as a run needs, with a margin: it takes milliseconds.
   container["resources"] =
       json::object{{"requests", json::object{{"cpu", "10m"}, {"memory", "10Mi"}}},
                    {"limits", json::object{{"memory", "32Mi"}}}};
   if (cni) {
     container["securityContext"] = SecurityContext(1337, 1337, {});
   } else if (plan.nftables) {
-    // Kubernetes keeps a capability of an ordinary user only for programs whose file has it, which
-    // that of the image has (deploy/image/Dockerfile).
+    // For ordinary users, Kubernetes keeps a capability only if the program's file has it, as in
+    // our image (deploy/image/Dockerfile).
     container["securityContext"] = SecurityContext(1337, 1337, {"NET_ADMIN"});
   } else {
-    // libiptc opens a raw socket, which is what NET_RAW is for; the kernel wants root for it.
+    // libiptc opens a raw socket, which needs NET_RAW; the kernel requires root for it.
     container["securityContext"] = SecurityContext(0, 0, {"NET_ADMIN", "NET_RAW"});
   }
   return container;
@@ -107,19 +107,19 @@ json::object ProxyContainer(const ContainerPlan& plan) {
   AddImage(container, settings);
   if (settings.native_sidecar) container["restartPolicy"] = "Always";
   container["args"] = Strings(ProxyArguments(plan));
-  // Names of ours, because a Service finds a port of the pod by its name.
+  // With "sluice-" in the name, because a Service finds a pod's port by its name.
   json::array ports{json::object{{"name", "sluice-metrics"}, {"containerPort", 15090}}};
   if (plan.status_port != 0) {
     ports.push_back(json::object{{"name", "sluice-status"}, {"containerPort", plan.status_port}});
   }
   container["ports"] = std::move(ports);
   if (plan.status_port != 0) {
-    // What comes after a native sidecar begins when this has succeeded.
+    // Containers after a native sidecar start when this has succeeded.
     json::object startup = Probe(plan.status_port);
     startup["periodSeconds"] = 1;
     startup["failureThreshold"] = 600;
     container["startupProbe"] = std::move(startup);
-    // No liveness probe: it says 503 while draining, and would be killed with its connections.
+    // No liveness probe: a draining proxy answers 503, and would be killed with its connections.
     json::object readiness = Probe(plan.status_port);
     readiness["periodSeconds"] = 5;
     container["readinessProbe"] = std::move(readiness);
@@ -131,7 +131,7 @@ json::object ProxyContainer(const ContainerPlan& plan) {
   if (!settings.proxy_memory_limit.empty()) limits["memory"] = settings.proxy_memory_limit;
   if (!limits.empty()) resources["limits"] = std::move(limits);
   container["resources"] = std::move(resources);
-  // TPROXY needs NET_ADMIN, which a container gives to root only. The rules know its group.
+  // TPROXY needs NET_ADMIN, which a container gives only to root. The rules know its group.
   container["securityContext"] =
       plan.tproxy ? SecurityContext(0, 1337, {"NET_ADMIN"}) : SecurityContext(1337, 1337, {});
   return container;

@@ -14,10 +14,10 @@ inline constexpr const char* kInitName = "sluice-init";
 inline constexpr const char* kVerifyName = "sluice-validation";
 inline constexpr const char* kProxyName = "sluice-proxy";
 
-// What the containers of one pod are made of.
+// The input for the containers of one pod.
 struct ContainerPlan {
-  Settings settings;                    // with what the annotations say
-  std::vector<std::string> init_flags;  // of sluice-init
+  Settings settings;                    // including the annotations
+  std::vector<std::string> init_flags;  // for sluice-init
   bool tproxy = false;
   std::string outbound_port;
   std::string inbound_port;

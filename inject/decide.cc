@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Whether a workload is injected, and with what.
+// Decides whether a workload is injected, and with what.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -23,7 +23,7 @@ using yaml::Node;
 constexpr std::string_view kProxyConfig = "proxy.istio.io/config";
 constexpr std::string_view kNativeSidecar = "sidecar.istio.io/nativeSidecar";
 
-// Of meshes that capture traffic, and what makes them of a pod.
+// Other meshes that capture traffic, and how to recognize their pods.
 struct Mesh {
   std::string_view container;
   std::string_view name;
@@ -41,7 +41,7 @@ constexpr std::array<Mesh, 10> kMeshes = {{{"istio-proxy", "Istio"},
 
 constexpr std::int64_t kProxyUid = 1337;
 
-// One decision about one workload.
+// The decision about one workload.
 class Decider {
  public:
   Decider(const Settings& settings, const Workload& workload, const yaml::Reader& reader)
@@ -74,7 +74,7 @@ class Decider {
  private:
   const Node* Get(const Node* node, std::string_view key) const { return reader_.Get(node, key); }
 
-  // The items of a list; none when it is not one.
+  // The items of a list; empty if it is not one.
   std::vector<const Node*> Items(const Node* parent, std::string_view key) const {
     std::vector<const Node*> out;
     const Node* list = Get(parent, key);
@@ -98,7 +98,7 @@ class Decider {
     }
   }
 
-  // The annotation's value. The API server takes strings only.
+  // The annotation's value. The API server accepts only strings.
   const Node* Annotation(std::string_view name) const {
     const Node* node = Get(annotations_, name);
     if (node == nullptr || yaml::IsNull(*node)) return nullptr;
@@ -116,7 +116,7 @@ class Decider {
     return true;
   }
 
-  // What the label, or the annotation, of that name says; the label counts.
+  // The value of the label or annotation of that name; the label takes precedence.
   std::optional<bool> Asked(const Node*& about) const {
     about = Get(Get(metadata_, "labels"), kInjectAnnotation);
     std::string what = "label ";
@@ -168,7 +168,7 @@ class Decider {
     return false;
   }
 
-  // The rules let the proxy's uid pass, and with it an application of the same.
+  // The rules exempt the proxy's uid, and thereby an application with the same uid.
   void CheckIds() const {
     const auto check = [this](const Node* holder, const std::string& whose) {
       const Node* const node = Get(Get(holder, "securityContext"), "runAsUser");
@@ -203,7 +203,7 @@ class Decider {
           throw Refusal(node->line, name + ": concurrency is \"" + concurrency->value +
                                         "\": expected a number");
         }
-        // 0 is all CPUs there, which sluice-proxy takes without being asked.
+        // 0 means all CPUs, which is sluice-proxy's default.
         plan_.concurrency = concurrency->value == "0" ? "" : concurrency->value;
       }
       config_mode_ = TextOf(reader.Get(&root, "interceptionMode"));
@@ -254,7 +254,7 @@ class Decider {
     plan_.tproxy = flags_.config.mode == capture::InterceptionMode::kTproxy;
     plan_.redirect_dns = flags_.config.redirect_dns;
     plan_.nftables = flags_.nftables;
-    // Kubernetes' default is 30 s. Some are left to end in.
+    // Kubernetes' default is 30 s. Leave some time to end.
     const auto grace = NumberOf(Get(spec_, "terminationGracePeriodSeconds")).value_or(30);
     plan_.drain_seconds = static_cast<unsigned>(std::clamp<std::int64_t>(grace - 5, 0, 45));
   }
@@ -325,7 +325,7 @@ class Decider {
       out.init_first = {InitContainer(plan_), proxy};
       return;
     }
-    // Behind the application's, which have the network as it was.
+    // After the application's init containers, which need the network without capture.
     out.init_last = {InitContainer(plan_)};
     (hold_ ? out.containers_first : out.containers_last) = {proxy};
   }

@@ -24,14 +24,14 @@ Outcome OutcomeOf(const Workload& workload, Outcome::Kind kind) {
           .name_space = workload.name_space};
 }
 
-// The operations of one document, and what they make of its text.
+// The operations on one document, and the resulting edits of its text.
 struct Change {
   std::vector<Operation> operations;
   std::vector<TextEdit> edits;
 };
 
-// Adds `operations` to `change`, unless they do not make of the text what they make of the values:
-// then there was something that is written as nobody thought of.
+// Adds `operations` to `change`, but fails if editing the text does not give the same values as
+// editing the document: then the text has a form that we did not foresee.
 void Add(Change& change, std::string_view text, const std::string& name, const Node& root,
          const yaml::Reader& reader, std::size_t document, std::vector<Operation> operations) {
   std::vector<TextEdit> edits = ToTextEdits(text, root, reader, operations);
@@ -49,13 +49,13 @@ void Add(Change& change, std::string_view text, const std::string& name, const N
   std::ranges::move(edits, std::back_inserter(change.edits));
 }
 
-// A text with what was put in taken out again.
+// A text without earlier additions.
 struct Stripped {
   std::string text;
   std::vector<Document> documents;           // of `text`
   std::vector<Change> changes;               // one for each document
-  std::vector<Outcome> outcomes;             // of workloads that had a status
-  std::vector<std::vector<std::size_t>> of;  // indices of those, for each document
+  std::vector<Outcome> outcomes;             // of workloads with a status
+  std::vector<std::vector<std::size_t>> of;  // their indices, for each document
 };
 
 Stripped Strip(std::string_view text, const std::string& name) {

@@ -15,38 +15,38 @@
 
 namespace sluice::inject {
 
-// What is to be done with a workload.
+// What to do with a workload.
 struct Decision {
   enum class Kind { kInject, kSkip, kRefuse };
   Kind kind = Kind::kInject;
-  std::string reason = {};  // of what is not injected
-  std::size_t line = 0;     // that the reason is about; 0 for the workload's own
+  std::string reason = {};  // why it is not injected
+  std::size_t line = 0;     // the line that the reason is about; 0 for the workload's own
   std::vector<std::string> warnings = {};
   Additions additions = {};
 };
 
 using Decide = std::function<Decision(const Workload&, const yaml::Reader&)>;
 
-// What became of a workload.
+// The result for a workload.
 struct Outcome {
   enum class Kind {
     kInjected,
-    kUnchanged,  // it was injected with the same settings before
+    kUnchanged,  // already injected with the same settings
     kSkipped,
     kRefused,
-    kRestored,  // what was put in was taken out, and the document is what it was before, by the
-                // byte
-    kEdited,    // the same, but somebody has edited the document since
+    kRestored,  // the additions were removed, and the document is identical to the
+                // original
+    kEdited,    // the same, but the document has been edited since
   };
   Kind kind = Kind::kSkipped;
   std::size_t line = 0;
   std::string title = {};       // "Deployment web"
   std::string name_space = {};  // "" for none
-  std::string reason = {};      // of what was skipped or refused
+  std::string reason = {};      // why it was skipped or refused
   std::vector<std::string> warnings = {};
 };
 
-// The JSON Patch of a document that changes.
+// The JSON Patch of a changed document.
 struct DocumentPatch {
   std::size_t document = 0;  // counted from 0
   std::size_t line = 0;
@@ -61,13 +61,13 @@ struct Result {
   bool refused() const;
 };
 
-// `text` with what `decide` says put into each workload. What an earlier run put in is taken out
-// first, so that two runs are one. A workload that is refused stays as it is. Throws Error(kFailed)
-// for what is no YAML; `name` is what to call the text, `version` is noted in it.
+// Adds what `decide` says to each workload in `text`. First removes the additions of an earlier
+// run, so that running twice changes nothing. A refused workload stays unchanged. Throws
+// Error(kFailed) for invalid YAML; messages call the text `name`, and it is marked with `version`.
 Result Inject(std::string_view text, const std::string& name, const std::string& version,
               const Decide& decide);
 
-// `text` without what Inject() put in.
+// `text` without the additions of Inject().
 Result Uninject(std::string_view text, const std::string& name);
 
 }  // namespace sluice::inject

@@ -17,7 +17,7 @@ namespace {
 
 using yaml::Node;
 
-// As boost::json::serialize() writes it.
+// In the format of boost::json::serialize().
 void Write(const Node& node, std::string& out) {
   const auto quoted = [](const std::string& text) {
     return boost::json::serialize(boost::json::string(text));
@@ -44,8 +44,8 @@ void Write(const Node& node, std::string& out) {
   }
 }
 
-// What was put in before says which text it was put into; that differs when others have added to
-// what was put in.
+// The status includes a fingerprint of the original text, which differs if others have added to our
+// additions; so ignore it.
 bool SameStatus(const std::string& a, const std::string& b) {
   std::optional<Status> first = ReadStatus(a);
   std::optional<Status> second = ReadStatus(b);
@@ -54,7 +54,7 @@ bool SameStatus(const std::string& a, const std::string& b) {
   return *first == *second;
 }
 
-// Whether `there` is `wanted`, or that with more members in its mappings.
+// Whether `there` is `wanted`, possibly with more members in its mappings.
 bool Covers(const Node& there, const Node& wanted) {
   if (there.kind != wanted.kind) return false;
   if (wanted.IsMapping()) {
@@ -75,7 +75,7 @@ bool Covers(const Node& there, const Node& wanted) {
   return there.style == wanted.style && there.value == wanted.value;
 }
 
-// One object on its way.
+// The injection of one object.
 class Injection {
  public:
   Injection(std::string_view name_space, const std::string& version)

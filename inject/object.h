@@ -14,12 +14,12 @@ namespace sluice::inject {
 
 struct ObjectResult {
   std::vector<Outcome> outcomes = {};  // one for each workload
-  boost::json::array patch = {};       // empty when nothing changes
+  boost::json::array patch = {};       // empty if nothing changes
 };
 
-// As Inject(), of an object that never was text: the same decision and the same operations, as a
-// JSON Patch. `name_space` is that of a workload that says none. What was put in by an earlier call
-// stays when only others have added to it since: defaults of the API server, mounts.
+// Like Inject(), for an object that was never text: the same decision and operations, as a JSON
+// Patch. `name_space` is for workloads without one. Additions of an earlier call are kept if others
+// have only added to them since: defaults of the API server, mounts.
 ObjectResult InjectObject(const boost::json::object& object, std::string_view name_space,
                           const std::string& version, const Decide& decide);
 

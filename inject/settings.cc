@@ -31,7 +31,7 @@ std::string_view Digits(std::string_view text) {
   return text.substr(0, end == std::string_view::npos ? text.size() : end);
 }
 
-// resource.Quantity of Kubernetes, which is not negative here: 100m, 1.5, 128Mi, 1e3.
+// Kubernetes' resource.Quantity, but not negative: 100m, 1.5, 128Mi, 1e3.
 std::string Quantity(const std::string& value) {
   constexpr const char* kExpected = "a quantity such as 100m, 1.5 or 128Mi";
   std::string_view rest = value;
@@ -81,7 +81,7 @@ bool IsNative(const std::string& value) {
   Expect("native or container");
 }
 
-// What sluice-init is told by sluice-inject itself, or what has no place in a pod.
+// Flags that sluice-inject sets itself, or that make no sense in a pod.
 constexpr std::string_view kNotForPods[] = {
     "proxy-uid",         "proxy-gid",      "envoy-user",      "dry-run", "restore-format",
     "cleanup-only",      "run-validation", "skip-rule-apply", "config",  "print-config",
@@ -159,7 +159,7 @@ const std::vector<SettingSpec>& SettingSpecs() {
        "sluice-init writes rules of nf_tables, and runs as an ordinary user with NET_ADMIN alone",
        "sidecar.istio.io/nativeNftables", false,
        [](Settings& s, const std::string& v) {
-         // The last word, whatever --capture said.
+         // Overrides --capture.
          for (const char* const name : {"backend", "force-iptables-binary"}) s.capture.erase(name);
          s.capture["native-nftables"] = Switch(v) ? "true" : "false";
        }},
@@ -178,7 +178,7 @@ void Set(Settings& settings, const SettingSpec& spec, const std::string& value,
 
 void ReadSettings(Settings& settings, std::string_view text, const std::string& name) {
   std::optional<JsonFault> fault;
-  // A bound on nesting, so that no file can exhaust the stack.
+  // Limits the nesting, so that no file can exhaust the stack.
   const json::value value = ParseJson(text, 8, fault);
   const auto at = [&](std::size_t offset) { return name + ":" + LineAndColumn(text, offset); };
   if (fault) throw Usage("read the configuration", at(fault->offset), "not JSON: " + fault->why);

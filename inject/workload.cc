@@ -13,9 +13,9 @@ using yaml::Node;
 
 struct KindSpec {
   std::string_view kind;
-  // "" is the core group. A Job of another group is another thing.
+  // "" is the core group. A Job of another group is something else.
   std::array<std::string_view, 2> groups;
-  std::array<std::string_view, 4> pod;  // where its pod is; "" for no more
+  std::array<std::string_view, 4> pod;  // the path of its pod, padded with ""
 };
 
 constexpr std::array<KindSpec, 8> kKinds = {{
@@ -36,7 +36,7 @@ std::string TextOf(const Node* node) {
 void Find(const Node* node, const Path& path, const yaml::Reader& reader,
           std::vector<Workload>& out) {
   node = reader.Resolve(node);
-  // Lists in lists are legal and short.
+  // Nested lists are legal, and not deep.
   constexpr std::size_t kMaxPath = 32;
   if (node == nullptr || !node->IsMapping() || path.size() > kMaxPath) return;
   const std::string kind = TextOf(reader.Get(node, "kind"));

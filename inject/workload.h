@@ -11,26 +11,26 @@
 
 namespace sluice::inject {
 
-// An object of Kubernetes that has pods, or is one.
+// A Kubernetes object that has pods, or is one.
 struct Workload {
   std::string kind = {};
-  std::string name = {};        // or, with a trailing dash, what the name is generated from
-  std::string name_space = {};  // "" when it says none
+  std::string name = {};        // with a trailing dash, the prefix of a generated name
+  std::string name_space = {};  // "" if it has none
   std::size_t line = 0;
-  Path pod = {};  // of what has the pod's metadata and spec
+  Path pod = {};  // the object with the pod's metadata and spec
   const yaml::Node* pod_node = nullptr;
 
-  // Whether its pods are to end by themselves.
+  // Whether its pods are meant to finish.
   bool runs_to_completion() const { return kind == "Job" || kind == "CronJob"; }
   // "Deployment web".
   std::string Title() const;
 };
 
-// What the pod says about an injection (kStatusAnnotation); nullptr when it says nothing.
+// The pod's status annotation (kStatusAnnotation); nullptr if it has none.
 const yaml::Node* StatusOf(const Workload& workload, const yaml::Reader& reader);
 
-// Those of a document, also in a List: Deployment, StatefulSet, DaemonSet, ReplicaSet,
-// ReplicationController, Job, CronJob and Pod of the API groups that Kubernetes has them in.
+// The workloads in a document, also within a List: Deployment, StatefulSet, DaemonSet, ReplicaSet,
+// ReplicationController, Job, CronJob and Pod, each in its Kubernetes API groups.
 std::vector<Workload> FindWorkloads(const yaml::Node& root, const yaml::Reader& reader);
 
 }  // namespace sluice::inject

@@ -21,7 +21,7 @@ std::optional<std::size_t> IndexOf(const std::string& key, std::size_t size) {
   return index;
 }
 
-// As FindMember().
+// Non-const FindMember().
 auto FindIn(Node& mapping, std::string_view key) {
   const auto found = std::find_if(
       mapping.members.rbegin(), mapping.members.rend(),
@@ -213,7 +213,7 @@ boost::json::array ToJsonPatch(const std::vector<Operation>& operations) {
         for (const auto& [key, value] : operation.members) add("remove", operation.parent / key);
         break;
       case Operation::Kind::kRemoveItems:
-        // From behind, so that those before keep their positions.
+        // Backwards, so that earlier positions stay valid.
         for (auto each = operation.indices.rbegin(); each != operation.indices.rend(); ++each) {
           add("remove", operation.parent / std::to_string(*each));
         }

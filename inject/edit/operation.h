@@ -15,7 +15,7 @@
 
 namespace sluice::inject {
 
-// Where in a document a value is: keys, and positions in sequences, as in a JSON Pointer (RFC
+// The path of a value in a document: keys and sequence positions, as in a JSON Pointer (RFC
 // 6901).
 using Path = std::vector<std::string>;
 
@@ -31,16 +31,16 @@ class Refusal : public std::runtime_error {
   std::size_t line_;
 };
 
-// One step of what is to be done to a document. Steps of one list are for different places, so that
-// they may be carried out in any order.
+// One edit of a document. The edits of a list are for different places, so their order does not
+// matter.
 struct Operation {
   enum class Kind {
-    kAddMembers,     // to the mapping `parent`, from position `index` on
-    kInsertItems,    // into the sequence `parent`, from position `index` on
-    kFill,           // the member of `parent` that members[0] names has the value null; it gets one
-    kRemoveMembers,  // those that `members` names
-    kRemoveItems,    // those of `indices`, which ascend
-    kClear,          // the member of `parent` that members[0] names becomes null, written `text`
+    kAddMembers,     // to the mapping `parent`, from position `index`
+    kInsertItems,    // into the sequence `parent`, from position `index`
+    kFill,           // replaces the null value of the member of `parent` named by members[0]
+    kRemoveMembers,  // those named in `members`
+    kRemoveItems,    // those in `indices`, which ascend
+    kClear,          // sets the member of `parent` named by members[0] to null, written `text`
   };
   Kind kind = Kind::kAddMembers;
   Path parent = {};
@@ -51,33 +51,33 @@ struct Operation {
   std::string text = {};
 };
 
-// A value of a document, and how it is reached.
+// A value of a document, and its place.
 struct Spot {
   const yaml::Node* node = nullptr;
-  const yaml::Member* member = nullptr;  // whose value it is; nullptr for an item and for the root
-  bool in_flow = false;                  // whether that member is one of a mapping in flow style
+  const yaml::Member* member = nullptr;  // the value's member; nullptr for an item and the root
+  bool in_flow = false;                  // whether that member is in a mapping in flow style
 };
 
-// The value at `path`; node is nullptr when the last key is missing. Throws Refusal when the way
-// leads through an alias, a merge key or a value that is used elsewhere too, where a change would
-// change more than was asked for.
+// The value at `path`; node is nullptr if the last key is missing. Throws Refusal if the path leads
+// through an alias, a merge key or a value that is used elsewhere too: an edit there would change
+// more than intended.
 Spot Locate(const yaml::Node& root, const yaml::Reader& reader, const Path& path);
 
-// Whether members put in at the top of a mapping in block style come before its first one: not when
-// that stands on the line of a dash or begins the document.
+// Whether members can be inserted before the first one of a mapping in block style: not if that
+// follows a dash on its line, or begins the document.
 bool HasTop(const Spot& mapping);
 
-// `value` as a document that was never text: without positions, in flow style.
+// `value` as a document without text: no positions, flow style.
 yaml::Node ToNode(const boost::json::value& value);
 
-// What the operations make of `root`; positions are of no use afterwards.
+// Applies the operations to `root`; its positions are invalid afterwards.
 yaml::Node Apply(yaml::Node root, const std::vector<Operation>& operations);
 
 // The same as a JSON Patch (RFC 6902).
 boost::json::array ToJsonPatch(const std::vector<Operation>& operations);
 
-// The same as text: `text` with `operations` carried out on the document of `root`, which was
-// parsed from it. Throws Refusal when a place is not as it has to be.
+// The same for the text: applies `operations` to `text`, from which `root` was parsed. Throws
+// Refusal if a place does not have the required form.
 struct TextEdit {
   std::size_t begin = 0;
   std::size_t end = 0;

@@ -12,7 +12,7 @@ using yaml::Node;
 namespace json = boost::json;
 using Kind = Operation::Kind;
 
-// A member of the pod as it is before anything goes in.
+// A member of the pod before the injection.
 struct Slot {
   enum class State { kMissing, kNull, kThere };
   State state = State::kMissing;
@@ -82,7 +82,7 @@ class Planner {
     KeepOwn(annotations, additions.annotations);
     KeepOwn(labels, additions.labels);
 
-    // What the status says has to be known before the annotation that says it can be put in.
+    // The status must be complete before its annotation can be added.
     for (const auto& [key, value] : additions.annotations) status_.annotations.push_back(key);
     for (const auto& [key, value] : additions.labels) status_.labels.push_back(key);
     if (!there) {
@@ -99,7 +99,7 @@ class Planner {
     const Slot spec = Look(root_, reader_, spec_path, yaml::Kind::kMapping);
     if (spec.state != Slot::State::kThere) throw Refusal(0, "the pod has no spec");
     RefuseMerge(spec.spot);
-    // Where nothing goes in, an anchor does no harm.
+    // If nothing is added, an anchor does no harm.
     const auto look_at = [&](const json::array& added, std::string_view key) {
       return added.empty() ? Slot() : Look(root_, reader_, spec_path / key, yaml::Kind::kSequence);
     };
@@ -127,7 +127,7 @@ class Planner {
   }
 
  private:
-  // Labels that are used elsewhere too are those of a selector, which must not change.
+  // Labels used elsewhere too belong to a selector, which must not change.
   Slot Labels(const Path& path, Additions& additions) {
     try {
       Slot slot = Look(root_, reader_, path, yaml::Kind::kMapping);
@@ -159,7 +159,7 @@ class Planner {
     }
   }
 
-  // Members of `parent`; `slot` is the one member when that is null.
+  // Adds members to `parent`, or to `slot` if that member is null.
   void Put(const Path& parent, const Slot& slot,
            std::vector<std::pair<std::string, json::value>> members) {
     Operation operation{.parent = parent, .members = std::move(members)};
@@ -221,7 +221,7 @@ class Remover {
     std::vector<std::string> annotations = status_.annotations;
     annotations.emplace_back(kStatusAnnotation);
     const Path metadata = pod_ / "metadata";
-    // All that is left of a metadata that was not there.
+    // The rest of a metadata that did not exist.
     const Spot spot = Locate(root_, reader_, metadata);
     if (spot.node != nullptr && (WasCreated("metadata") || status_.was.contains("metadata")) &&
         HasOnly(*spot.node, metadata, annotations)) {
@@ -263,12 +263,12 @@ class Remover {
            });
   }
 
-  // Takes out a member that is ours as a whole; back to null when that is what it was.
+  // Removes a member that is entirely ours, or restores its null.
   void Drop(const std::string& name, const Path& path) {
     Operation operation{.parent = Path(path.begin(), path.end() - 1),
                         .members = {{path.back(), nullptr}}};
     if (WasCreated(name)) {
-      // Several members of one mapping go in one step, for the commas between them.
+      // Members of one mapping are removed in one step, because of the commas between them.
       for (Operation& other : operations_) {
         if (other.kind != Kind::kRemoveMembers || other.parent != operation.parent) continue;
         other.members.push_back(operation.members[0]);
@@ -283,8 +283,8 @@ class Remover {
     operations_.push_back(std::move(operation));
   }
 
-  // Whether nothing would be left of a collection, and its member goes with it or becomes null. In
-  // flow style an empty one is {} or [], as it was.
+  // Whether a collection would become empty, so that its member is removed or becomes null. An
+  // empty one in flow style stays {} or [], as it was.
   bool GoesAsAWhole(const std::string& name, const Node& node, bool all) const {
     return all && (WasCreated(name) || status_.was.contains(name) || !node.flow);
   }
@@ -304,7 +304,7 @@ class Remover {
 
   void RemoveItems(const std::string& name, const Path& path,
                    const std::vector<std::string>& names) {
-    // Where nothing is taken out an anchor that is used elsewhere does no harm.
+    // If nothing is removed, an anchor that is used elsewhere does no harm.
     if (names.empty()) return;
     const Spot spot = Locate(root_, reader_, path);
     if (spot.node == nullptr || !spot.node->IsSequence()) return;

@@ -14,12 +14,12 @@
 
 namespace sluice::inject {
 
-// What goes into a pod.
+// The additions to a pod.
 struct Additions {
-  // Those that the pod has already stay as they are.
+  // Annotations that the pod already has stay unchanged.
   std::vector<std::pair<std::string, std::string>> annotations;
   std::vector<std::pair<std::string, std::string>> labels;
-  // Containers, each with a name, before and behind those that are there.
+  // Containers, each with a name, to add before and after the existing ones.
   boost::json::array init_first;
   boost::json::array init_last;
   boost::json::array containers_first;
@@ -31,13 +31,13 @@ struct Plan {
   std::vector<std::string> warnings;
 };
 
-// How `additions` get into the pod at `pod`, with the annotation that says so. `text` is the whole
-// text that the document was parsed from, empty when it never was text; `status` has the version
-// and the fingerprint. Throws Refusal.
+// How to add `additions` to the pod at `pod`, with the status annotation. `text` is the whole text
+// that the document was parsed from, or empty; `status` has the version and the fingerprint. Throws
+// Refusal.
 Plan PlanAdditions(std::string_view text, const yaml::Node& root, const yaml::Reader& reader,
                    const Path& pod, const Additions& additions, Status status);
 
-// How what `status` names gets out again. What is not there any more is left out. Throws Refusal.
+// How to remove what `status` names. What is already gone is left out. Throws Refusal.
 std::vector<Operation> PlanRemovals(const yaml::Node& root, const yaml::Reader& reader,
                                     const Path& pod, const Status& status);
 

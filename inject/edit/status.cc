@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-// The lists, under their names.
+// The lists and their names.
 constexpr std::array<std::pair<std::string_view, std::vector<std::string> Status::*>, 5> kLists = {{
     {"annotations", &Status::annotations},
     {"labels", &Status::labels},

@@ -9,29 +9,29 @@
 
 namespace sluice::inject {
 
-// The annotation that says what was put into a pod, so that it can be taken out again.
+// The annotation with the changes made to a pod, so that they can be undone.
 inline constexpr std::string_view kStatusAnnotation = "sluice.dev/status";
 
-// What it says. Names of members of the pod are as in "metadata/annotations".
+// Its contents. Members of the pod are named as in "metadata/annotations".
 struct Status {
   std::string version = {};   // of the program
-  std::string original = {};  // Fingerprint() of the document as it was
+  std::string original = {};  // Fingerprint() of the original document
   std::vector<std::string> annotations = {};
   std::vector<std::string> labels = {};
   std::vector<std::string> init_containers = {};
   std::vector<std::string> containers = {};
-  std::vector<std::string> created = {};        // members that were not there
-  std::map<std::string, std::string> was = {};  // members that were null, and how that was written
+  std::vector<std::string> created = {};        // members that did not exist
+  std::map<std::string, std::string> was = {};  // members that were null, and their original text
 
   bool operator==(const Status&) const = default;
 };
 
 std::string WriteStatus(const Status& status);
-// Nothing when `text` is not what WriteStatus() writes.
+// Nothing if `text` was not written by WriteStatus().
 std::optional<Status> ReadStatus(std::string_view text);
 
-// Tells whether a text is still the one it was: its length and its FNV-1a hash of 64 bits. Against
-// oversight, not against malice.
+// Detects whether a text is unchanged: its length and its 64-bit FNV-1a hash. Protects against
+// mistakes, not against attacks.
 std::string Fingerprint(std::string_view text);
 
 }  // namespace sluice::inject

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Operations as pieces of text at positions.
+// Operations as text edits at positions.
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -18,7 +18,7 @@ bool IsBlank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
-// Nothing, or a comment.
+// Empty, or a comment.
 bool IsIdle(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   return first == std::string_view::npos || text[first] == '#';
@@ -65,7 +65,7 @@ class Editor {
     const auto found = text_.rfind('\n', at - 1);
     return found == std::string_view::npos ? 0 : found + 1;
   }
-  // The begin of the next line; the end of the text when there is none.
+  // The start of the next line; the end of the text if there is none.
   std::size_t NextLine(std::size_t at) const {
     const auto found = text_.find('\n', at);
     return found == std::string_view::npos ? text_.size() : found + 1;
@@ -75,8 +75,8 @@ class Editor {
   }
   bool EndsLine(std::size_t at) const { return at > 0 && text_[at - 1] == '\n'; }
 
-  // Puts whole lines in front of the line that begins at `at`, which may be the end of a text
-  // without a line end.
+  // Inserts whole lines before the line that begins at `at`, which may be the end of a text without
+  // a final newline.
   void InsertLines(std::size_t at, std::string lines) {
     if (at == text_.size() && at > 0 && !EndsLine(at)) {
       lines.resize(lines.size() - line_end_.size());
@@ -85,7 +85,7 @@ class Editor {
     edits_.push_back({at, at, std::move(lines)});
   }
 
-  // Where the lines behind a value begin.
+  // Where the lines after a value begin.
   std::size_t Behind(const Node& value) const {
     const Node& last = yaml::LastLeaf(value);
     if (last.IsBlockScalar()) {
@@ -101,8 +101,8 @@ class Editor {
     return next;
   }
 
-  // Where the lines of a collection in block style begin, whose first entry is at `first`: behind
-  // the line of its key, so that comments stay with the entry they stand above.
+  // Where the lines of a collection in block style begin; `first` is its first entry. Right after
+  // the key's line, so that comments stay with the entry below them.
   std::size_t Top(const Member& member, std::size_t first) const {
     const std::size_t begin = NextLine(member.key.end);
     const std::size_t line = LineStart(first);
@@ -118,7 +118,7 @@ class Editor {
     return begin;
   }
 
-  // Where lists of ours have their dashes: as those of the containers do.
+  // The indentation of our lists: the same as for the containers.
   std::size_t SequenceIndent() {
     if (sequence_indent_ == std::string_view::npos) {
       sequence_indent_ = 0;
@@ -126,13 +126,13 @@ class Editor {
     }
     return sequence_indent_;
   }
-  // Of the first dash of a sequence in block style. One with an anchor or a tag begins with that.
+  // The column of a block sequence's first dash. A sequence with an anchor or a tag begins there.
   std::size_t DashColumn(const Node& sequence) const {
     if (text_[sequence.begin] == '-') return sequence.column;
     const std::size_t line = text_.rfind('\n', sequence.items.front().begin) + 1;
     const std::size_t dash = text_.find_first_not_of(' ', line);
-    // A dash with its value on the next line: the items would not tell. At the key's column it is
-    // right as well.
+    // The dash has its value on the next line, so the items do not tell. The key's column is
+    // correct as well.
     return text_[dash] == '-' ? dash - line : 0;
   }
   bool FindSequence(const Node& node) {
@@ -170,9 +170,9 @@ class Editor {
     return out;
   }
 
-  // Behind the opening bracket of a collection in flow style.
+  // After the opening bracket of a collection in flow style.
   std::size_t Opening(const Node& node) const {
-    // An anchor or a tag may stand before it.
+    // It may have an anchor or a tag before it.
     const auto found = text_.find(node.IsMapping() ? '{' : '[', node.begin);
     if (found == std::string_view::npos || (found != node.begin && !node.tag.empty())) {
       throw Refusal(node.line, "a tag stands before the value");
@@ -236,12 +236,12 @@ class Editor {
       edits_.push_back({member.value.end, member.value.end, " " + yaml::WriteFlow(value)});
     } else {
       std::string lines = yaml::WriteMember(key, value, LayoutAt(member.key.column));
-      lines.erase(0, lines.find('\n') + 1);  // the key is there
+      lines.erase(0, lines.find('\n') + 1);  // the key exists
       InsertLines(Behind(member.value), std::move(lines));
     }
   }
 
-  // --- taking out ---
+  // --- removing ---
   // The whole lines of an entry that begins at `begin`.
   void RemoveLines(std::size_t begin, const Node& value) {
     std::size_t from = LineStart(begin);
@@ -257,13 +257,13 @@ class Editor {
     edits_.push_back({from, to, ""});
   }
 
-  // One entry of a collection in flow style.
+  // One entry in a flow style collection.
   struct Range {
     std::size_t begin;
     std::size_t end;
   };
 
-  // Runs of entries go with the comma that came with them.
+  // Removes runs of entries with the commas that were added with them.
   void RemoveFlow(const std::vector<Range>& entries, const std::vector<bool>& ours) {
     for (std::size_t i = 0; i < entries.size();) {
       if (!ours[i]) {

@@ -19,7 +19,7 @@ namespace json = boost::json;
 using Kind = Answer::Kind;
 
 constexpr std::string_view kVersion = "admission.k8s.io/v1";
-// Servers cut off longer ones (Kubernetes' own limit).
+// The API server truncates longer ones (Kubernetes' own limit).
 constexpr std::size_t kMaxWarning = 256;
 
 std::string_view TextOf(const json::object& object, std::string_view key) {
@@ -35,7 +35,7 @@ const json::object* ObjectOf(const json::object& object, std::string_view key) {
 
 Answer Invalid(std::string why) { return {.body = why + "\n", .reason = std::move(why)}; }
 
-// Why a request is none that pods are injected for; empty when it is one.
+// Why a request is not for an injectable pod; empty if it is.
 std::string Foreign(const json::object& request) {
   const json::object* const kind = ObjectOf(request, "kind");
   if (kind == nullptr || TextOf(*kind, "kind") != "Pod" || !TextOf(*kind, "group").empty()) {
@@ -73,7 +73,7 @@ json::object Response(const Answer& answer, const ObjectResult& result) {
   for (const Outcome& outcome : result.outcomes) {
     for (const std::string& warning : outcome.warnings) {
       std::size_t size = std::min(warning.size(), kMaxWarning);
-      // Not within a character.
+      // Do not cut inside a character.
       while (size < warning.size() && (warning[size] & 0xc0) == 0x80) --size;
       warnings.emplace_back(warning.substr(0, size));
     }

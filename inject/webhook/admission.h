@@ -8,19 +8,19 @@
 
 namespace sluice::inject::webhook {
 
-// What an AdmissionReview (admission.k8s.io/v1) is answered with.
+// The answer to an AdmissionReview (admission.k8s.io/v1).
 struct Answer {
   enum class Kind {
     kInjected,   // with a patch
-    kUnchanged,  // it was injected before
-    kSkipped,    // allowed as it is; `reason` says why
-    kRefused,    // not allowed; `reason` says why
-    kInvalid,    // no AdmissionReview: HTTP status 400, and `body` is text
+    kUnchanged,  // already injected
+    kSkipped,    // allowed unchanged; `reason` says why
+    kRefused,    // denied; `reason` says why
+    kInvalid,    // not an AdmissionReview: HTTP status 400, and `body` is text
   };
   Kind kind = Kind::kInvalid;
   std::string body = {};
   std::string reason = {};
-  // Of the request, for the log.
+  // The request's uid, for the log.
   std::string uid = {};
   std::string name_space = {};
   std::string pod = {};
@@ -28,8 +28,8 @@ struct Answer {
 
 std::string_view NameOf(Answer::Kind kind);
 
-// Answers the body of a request. Pods that are created get what `decide` says; all else is allowed
-// as it is. Keeps nothing: equal requests get equal answers. `version` is noted in the pod.
+// Answers the body of a request. Created pods get what `decide` says; everything else is allowed
+// unchanged. Stateless: equal requests get equal answers. The pod is marked with `version`.
 Answer Review(std::string_view body, const std::string& version, const Decide& decide);
 
 }  // namespace sluice::inject::webhook

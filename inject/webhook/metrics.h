@@ -11,14 +11,14 @@
 
 namespace sluice::inject::webhook {
 
-// The counters of the webhook. For one thread.
+// The webhook's counters. For use by one thread.
 class Metrics {
  public:
   void CountReview(Answer::Kind kind, std::chrono::nanoseconds took);
   void CountStatus(unsigned status) { ++statuses_[status / 100 % kStatuses]; }
 
   std::uint64_t connections_total = 0;
-  std::uint64_t connections_refused_total = 0;  // for too many, or without a TLS handshake
+  std::uint64_t connections_refused_total = 0;  // too many, or no TLS handshake
   std::size_t connections = 0;                  // now
   std::uint64_t reloads_total = 0;
   std::uint64_t failed_reloads_total = 0;
@@ -30,7 +30,7 @@ class Metrics {
  private:
   static constexpr std::size_t kKinds = 5;
   static constexpr std::size_t kStatuses = 10;
-  // From a small pod to one at the limit of the body.
+  // From a small pod to one at the body limit.
   static constexpr std::array<double, 8> kBounds = {0.0001, 0.00025, 0.0005, 0.001,
                                                     0.0025, 0.01,    0.1,    1};
 

@@ -43,19 +43,19 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kMaxHeaderBytes = 16 * 1024;
-// An object has 1.5 MiB at most in etcd, and a request of the API server 3 MiB.
+// An object in etcd has 1.5 MiB at most, and an API server's request 3 MiB.
 constexpr std::uint64_t kMaxBodyBytes = 4 * 1024 * 1024;
 constexpr seconds kHandshakeTimeout{10};
-// Of a request from its first byte on, and of the response. The API server waits 5 s, as we ask it.
+// For a request from its first byte, and for the response. We ask the API server to wait 5 s.
 constexpr seconds kRequestTimeout{10};
-// Between requests. Go's client gives an idle connection up after 90 s; a server that is the first
-// to do so can hit a request that is on its way.
+// Between requests. Go's client closes idle connections after 90 s; if the server closes first, a
+// request may be on its way.
 constexpr seconds kIdleTimeout{180};
-// Of what is under way when the drain is over.
+// For requests in progress when the drain ends.
 constexpr seconds kLastTimeout{10};
-// Looking is two reads. The kubelet takes a minute to write a Secret anew.
+// A check is two reads. The kubelet takes up to a minute to update a Secret.
 constexpr seconds kReloadInterval{2};
-// After accept failed for want of descriptors.
+// After accept failed for lack of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{200};
 
 void Log(const char* level, std::string_view message, json::object fields = {}) {
@@ -64,7 +64,7 @@ void Log(const char* level, std::string_view message, json::object fields = {}) 
   const std::time_t whole = milliseconds / 1000;
   std::tm parts{};
   ::gmtime_r(&whole, &parts);
-  char time[96];  // as long as seven numbers could get
+  char time[96];  // the longest that seven numbers can be
   std::snprintf(time, sizeof(time), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900,
                 parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
                 static_cast<int>(milliseconds % 1000));
@@ -88,7 +88,7 @@ std::string ReadAll(const std::string& path) {
   return text;
 }
 
-// What connections are encrypted with. A connection keeps the one that it began with.
+// The TLS settings of connections. A connection keeps those it began with.
 struct Credentials {
   std::string certificate;
   std::string key;
@@ -103,7 +103,7 @@ std::shared_ptr<Credentials> MakeCredentials(std::string certificate, std::strin
   out->context.set_options(ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1 |
                            ssl::context::no_compression);
   SSL_CTX_set_options(out->context.native_handle(), SSL_OP_NO_RENEGOTIATION);
-  // A key with a password is an error, not a question on the terminal.
+  // A key with a passphrase is an error, not a question on the terminal.
   out->context.set_password_callback(
       [](std::size_t, ssl::context::password_purpose) { return std::string(); });
   beast::error_code error;
@@ -122,19 +122,19 @@ std::shared_ptr<Credentials> MakeCredentials(std::string certificate, std::strin
 
 class Connection;
 
-// What the connections share.
+// Shared by all connections.
 struct State {
   const ServerOptions& options;
   const Decide& decide;
   Metrics metrics = {};
   std::shared_ptr<Credentials> credentials = {};
-  bool draining = false;  // responses say that the connection ends
-  bool ending = false;    // no further request
-  // The one that has been without a new request for the longest comes first.
+  bool draining = false;  // responses announce that the connection closes
+  bool ending = false;    // no further requests
+  // The connection longest without a request comes first.
   std::list<Connection*> open = {};
 };
 
-// One connection: reads a request, answers, again. Kept alive by what is under way.
+// One connection: reads a request, answers, repeats. Pending operations keep it alive.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(tcp::socket socket, State& state)
@@ -165,7 +165,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                             });
   }
 
-  // Closes the connection when no request is under way.
+  // Closes the connection if no request is in progress.
   void EndWhenIdle() {
     if (idle_) Close();
   }
@@ -187,7 +187,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     state_.metrics.connections = state_.open.size();
   }
 
-  // For the first byte of a request.
+  // Waits for the first byte of a request.
   void Wait() {
     if (!place_) return;
     if (buffer_.size() > 0) return Read();
@@ -214,7 +214,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void Answer(beast::error_code error) {
-    if (!place_) return;  // closed for another one
+    if (!place_) return;  // closed to make room
     state_.open.splice(state_.open.end(), state_.open, *place_);
     if (!error) return Send(Handle(parser_->get()), parser_->get().keep_alive());
     if (error == http::error::body_limit) {
@@ -302,7 +302,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     response_.keep_alive(keep_alive && !state_.draining);
     if (parser_ && parser_->is_header_done()) {
       response_.version(parser_->get().version());
-      // The length is that of the body which GET would have had.
+      // The length of the body that GET would have had.
       if (parser_->get().method() == http::verb::head) {
         response_.content_length(response_.body().size());
         response_.body().clear();
@@ -361,7 +361,7 @@ class Server {
 
  private:
   void Listen() {
-    // Both families by one socket, where there are two.
+    // One socket for both families, if the kernel has both.
     tcp::endpoint endpoint(tcp::v6(), state_.options.port);
     boost::system::error_code error;
     acceptor_.open(endpoint.protocol(), error);
@@ -386,7 +386,7 @@ class Server {
     acceptor_.async_accept([this](boost::system::error_code error, tcp::socket socket) {
       if (error == asio::error::operation_aborted) return;
       if (error) {
-        // Descriptors or memory ran out: not at once again.
+        // Descriptors or memory ran out: retry later.
         pause_.expires_after(kAcceptPause);
         pause_.async_wait([this](boost::system::error_code stopped) {
           if (!stopped && acceptor_.is_open()) Accept();
@@ -406,7 +406,7 @@ class Server {
       if (signal == SIGHUP) {
         Reload();
       } else if (state_.draining) {
-        return io_.stop();  // asked twice
+        return io_.stop();  // the second signal
       } else {
         Drain();
       }
@@ -440,7 +440,7 @@ class Server {
       failed_.clear();
       Log("info", "certificate reloaded");
     } catch (const std::exception& error) {
-      // What is half written now is whole the next time. Said once for each text.
+      // A half-written file is complete next time. Each text is reported once.
       if (what.empty()) what = error.what();
       if (what == failed_) return;
       failed_ = std::move(what);
@@ -458,7 +458,7 @@ class Server {
     });
   }
 
-  // What is under way is answered; nothing else is.
+  // Finishes the requests in progress, and accepts no others.
   void End() {
     boost::system::error_code ignored;
     acceptor_.close(ignored);
@@ -476,7 +476,7 @@ class Server {
 
   void WaitForLast() {
     if (state_.open.empty()) {
-      // Nothing is left to wait for, and the loop ends.
+      // With nothing left to wait for, the loop ends.
       boost::system::error_code ignored;
       signals_.cancel(ignored);
       last_.cancel();
@@ -488,7 +488,7 @@ class Server {
     });
   }
 
-  // Before the loop, which destroys connections that use it.
+  // Declared before the loop, which destroys connections that use it.
   State state_;
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};

@@ -11,20 +11,20 @@
 namespace sluice::inject::webhook {
 
 struct ServerOptions {
-  std::uint16_t port = 9443;  // 0: any that is free; the log says which
+  std::uint16_t port = 9443;  // 0: any free port; the log says which
   std::string certificate;    // paths of PEM files
   std::string key;
   std::size_t max_connections = 1000;
-  // After SIGTERM: how long connections are accepted still, because the cluster goes on sending
-  // them until every node knows that this one ends.
+  // How long to accept connections after SIGTERM: the cluster sends more until every node knows
+  // that this server is ending.
   std::chrono::milliseconds drain{5000};
-  std::string version;  // noted in the pods
+  std::string version;  // for marking the pods
 };
 
-// Serves the webhook over HTTPS until SIGTERM or SIGINT, and drains then: POST /inject, GET
-// /healthz and GET /metrics. One thread, no state. Reads certificate and key again when they have
-// changed, or at SIGHUP; one that cannot be used leaves the old one in place. Logs on standard
-// error, one JSON object per line. Throws Error when it cannot begin.
+// Serves the webhook over HTTPS until SIGTERM or SIGINT, and then drains: POST /inject, GET
+// /healthz and GET /metrics. One thread, no state. Reloads certificate and key when they change, or
+// at SIGHUP; if the new ones are unusable the old ones stay. Logs to standard error, one JSON
+// object per line. Throws Error if it cannot start.
 void Serve(const ServerOptions& options, const Decide& decide);
 
 }  // namespace sluice::inject::webhook

@@ -21,7 +21,7 @@ bool AllDigits(std::string_view text, std::string_view digits) {
   return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
 }
 
-// As kubectl's parser resolves: 12, 0755, 0x1f, 1_000, 1.5e3, .inf. Dates and base 60 are strings.
+// As in kubectl's parser: 12, 0755, 0x1f, 1_000, 1.5e3, .inf. Dates and base 60 are strings.
 bool LooksLikeNumber(std::string_view text) {
   constexpr std::string_view kDecimal = "0123456789";
   if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
@@ -137,7 +137,7 @@ Reader::Reader(const Node& root) {
   ForEachNode(root, [this](const Node& node) {
     if (!node.anchor.empty()) anchors_[node.anchor].push_back({&node, false});
     if (!node.IsAlias()) return;
-    // The last one of that name before the alias; there is one, or the parser had complained.
+    // The last anchor of that name before the alias; the parser guarantees that there is one.
     if (const auto named = anchors_.find(node.value); named != anchors_.end()) {
       named->second.back().used = true;
     }
@@ -153,7 +153,7 @@ bool Reader::IsShared(const Node& node) const {
 }
 
 const Node* Reader::Resolve(const Node* node) const {
-  // An anchor's own value is never an alias, so that one step is enough.
+  // An anchor's value is never an alias, so one step is enough.
   if (node == nullptr || !node->IsAlias()) return node;
   const auto named = anchors_.find(node->value);
   if (named == anchors_.end()) return nullptr;
@@ -164,7 +164,7 @@ const Node* Reader::Resolve(const Node* node) const {
 }
 
 const Node* Reader::Get(const Node* node, std::string_view key) const {
-  // Merges of merges can be many more than the text is long.
+  // Nested merges can be many more than the text is long.
   std::size_t steps = 1000;
   return Get(node, key, steps);
 }

@@ -18,7 +18,7 @@ struct ParserEnd {
   void operator()(yaml_parser_t* parser) const { yaml_parser_delete(parser); }
 };
 
-// An event of libyaml, which owns what it points to.
+// A libyaml event, which owns its data.
 class Event {
  public:
   Event() = default;
@@ -62,7 +62,7 @@ class Builder {
     if (yaml_parser_initialize(&storage_) == 0) throw std::bad_alloc();
     parser_.reset(&storage_);
     yaml_parser_set_encoding(parser_.get(), YAML_UTF8_ENCODING);
-    // The parser's own skipping of the mark depends on what it believes the encoding to be.
+    // Whether the parser skips the mark depends on the encoding that it detects.
     if (text.starts_with(kByteOrderMark)) start_ = kByteOrderMark.size();
     next_byte_ = start_;
     const std::string_view rest = text.substr(start_);
@@ -128,12 +128,12 @@ class Builder {
     Fail(line, why, is_template ? "it looks like a template: render it first (helm template)" : "");
   }
 
-  // Marks count characters. They are asked for in their order, except for a few steps back.
+  // Marks count characters. They are requested in order, except for a few steps back.
   std::size_t Byte(const yaml_mark_t& mark) {
     if (mark.index < next_character_) {
       next_character_ = 0;
       next_byte_ = start_;
-      // Rare, so that starting over is no matter; what is asked for is near the last position.
+      // Starting over is rare; requests are close to the last position.
       if (last_character_ <= mark.index) {
         next_character_ = last_character_;
         next_byte_ = last_byte_;
@@ -209,7 +209,7 @@ class Builder {
             return node;
           }
           Node key = Value(next, depth + 1);
-          // {{ a }} is a mapping with a mapping for a key. Kubernetes has no use for one.
+          // {{ a }} is a mapping with a mapping as key. Kubernetes does not use that.
           if (key.IsMapping() || key.IsSequence()) {
             Fail(key.line, "a key is a collection", TemplateHelp());
           }

@@ -10,14 +10,14 @@
 namespace sluice::inject::yaml {
 namespace {
 
-// Of a mapping below its key, as everybody writes it.
+// The indentation of a mapping below its key, as is usual.
 constexpr std::size_t kStep = 2;
 
 bool IsWordCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// Letters, digits and what has no meaning in YAML wherever it stands.
+// Letters, digits and characters without a special meaning anywhere in YAML.
 bool IsSafePlain(std::string_view text) {
   if (text.empty() || !(IsWordCharacter(text[0]) || text[0] == '/' || text.starts_with("--"))) {
     return false;
@@ -27,7 +27,7 @@ bool IsSafePlain(std::string_view text) {
     return IsWordCharacter(c) || std::string_view("-_./,+=:").find(c) != std::string_view::npos;
   });
   if (!safe) return false;
-  // A colon within a word is one of it: sluice:0.1.0, host:80. Behind digits it is base 60 to some.
+  // A colon inside a word is part of it: sluice:0.1.0, host:80. After digits some read base 60.
   for (auto at = text.find(':'); at != std::string_view::npos; at = text.find(':', at + 1)) {
     if (at + 1 == text.size() || !IsWordCharacter(text[at + 1]) ||
         (text[0] >= '0' && text[0] <= '9')) {
@@ -36,7 +36,7 @@ bool IsSafePlain(std::string_view text) {
   }
   Node node;
   node.value = text;
-  // 1.2.3 and 10-11 are strings for kubectl, yet dates and base 60 are not for others.
+  // 1.2.3 and 10-11 are strings for kubectl, but other parsers know dates and base 60.
   return IsString(node) && !(text[0] >= '0' && text[0] <= '9' &&
                              text.find_first_not_of("0123456789-.,_") == std::string_view::npos &&
                              text.find(',') == std::string_view::npos);
@@ -68,7 +68,7 @@ std::string WriteLeaf(const boost::json::value& value) {
   return boost::json::serialize(value);
 }
 
-// What stands behind "key:", up to the end of the last line.
+// The text after "key:", up to the end of the last line.
 void WriteValue(std::string& out, const boost::json::value& value, const Layout& layout) {
   if (!IsCollection(value)) {
     out += " " + WriteLeaf(value);
@@ -92,9 +92,9 @@ std::string WriteString(std::string_view text) {
   if (IsSafePlain(text)) return std::string(text);
   const bool printable =
       std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~' && c != '\''; });
-  // JSON in an annotation reads better so.
+  // More readable for JSON in an annotation.
   if (printable && text.find('"') != std::string_view::npos) return "'" + std::string(text) + "'";
-  // DEL is no character of YAML, and JSON leaves it as it is.
+  // YAML does not allow DEL, and JSON does not escape it.
   std::string quoted = boost::json::serialize(boost::json::value(text));
   for (auto at = quoted.find('\x7f'); at != std::string::npos; at = quoted.find('\x7f', at)) {
     quoted.replace(at, 1, "\\u007f");
@@ -136,7 +136,7 @@ std::string WriteItem(const boost::json::value& value, const Layout& layout) {
     inner.indent += kStep;
     WriteMembers(out, value.get_object(), inner, true);
   } else {
-    // A list in a list is not something that is ever put in.
+    // We never add a list inside a list.
     out += value.is_array() ? WriteFlow(value) : WriteLeaf(value);
     out += layout.line_end;
   }

@@ -9,17 +9,17 @@
 
 namespace sluice::inject::yaml {
 
-// `text` as a scalar of YAML 1.1 and 1.2 on one line: plain when that is beyond doubt, else quoted.
+// `text` as a scalar of YAML 1.1 and 1.2 on one line: plain if that is safe, else quoted.
 std::string WriteString(std::string_view text);
 
-// `value` in flow style on one line. It is JSON as well.
+// `value` in flow style on one line. The result is also JSON.
 std::string WriteFlow(const boost::json::value& value);
 
-// How lines are written.
+// The layout of lines.
 struct Layout {
   std::string_view line_end = "\n";
-  std::size_t indent = 0;           // columns in front of the first character
-  std::size_t sequence_indent = 0;  // of the dash of a sequence below its key
+  std::size_t indent = 0;           // columns before the first character
+  std::size_t sequence_indent = 0;  // of a sequence's dashes, below its key
 };
 
 // "key: value" in block style, as whole lines.

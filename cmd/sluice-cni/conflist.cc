@@ -57,7 +57,7 @@ std::optional<std::string> WithPlugin(std::string_view text) {
     list["plugins"] = json::array{*config, Plugin()};
     return PrettyJson(list);
   }
-  // As it stands: somebody may have given it settings.
+  // Unchanged: somebody may have added settings.
   if (!plugins->empty() && IsOurPlugin(plugins->back())) return {};
   json::value ours = Plugin();
   for (auto each = plugins->begin(); each != plugins->end();) {

@@ -7,17 +7,17 @@
 
 namespace sluice::cni {
 
-// Network configurations as they stand in /etc/cni/net.d. Members keep their order, unknown ones
-// stay.
+// Network configurations as in /etc/cni/net.d. Members keep their order, and unknown members are
+// kept.
 
-// Whether `text` is a list of plugins, or, for one that is no list, a single plugin.
+// Whether `text` is a list of plugins or, if `list` is false, a single plugin.
 bool IsConfiguration(std::string_view text, bool list);
 
-// A list with our plugin as its last; a single plugin becomes a list of two. `text` is such a
-// configuration. Nothing when the plugin is there as it is to be.
+// The list with our plugin as the last one; a single plugin becomes a list of two. `text` is such a
+// configuration. Nothing if our plugin is already in place.
 std::optional<std::string> WithPlugin(std::string_view text);
 
-// Without our plugin. Nothing when it is not there, or `text` is no list.
+// Without our plugin. Nothing if it is not in `text`, or `text` is not a list.
 std::optional<std::string> WithoutPlugin(std::string_view text);
 
 }  // namespace sluice::cni

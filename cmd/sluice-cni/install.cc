@@ -31,10 +31,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kProgram = "sluice-cni";
-// Of a single plugin's file, whose place a list has taken. No runtime reads it.
+// The suffix of a single plugin's file that a list has replaced. Runtimes do not read it.
 constexpr const char* kSaved = ".sluice-saved";
 
-// Nothing when it cannot be read: it may go at any time.
+// Nothing if it cannot be read: it may disappear at any time.
 std::optional<std::string> ReadFile(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return {};
@@ -49,7 +49,7 @@ std::optional<std::string> ReadFile(const std::string& path) {
   }
 }
 
-// At once, by a rename. The mode and the owner are those of `like`, where there is such a file.
+// Atomic, by a rename. Keeps the mode and the owner of `like`, if that exists.
 void Replace(const std::string& path, std::string_view text, const std::string& like, mode_t mode) {
   std::string name = path + ".XXXXXX";
   const UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
@@ -79,7 +79,7 @@ void Replace(const std::string& path, std::string_view text, const std::string& 
 
 bool IsList(const std::string& path) { return path.ends_with(".conflist"); }
 
-// What runtimes read, in their order.
+// The files that runtimes read, in their order.
 std::vector<std::string> ConfigurationsIn(const std::string& directory) {
   std::vector<std::string> out;
   std::error_code code;
@@ -94,7 +94,7 @@ std::vector<std::string> ConfigurationsIn(const std::string& directory) {
   return out;
 }
 
-// Tells a file from what it was at the last look, without reading it.
+// Detects changes of a file without reading it.
 struct Look {
   ino_t inode = 0;
   off_t size = -1;
@@ -122,11 +122,11 @@ void EnsureProgram(const InstallOptions& options, Look& last) {
   last.IsStill(path);
 }
 
-// Whether there is a configuration.
+// Returns whether there is a configuration.
 bool EnsureConfiguration(const InstallOptions& options) {
   for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
     const auto text = ReadFile(path);
-    // Half-written, or no configuration at all.
+    // Half-written, or not a configuration.
     if (!text || !IsConfiguration(*text, IsList(path))) continue;
     const auto changed = WithPlugin(*text);
     if (!changed) return true;
@@ -145,13 +145,13 @@ bool EnsureConfiguration(const InstallOptions& options) {
   return false;
 }
 
-// The runtime's own wait for a configuration is as long.
+// As long as the runtime's own wait for a configuration.
 constexpr int kLookAgainMs = 5000;
 
 void Watch(const UniqueFd& inotify, const InstallOptions& options) {
   constexpr std::uint32_t kEvents =
       IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_ONLYDIR;
-  // Again each time, because a directory may be another one now; the same one has the same watch.
+  // Each time, because a directory may have been replaced; the same one keeps its watch.
   for (const std::string& directory : {options.conf_dir, options.bin_dir}) {
     ::inotify_add_watch(inotify.get(), directory.c_str(), kEvents);
   }
@@ -163,7 +163,7 @@ void Stay(const InstallOptions& options, const UniqueFd& signals) {
   bool waiting = false;
   Look program;
   for (;;) {
-    // Before the look, so that nothing is missed between the two.
+    // Watch before checking, so that no change is missed in between.
     Watch(inotify, options);
     try {
       EnsureProgram(options, program);
@@ -171,7 +171,7 @@ void Stay(const InstallOptions& options, const UniqueFd& signals) {
       if (!found && !waiting) Say("there is no configuration in " + options.conf_dir + " yet");
       waiting = !found;
     } catch (const Error& error) {
-      // Somebody else writes there as well: the next look may do better.
+      // Others write there as well: the next try may succeed.
       Say(error.what());
     }
     std::array<pollfd, 2> watched = {{{signals.get(), POLLIN, 0}, {inotify.get(), POLLIN, 0}}};
@@ -207,7 +207,7 @@ void Install(const InstallOptions& options) {
 }
 
 void Uninstall(const InstallOptions& options) {
-  // First the configurations: one that names a program which is not there stops all pods.
+  // Configurations first: one that names a missing program stops all pods.
   for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
     const auto text = IsList(path) ? ReadFile(path) : std::nullopt;
     const auto changed = text ? WithoutPlugin(*text) : std::nullopt;

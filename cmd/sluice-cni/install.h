@@ -8,17 +8,17 @@ namespace sluice::cni {
 struct InstallOptions {
   std::string conf_dir = "/etc/cni/net.d";
   std::string bin_dir = "/opt/cni/bin";
-  bool once = false;            // do not stay
-  bool remove_on_exit = false;  // take all out again at SIGTERM
+  bool once = false;            // do not stay running
+  bool remove_on_exit = false;  // undo everything at SIGTERM
 };
 
 // Copies the program, adds the plugin to the first configuration (by name, as runtimes choose), and
-// keeps both there until SIGTERM or SIGINT. Whoever reads a file sees the old one or the new one.
-// Throws Error. The calling thread is the only one.
+// keeps both in place until SIGTERM or SIGINT. Files are replaced atomically. Throws Error. The
+// calling thread must be the only one.
 void Install(const InstallOptions& options);
 
-// Takes the plugin out of all configurations, and removes the program. What is not there is no
-// error. Throws Error.
+// Removes the plugin from all configurations, and then the program. Missing ones are not an error.
+// Throws Error.
 void Uninstall(const InstallOptions& options);
 
 }  // namespace sluice::cni

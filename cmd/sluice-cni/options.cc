@@ -16,7 +16,7 @@ namespace {
                                   .help = std::move(help)});
 }
 
-// The value of --NAME VALUE or --NAME=VALUE at `i`, which goes on to the last word of it.
+// The value of --NAME VALUE or --NAME=VALUE at `i`; advances `i` to its last word.
 bool TakeText(const std::vector<std::string>& words, std::size_t& i, std::string_view name,
               std::string& value) {
   const std::string flag = "--" + std::string(name);

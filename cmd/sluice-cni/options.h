@@ -12,7 +12,7 @@ namespace sluice::cni {
 enum class Verb { kPlugin, kInstall, kUninstall, kHelp, kVersion };
 
 struct Options {
-  Verb verb = Verb::kPlugin;  // without any argument: a runtime calls
+  Verb verb = Verb::kPlugin;  // no arguments: called by a runtime
   InstallOptions install;
 };
 
@@ -22,7 +22,7 @@ Options ParseOptions(const std::vector<std::string>& arguments);
 // What --help prints.
 std::string HelpText();
 
-// The command line, for --help and for shells.
+// The command line, for --help and shell completion.
 ProgramText DescribeProgram();
 
 }  // namespace sluice::cni

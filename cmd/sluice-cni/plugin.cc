@@ -30,7 +30,7 @@ namespace {
   throw Failure{code, message, error.what()};
 }
 
-// What the pod's annotations ask for.
+// The configuration from the pod's annotations.
 capture::InitConfig ConfigOf(const Request& request) {
   try {
     capture::Settings settings = capture::AnnotatedSettings(request.Annotations());
@@ -82,7 +82,7 @@ void Enter(const Request& request) {
 }
 
 std::string Add(const Request& request) {
-  // Before anything is changed, so that what cannot be passed on changes nothing.
+  // Before any change, so that a result that cannot be passed on changes nothing.
   std::string result = PassOn(request.previous, request.version);
   if (!IsOurs(request)) return result;
   capture::InitConfig config = ConfigOf(request);
@@ -114,7 +114,7 @@ std::string Check(const Request& request) {
   return {};
 }
 
-// Never fails: what is left goes with the network namespace, and a pod must be able to end.
+// Never fails: leftovers disappear with the network namespace, and a pod must be able to end.
 std::string Delete(const Request& request) {
   if (!IsOurs(request) || request.network_namespace.empty()) return {};
   try {
@@ -147,7 +147,7 @@ std::string ReadInput() {
     if (count < 0) throw Failure{5, "standard input cannot be read", std::strerror(errno)};
     if (count == 0) return out;
     out.append(part.data(), static_cast<std::size_t>(count));
-    // Far more than any configuration: annotations of a pod are 256 KiB at most.
+    // Far more than any configuration: a pod's annotations are limited to 256 KiB.
     if (out.size() > (8U << 20)) {
       throw Failure{Failure::kDecoding, "the network configuration is larger than 8 MiB"};
     }
@@ -162,7 +162,7 @@ std::string Answer(const Request& request) {
   if (request.command == "CHECK") return Check(request);
   if (request.command == "DEL") return Delete(request);
   if (request.command == "STATUS") return Status();
-  return {};  // GC: nothing is kept outside of the pods' namespaces
+  return {};  // GC: nothing is stored outside the pods' namespaces
 }
 
 int RunPlugin(const Environment& environment) {

@@ -7,12 +7,12 @@
 
 namespace sluice::cni {
 
-// Does what a runtime asks; the text is for standard output. Throws Failure. Warnings go to
-// standard error. For ADD, CHECK and DEL of a pod of ours the calling thread, the only one, goes
-// into the pod's network namespace for good.
+// Handles a runtime's request; returns the text for standard output. Throws Failure. Warnings go to
+// standard error. For ADD, CHECK and DEL of a pod of ours the calling thread, which must be the
+// only one, moves into the pod's network namespace for good.
 std::string Answer(const Request& request);
 
-// All of a call: reads standard input, prints the answer or the failure. The exit status.
+// A complete call: reads standard input, prints the answer or failure, returns the exit status.
 int RunPlugin(const Environment& environment);
 
 }  // namespace sluice::cni

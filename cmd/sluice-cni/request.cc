@@ -56,13 +56,13 @@ std::vector<std::string> TextsIn(const json::object& object, std::string_view ke
   return out;
 }
 
-// The text of an outermost member's value; `text` is an object that parses and has it.
+// The text of an outermost member's value; `text` is an object that parses and has this member.
 std::string ValueText(std::string_view text, std::string_view key) {
   constexpr std::string_view kSpace = " \t\r\n";
   const std::vector<JsonMember> members = OutermostMembers(text);
   std::string out;
   for (std::size_t i = 0; i < members.size(); ++i) {
-    if (members[i].key != key) continue;  // of two the last one counts, as for the parser
+    if (members[i].key != key) continue;  // the last duplicate counts, as in the parser
     const bool last = i + 1 == members.size();
     std::string_view part =
         text.substr(0, last ? text.rfind('}') : text.rfind(',', members[i + 1].offset));
@@ -157,7 +157,7 @@ Request ReadRequest(const Environment& environment, std::string_view input) {
                   "CNI_COMMAND is none of ADD, DEL, CHECK, GC, STATUS and VERSION",
                   out.command.empty() ? "it is not set" : "it is " + out.command};
   }
-  // Runtimes of old ask for the version without a word.
+  // Old runtimes ask for the version with empty input.
   if (out.command == "VERSION" && input.find_first_not_of(" \t\r\n") == input.npos) return out;
   const json::object config = Parse(input, "the network configuration");
   out.version = TextIn(config, "cniVersion");
@@ -202,7 +202,7 @@ std::string PassOn(const std::string& previous, const std::string& version) {
   json::object result = Parse(previous, "prevResult");
   if (TextIn(result, "cniVersion") == version) return previous;
   result["cniVersion"] = version;
-  // Up to 0.4.0 each address says its family.
+  // Up to 0.4.0 each address has its family.
   if (json::value* const ips = result.if_contains("ips"); ips != nullptr && ips->is_array()) {
     for (json::value& each : ips->get_array()) {
       json::object* const ip = each.if_object();

@@ -11,9 +11,9 @@
 
 namespace sluice::cni {
 
-// What a plugin reports (CNI specification, "Error"): thrown, and printed by Run().
+// A plugin's error report (CNI specification, "Error"): thrown, and printed by Run().
 struct Failure {
-  // Of the specification; from 100 on they are ours.
+  // From the specification; ours start at 100.
   enum Code : int {
     kIncompatibleVersion = 1,
     kEnvironment = 4,
@@ -21,9 +21,9 @@ struct Failure {
     kConfiguration = 7,
     kTryAgain = 11,
     kUnavailable = 50,
-    kAnnotations = 100,  // those of the pod are wrong
-    kRules = 101,        // the rules could not be written; all is as it was
-    kDrift = 102,        // of CHECK: they are not those that the pod asks for
+    kAnnotations = 100,  // the pod's annotations are wrong
+    kRules = 101,        // the rules could not be written; everything is as before
+    kDrift = 102,        // CHECK: they are not those that the pod asks for
   };
   int code;
   std::string message;
@@ -32,19 +32,19 @@ struct Failure {
 
 // Versions of the specification, oldest first.
 const std::vector<std::string>& Versions();
-// Whether `version`, one of those, is as new as `other`.
+// Whether `version` is at least as new as `other`; both are in Versions().
 bool IsAtLeast(std::string_view version, std::string_view other);
 
-// What a runtime asks: variables of the environment and JSON on standard input.
+// A runtime's request: environment variables and JSON on standard input.
 struct Request {
   std::string command;  // ADD, DEL, CHECK, GC, STATUS or VERSION
   std::string version;  // of the configuration, one of Versions()
   std::string network_namespace;
-  std::string pod_namespace;  // of Kubernetes, as CNI_ARGS says
+  std::string pod_namespace;  // the Kubernetes namespace, from CNI_ARGS
   std::string previous;       // the text of prevResult; empty for none
   std::map<std::string, std::string, std::less<>> annotations;
-  std::vector<std::string> resolvers;           // the pod's, when the runtime says
-  std::vector<std::string> exclude_namespaces;  // beside those of the cluster
+  std::vector<std::string> resolvers;           // the pod's, if the runtime passes them
+  std::vector<std::string> exclude_namespaces;  // in addition to those of the cluster
   std::string backend = "auto";
 
   capture::Annotations Annotations() const;
@@ -55,14 +55,14 @@ using Environment = std::function<const char*(const char*)>;
 // Throws Failure.
 Request ReadRequest(const Environment& environment, std::string_view input);
 
-// Whether the rules of the pod are ours to write.
+// Whether we write the rules of the pod.
 bool IsOurs(const Request& request);
 
-// The result of ADD: `previous` by the byte, when it is of `version`; else what is in it, as that
-// version has it. Throws Failure.
+// The result of ADD: `previous` unchanged if it is of `version`; otherwise its contents converted
+// to that version. Throws Failure.
 std::string PassOn(const std::string& previous, const std::string& version);
 
-// The object that goes to standard output. `version` is that of the request, or empty.
+// The error object for standard output. `version` is the request's, or empty.
 std::string ErrorText(const Failure& failure, const std::string& version);
 std::string VersionText(const std::string& version);
 

@@ -6,7 +6,7 @@
 
 namespace sluice::cni {
 
-// A line of standard error, which runtimes write to their log.
+// Writes a line to standard error, which runtimes put into their log.
 inline void Say(const std::string& line) { std::fprintf(stderr, "sluice-cni: %s\n", line.c_str()); }
 
 }  // namespace sluice::cni

@@ -10,8 +10,8 @@
 #include "cmd/sluice-init/run.h"
 
 int main(int argc, char** argv) {
-  // Memory of a process that is about to end is not given back to be asked for again: answers of
-  // the kernel come in buffers of 32 KiB, and glibc returns what is above 128 KiB at each free.
+  // Keep freed memory, since the process ends soon: the kernel's answers need buffers of 32 KiB,
+  // and glibc otherwise returns memory above 128 KiB at each free.
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
   mallopt(M_TOP_PAD, 256 << 10);
   const std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -32,11 +32,11 @@ json::array ChecksArray(const Report& report) {
   return out;
 }
 
-// Lines of text, collected so that they are written at once. spdlog's logger, made for a program
-// that lives longer, costs as much as a commit.
+// Collects lines of text, to write them at once. spdlog's logger, which is made for long-lived
+// programs, costs as much as a commit.
 class Lines {
  public:
-  // Those of `least` and what is worse are kept.
+  // Keeps lines of level `least` and more severe ones.
   explicit Lines(capture::LogLevel least) : least_(least) {}
 
   template <typename... Values>
@@ -77,7 +77,7 @@ void AddText(const Report& report, Lines& lines) {
     lines.Add(capture::LogLevel::kInfo, "backend: {} ({})", report.backend, report.backend_why);
   }
   for (const capture::StepResult& step : report.steps) {
-    // What is not wanted and was not there is not worth a line.
+    // No line for what is neither wanted nor there.
     const bool nothing = step.summary == capture::Step::kNothing;
     if (!step.changed && nothing) continue;
     if (nothing) {

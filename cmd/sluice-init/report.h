@@ -15,23 +15,23 @@ namespace sluice::init {
 
 // The exit code of `diff` when something would change.
 inline constexpr int kDriftExitCode = 10;
-// That of `doctor` when something stands against capture.
+// The exit code of `doctor` when it finds a problem.
 inline constexpr int kProblemExitCode = 10;
 
-// What a run came to, for people and for machines.
+// The result of a run, for people and for machines.
 struct Report {
   std::string action;             // "apply", "clean-up", "dry run", ...
   std::string network_namespace;  // "net:[4026531840]"
-  std::string backend;            // "iptables", "nftables"; empty before it is chosen
+  std::string backend;            // "iptables", "nftables"; empty until chosen
   std::string backend_why;
   std::vector<capture::StepResult> steps;
   std::vector<verify::Check> checks;  // of the validation
   std::vector<std::string> warnings;
   std::vector<std::string> notes;
   std::optional<Error> error;
-  bool drift = false;    // of diff: something would change
-  bool problem = false;  // of doctor: something stands against capture
-  std::string summary;   // of doctor: what the checks came to
+  bool drift = false;    // diff: something would change
+  bool problem = false;  // doctor: there is a problem
+  std::string summary;   // doctor: the result of the checks
   std::chrono::microseconds duration{0};
 
   bool changed() const;
@@ -40,12 +40,12 @@ struct Report {
     if (problem) return kProblemExitCode;
     return drift ? kDriftExitCode : 0;
   }
-  // What it came to, in words: "done", "already in place, nothing written", ...
+  // The result in words: "done", "already in place, nothing written", ...
   std::string Outcome() const;
 };
 
-// Writes it to stderr: lines for people, those of `level` and what is worse; or one JSON object, at
-// any level but kNone.
+// Writes the report to stderr: as lines for people, of `level` and more severe ones; or as one JSON
+// object, at any level but kNone.
 void Print(const Report& report, capture::LogFormat format, capture::LogLevel level);
 
 // The lines for people.
@@ -54,7 +54,7 @@ std::string ToText(const Report& report, capture::LogLevel level);
 // The JSON object, on one line.
 std::string ToJson(const Report& report);
 
-// What `verify --output json` prints: the result and each check.
+// The output of `verify --output json`: the result and each check.
 std::string ChecksJson(const Report& report);
 
 }  // namespace sluice::init

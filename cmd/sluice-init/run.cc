@@ -36,7 +36,7 @@ namespace {
 using apply::Site;
 using Clock = std::chrono::steady_clock;
 
-// What a validation left that was killed. Whoever validates holds the lock.
+// Removes what a killed validation left. A validation in progress would hold the lock.
 void RemoveLeftovers(capture::InitConfig& config, Site& site) {
   if (!verify::MayHaveProbeLink(site.network)) return;
   if (!site.lock.held() && !site.lock.Try()) return;
@@ -50,7 +50,7 @@ void RemoveLeftovers(capture::InitConfig& config, Site& site) {
   config.warnings.push_back("removed the interface of a validation that was killed");
 }
 
-// Rules of others that decide about what ours capture, before they do.
+// Warns of foreign rules that decide first about packets that ours would capture.
 void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) {
   if (config.cleanup_only || !capture::MayObstruct(backend)) return;
   const capture::RuleSet rules = capture::BuildRules(config.capture);
@@ -61,7 +61,7 @@ void WarnOfObstructions(capture::InitConfig& config, capture::Backend& backend) 
   }
 }
 
-// What captures as well, though it is not ours: nobody but its owner may remove it.
+// Warns of foreign rules that also capture: only their owner may remove them.
 void WarnOfForeignCaptures(capture::InitConfig& config, apply::Backends& backends) {
   for (const std::string& found : backends.ForeignCaptures()) {
     config.warnings.push_back(found +
@@ -79,7 +79,7 @@ void DryRun(capture::InitConfig& config, Site& site, Report& report) {
 void Apply(capture::InitConfig& config, Site& site, Report& report) {
   report.action = config.cleanup_only ? "clean-up" : "apply";
   if (!config.skip_rule_apply) site.backends.CheckPrivilege();
-  // Before anything is looked at, so that one look is enough.
+  // Take the lock before looking, so that looking once is enough.
   site.lock.Try();
   if (!config.cleanup_only) RemoveLeftovers(config, site);
   if (!config.cleanup_only) netns::FillFromHost(config, site.network);
@@ -88,14 +88,14 @@ void Apply(capture::InitConfig& config, Site& site, Report& report) {
   auto steps = apply::PlanSteps(config, context);
   if (config.skip_rule_apply) steps.clear();
   const bool validate = config.run_validation && !config.cleanup_only;
-  // As a step of the transaction its failure is one of the transaction's.
+  // As a step of the transaction, its failure fails the transaction.
   const bool as_step = validate && config.rollback_on_failed_validation;
   if (as_step) {
     steps.push_back(std::make_unique<verify::ValidationStep>(config, site.socket, site.backend(),
                                                              report.checks));
   }
   report.steps = capture::RunTransaction(steps, site.lock, config.lock_wait).steps;
-  if (as_step) report.steps.pop_back();  // its checks say more
+  if (as_step) report.steps.pop_back();  // the report has its checks
   WarnOfObstructions(config, site.backend());
   WarnOfForeignCaptures(config, site.backends);
   if (config.cleanup_only && !site.backends.unseen().empty()) {
@@ -166,7 +166,7 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   }
   Site site;
   report.network_namespace = site.here.name();
-  // To choose is to ask, and that may load a module.
+  // Choosing a backend queries the kernel, which may load a module.
   if (command == capture::Command::kDoctor) return Doctor(config, site, report);
   site.backends.Choose(config);
   const auto note_backend = [&] {
@@ -203,7 +203,7 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     if (settings.command == capture::Command::kHelp) return WriteOutput(capture::HelpText()), 0;
     if (settings.command == capture::Command::kVersion)
       return WriteOutput("sluice-init " SLUICE_VERSION_TEXT "\n"), 0;
-    // Known before anything else can fail, so that a machine can read of that, too.
+    // Known before anything can fail, so that errors can be machine-readable as well.
     if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
       format = capture::LogFormat::kJson;
     }
@@ -223,7 +223,7 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     }
     report.warnings = config.warnings;
     report.notes = config.notes;
-    // Also of one that failed, which is when it is wanted.
+    // Also after a failure, when it is most useful.
     const bool verified = settings.command == capture::Command::kVerify && !report.checks.empty();
     if (verified && config.json_output) WriteOutput(ChecksJson(report));
   } catch (const Error& error) {

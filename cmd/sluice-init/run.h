@@ -8,7 +8,7 @@
 
 namespace sluice::init {
 
-// The program: does what the command line says, prints, and returns the exit code. `arguments` are
+// The program: carries out the command line, prints, and returns the exit code. `arguments` are
 // without the program's name.
 int Run(const std::vector<std::string>& arguments, const capture::Environment& environment);
 

@@ -17,7 +17,7 @@ namespace json = boost::json;
 using apply::Backends;
 using capture::Table;
 
-// The steps of a clean-up that are not tables: what they have is what of ours stands beside the
+// The clean-up steps that are not tables: what they have is what Sluice has installed besides
 // rules.
 std::vector<std::unique_ptr<capture::Step>> NetworkSteps(netns::NetworkState& network) {
   std::vector<std::unique_ptr<capture::Step>> steps;
@@ -56,7 +56,7 @@ json::object TableJson(Family family, capture::Table table, const capture::Insta
           {"chains", std::move(chains)}};
 }
 
-// What packets have met, when nothing else is asked for.
+// Only rules with packets, if asked for.
 capture::InstalledTable Selected(capture::InstalledTable state, bool only_nonzero) {
   if (!only_nonzero) return state;
   const auto is_zero = [](const capture::InstalledRule& rule) {
@@ -68,7 +68,7 @@ capture::InstalledTable Selected(capture::InstalledTable state, bool only_nonzer
   return state;
 }
 
-// The backends that can be looked at, the chosen one first.
+// The backends that can be read, the chosen one first.
 std::vector<capture::Backend*> All(Backends& backends) {
   std::vector<capture::Backend*> out = {&backends.chosen()};
   if (backends.other() != nullptr) out.push_back(backends.other());

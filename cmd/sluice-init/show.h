@@ -9,9 +9,9 @@
 
 namespace sluice::init {
 
-// The Sluice rules that are installed in the network namespace of the calling thread, with packet
-// counters: rules of both backends, policy rules, routes and addresses. Of `config` only how to
-// show counts; changes nothing.
+// The installed Sluice rules in the network namespace of the calling thread, with packet counters:
+// rules of both backends, policy rules, routes and addresses. Uses `config` only for how to show
+// counts; changes nothing.
 std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
                      apply::Backends& backends);
 std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& network,

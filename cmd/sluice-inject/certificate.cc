@@ -11,7 +11,7 @@ namespace sluice::inject {
 namespace {
 
 // The same as deploy/kubernetes/webhook/cert-manager/webhook-configuration.yaml, except for the CA.
-// First pods of namespaces with the label, then pods that ask for it in namespaces without one.
+// First the pods of labelled namespaces, then pods that request it in other namespaces.
 constexpr std::string_view kConfiguration = R"(apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
 metadata:
@@ -86,7 +86,7 @@ webhooks:
     admissionReviewVersions: [v1]
 )";
 
-// ca.crt has the new CA alone: it is what the next rotation trusts as well.
+// ca.crt has only the new CA: the one that the next rotation trusts as well.
 constexpr std::string_view kSecret = R"(---
 apiVersion: v1
 kind: Secret
@@ -117,7 +117,7 @@ std::string CertificateManifests(const CertificateOptions& options) {
     for (const std::string& each : tls::CertificatesOf(ReadText(path), path)) others += each;
   }
   const std::string host = options.service + "." + options.name_space + ".svc";
-  // CAs of different rotations have different names, so that a client finds the right one at once.
+  // Each rotation's CA has its own name, so that a client finds the right one at once.
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
   const tls::KeyPair authority =

@@ -12,12 +12,12 @@ struct CertificateOptions {
   std::string service = "sluice-webhook";
   std::chrono::hours validity{24 * 365};
   std::string failure_policy = "Fail";
-  std::vector<std::string> trust;  // paths of CA certificates that are trusted as well
+  std::vector<std::string> trust;  // paths of additional trusted CA certificates
 };
 
 // Two manifests: the MutatingWebhookConfiguration, which trusts a new CA and those of `trust`, and
-// the Secret with a certificate of the service that this CA has signed. The CA's key is forgotten.
-// Throws Error.
+// the Secret with a service certificate signed by the new CA. The CA's key is discarded. Throws
+// Error.
 std::string CertificateManifests(const CertificateOptions& options);
 
 }  // namespace sluice::inject

@@ -27,7 +27,7 @@ void WriteAll(int fd, std::string_view text, const std::string& path) {
   }
 }
 
-// Gone, unless it has become the file itself.
+// Removed, unless it was renamed to the final file.
 struct Temporary {
   std::string path;
   ~Temporary() {
@@ -64,7 +64,7 @@ void ReplaceText(const std::string& path, std::string_view text) {
   if (!file) throw SystemError(errno, "write a file beside", path);
   Temporary temporary{name};
   WriteAll(file.get(), text, name);
-  // Of another owner's file the mode alone.
+  // If the file has another owner, keep only its mode.
   if (::fchown(file.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
     throw SystemError(errno, "keep the owner of", path);
   }

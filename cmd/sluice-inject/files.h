@@ -7,15 +7,15 @@
 
 namespace sluice::inject {
 
-// All of a file; "-" is standard input. Throws Error.
+// The contents of a file; "-" is standard input. Throws Error.
 std::string ReadText(const std::string& path);
 
-// Writes the file anew, at once: whoever reads it sees the old text or the new one. It keeps its
-// mode; a link stays one. Throws Error, and the file is as it was.
+// Replaces a file atomically: readers see the old text or the new one. Keeps its mode; a link stays
+// a link. Throws Error, and the file is then unchanged.
 void ReplaceText(const std::string& path, std::string_view text);
 
-// Files as they are; a directory as the manifests in it (*.yaml, *.yml, *.json), by their names.
-// Throws Error.
+// Files are returned as they are; for a directory, its manifests (*.yaml, *.yml, *.json), sorted by
+// name. Throws Error.
 std::vector<std::string> ManifestsOf(const std::vector<std::string>& paths);
 
 }  // namespace sluice::inject

@@ -92,7 +92,7 @@ po::options_description Description() {
   return description;
 }
 
-// Boost takes the word behind a switch for its value; only what "=" joins to it is.
+// Boost would take the word after a switch for its value; only "=" gives a switch a value.
 std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
   for (std::string& word : arguments) {
     const auto is_word = [&word](const SettingSpec& spec) {
@@ -131,7 +131,7 @@ Texts TextsOf(const po::variables_map& values, const std::string& name) {
   return values.contains(name) ? values[name].as<Texts>() : Texts();
 }
 
-// The last one counts, as everywhere.
+// The last one counts, as with all flags.
 std::optional<std::string> TextOf(const po::variables_map& values, const std::string& name) {
   const Texts texts = TextsOf(values, name);
   if (texts.empty()) return {};
@@ -176,7 +176,7 @@ void CheckCombination(const Options& options, bool output_given) {
   if (std::ranges::count(options.files, "-") > 1) Refuse("standard input can be read once only");
 }
 
-// Calls `parse` with what `name` says. It throws std::invalid_argument saying what would be right.
+// Calls `parse` with the value of `name`; it throws std::invalid_argument with what is expected.
 template <typename Parse>
 void ReadFlag(const po::variables_map& values, const std::string& name, Parse parse) {
   const auto text = TextOf(values, name);
@@ -212,7 +212,7 @@ void ReadServer(const po::variables_map& values, Options& options) {
   }
 }
 
-// A name as in DNS (RFC 1123), of which Kubernetes makes names of services and namespaces.
+// A DNS label (RFC 1123), as in the names of Kubernetes services and namespaces.
 std::string DnsLabel(const std::string& text) {
   const bool good = !text.empty() && text.size() <= 63 && text.front() != '-' &&
                     text.back() != '-' && std::ranges::all_of(text, [](char c) {

@@ -29,13 +29,13 @@ struct Options {
 };
 
 // `arguments` without the program's name. Reads the file that --config names. Throws Error(kUsage)
-// that names the flag, the value and what would be right.
+// naming the flag, the value and what is expected.
 Options ParseOptions(const std::vector<std::string>& arguments);
 
 // What --help prints.
 std::string HelpText();
 
-// The command line, for --help and for shells.
+// The command line, for --help and shell completion.
 ProgramText DescribeProgram();
 
 }  // namespace sluice::inject

@@ -31,7 +31,7 @@ void Say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); 
 
 struct File {
   std::string path;
-  std::string name;  // what to call it
+  std::string name;  // its name in messages
   std::string text;
   Result result;
 };
@@ -75,7 +75,7 @@ void Report(const File& file) {
   }
 }
 
-// "command arg 'arg with a space'", to be read.
+// "command arg 'arg with a space'", for people.
 std::string Words(const boost::json::value& arguments) {
   std::string out;
   for (const auto& each : arguments.as_array()) {
@@ -86,7 +86,7 @@ std::string Words(const boost::json::value& arguments) {
   return out;
 }
 
-// What goes in, of each container its name and what it runs.
+// The added containers, each with its name and command.
 void PrintAdditions(const boost::json::value& value, std::string& out) {
   if (value.is_array()) {
     for (const auto& item : value.get_array()) PrintAdditions(item, out);
@@ -97,7 +97,7 @@ void PrintAdditions(const boost::json::value& value, std::string& out) {
   }
 }
 
-// stdout of explain: the decisions themselves, and what sluice-init and the proxy would run.
+// The output of explain: the decisions, and what sluice-init and the proxy would run.
 std::string Explain(const Options& options, const File& file) {
   std::string out;
   const Decide decide = DecideBy(options.settings);
@@ -137,7 +137,7 @@ std::vector<std::string> Lines(const std::string& text) {
   return out;
 }
 
-// Texts of several files are one stream: what does not begin with a marker gets one.
+// Joins several files into one stream: texts without a leading document marker get one.
 std::string Stream(const std::vector<File>& files) {
   std::string out;
   for (const File& file : files) {

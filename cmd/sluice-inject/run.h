@@ -6,7 +6,7 @@
 
 namespace sluice::inject {
 
-// All of sluice-inject but main; what it returns is the exit code.
+// All of sluice-inject except main; returns the exit code.
 int Run(const std::vector<std::string>& arguments);
 
 }  // namespace sluice::inject

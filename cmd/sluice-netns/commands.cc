@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::size_t kAny = std::numeric_limits<std::size_t>::max();
 
-// `parse`'s complaint, with the argument that it is about.
+// Runs `parse` and adds the argument to its error.
 template <typename Parse>
 auto Parsed(std::string_view what, std::string_view text, Parse parse) {
   try {
@@ -129,7 +129,7 @@ int Show(Arguments arguments) {
   return EXIT_SUCCESS;
 }
 
-// Gives up every privilege with the user id: no group, no capability is left.
+// Changes to the user id and drops all privileges: no groups and no capabilities remain.
 void BecomeUser(std::uint32_t id) {
   if (syscall(SYS_setgroups, 0, nullptr) != 0 || setresgid(id, id, id) != 0 ||
       setresuid(id, id, id) != 0) {
@@ -137,7 +137,7 @@ void BecomeUser(std::uint32_t id) {
   }
 }
 
-// The options of exec, which stand between the namespace and the program.
+// The options of exec, between the namespace and the program.
 struct ExecOptions {
   std::uint32_t uid = 0;
   bool die_with_caller = false;
@@ -170,7 +170,7 @@ ExecOptions ParseExec(Arguments words) {
   return out;
 }
 
-// The program as execvp(3) would find it, opened, or none.
+// Finds the program like execvp(3), and opens it; none if not found.
 UniqueFd OpenProgram(const std::string& name) {
   const char* const path = std::getenv("PATH");
   if (name.find('/') != std::string::npos || path == nullptr) {
@@ -189,13 +189,13 @@ UniqueFd OpenProgram(const std::string& name) {
 int Exec(Arguments arguments) {
   const ExecOptions options = ParseExec(arguments.subspan(1));
   const pid_t caller = getppid();
-  // Before the change of user, who may not be allowed to pass through the directories above it: a
-  // build below /root, for example.
+  // Before changing the user, who may not have access to the directories above it: a build below
+  // /root, for example.
   const UniqueFd program = OpenProgram(options.program[0]);
   EnterForGood(Namespace::Open(arguments[0]));
   if (options.uid != 0) BecomeUser(options.uid);
   if (options.die_with_caller) {
-    // After the change of user, which clears it. The caller may have ended before.
+    // After changing the user, which clears it. The caller may have ended before.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != caller) return EXIT_FAILURE;
   }

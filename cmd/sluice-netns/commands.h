@@ -8,7 +8,7 @@
 
 namespace sluice::netns {
 
-// What follows a subcommand's name.
+// The words after a subcommand's name.
 using Arguments = std::span<const std::string>;
 
 struct Subcommand {
@@ -17,7 +17,7 @@ struct Subcommand {
   std::string_view meaning;  // one line for --help
   std::size_t min_arguments;
   std::size_t max_arguments;
-  // The exit status. Throws sluice::Error.
+  // Returns the exit status. Throws sluice::Error.
   int (*run)(Arguments arguments);
 };
 

@@ -26,8 +26,8 @@ constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #error "name the architecture for seccomp(2)"
 #endif
 
-// Not among them: execve, open_by_handle_at, ptrace, mount, setuid and its like, unlink and rename,
-// clone: after the start nothing of it is needed.
+// Not allowed: execve, open_by_handle_at, ptrace, mount, setuid and the like, unlink and rename,
+// clone: none of them is needed after start-up.
 constexpr long kAllowed[] = {
     // The data path.
     SYS_accept4,
@@ -49,7 +49,7 @@ constexpr long kAllowed[] = {
     SYS_socket,
     SYS_splice,
     SYS_write,
-    // Log and its rotation, the spare descriptor, local addresses, time zone.
+    // Log and log rotation, the spare descriptor, local addresses, time zone.
     SYS_fstat,
     SYS_lseek,
     SYS_newfstatat,
@@ -92,16 +92,16 @@ constexpr long kAllowed[] = {
     SYS_rt_sigaction,
     SYS_rt_sigprocmask,
     SYS_rt_sigreturn,
-    // From the ninth thread on malloc(3) counts CPUs: so, where it sees neither /sys nor
-    // /proc/stat.
+    // With more than eight threads malloc(3) counts CPUs; this is its way if it can read neither
+    // /sys nor /proc/stat.
     SYS_sched_getaffinity,
     SYS_sched_yield,
     SYS_tgkill,
-    // The first steps of a thread, which may come after the filter.
+    // A new thread's first calls, which may come after the filter.
     SYS_rseq,
     SYS_set_robust_list,
-// Those above are in asm-generic/unistd.h, which is all that aarch64 has (checked with
-// aarch64-linux-gnu-g++ -fsyntax-only); for these, glibc uses a newer call there.
+// The calls above are in asm-generic/unistd.h, which is all that aarch64 has (checked with
+// aarch64-linux-gnu-g++ -fsyntax-only); instead of these, glibc uses newer calls there.
 #if defined(__x86_64__)
     SYS_epoll_wait,
     SYS_open,
@@ -116,7 +116,7 @@ sock_filter Load(std::size_t offset) {
       .code = BPF_LD | BPF_W | BPF_ABS, .jt = 0, .jf = 0, .k = static_cast<std::uint32_t>(offset)};
 }
 
-// Goes on with the next instruction when the value is `k`, otherwise skips it.
+// Continues with the next instruction if the value is `k`, otherwise skips it.
 sock_filter SkipNextUnless(std::uint32_t k) {
   return {.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = k};
 }
@@ -151,7 +151,7 @@ void Harden() {
   std::vector<sock_filter> program = Program();
   const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
                           .filter = program.data()};
-  // TSYNC: for the threads that run already, too.
+  // TSYNC: also for the threads that already run.
   const long refused =
       ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
   if (refused == 0) return;

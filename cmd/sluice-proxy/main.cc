@@ -20,7 +20,7 @@ const char* Variable(const char* name) { return std::getenv(name); }
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Standard output belongs to the access log.
+  // Standard output is for the access log.
   spdlog::set_default_logger(spdlog::stderr_color_mt("sluice-proxy"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   try {

@@ -5,9 +5,9 @@
 
 namespace sluice::proxy {
 
-// Tells the service manager, "READY=1" or "STOPPING=1" (sd_notify(3)). Does nothing when nobody
-// wants to know (NOTIFY_SOCKET is not set), and when it cannot: a proxy that works must not end for
-// that.
+// Sends "READY=1" or "STOPPING=1" to the service manager (sd_notify(3)). Does nothing if there is
+// none (NOTIFY_SOCKET is not set), and ignores failures: they are no reason for a working proxy to
+// end.
 void Notify(std::string_view state);
 
 }  // namespace sluice::proxy

@@ -34,9 +34,9 @@ namespace po = boost::program_options;
 
 constexpr std::string_view kEnvironmentPrefix = "SLUICE_PROXY_";
 
-// More threads than this is a typing error.
+// More threads than this must be a typing error.
 constexpr std::uint64_t kMaxConcurrency = 1024;
-// 30 days: longer than any connection is worth.
+// 30 days: longer than any useful connection.
 constexpr std::chrono::hours kLongestDuration{720};
 
 int UsableCpus() {
@@ -96,7 +96,7 @@ bool OnOff(std::string_view text) {
   }
 }
 
-// For enumerations that have these three values.
+// For enumerations with these three values.
 template <typename Value>
 Value AutoOnOff(std::string_view text) {
   for (const Value each : {Value::kAuto, Value::kOn, Value::kOff}) {
@@ -112,21 +112,21 @@ Value AutoOnOff(std::string_view text) {
 std::string AccessLog(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a path, - for standard output, or off");
   if (text == "off") return {};
-  // What mesh configurations say; opening it as a path fails when root made the pipe.
+  // Used in mesh configurations; opening it as a path fails when root created the pipe.
   if (text == "/dev/stdout") return "-";
   return std::string(text);
 }
 
-// The content of a file, without the white space around it.
+// The contents of a file, without surrounding white space.
 std::string Token(std::string_view path) {
-  // Nothing that waits for a writer, and no device.
+  // Do not wait for a writer, and do not read devices.
   const UniqueFd fd(::open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
   if (!fd || ::fstat(fd.get(), &info) != 0) {
     throw std::invalid_argument("a file that can be read: " + std::string(std::strerror(errno)));
   }
   if (!S_ISREG(info.st_mode)) throw std::invalid_argument("a regular file");
-  // Longer than any token, shorter than the header of a request may be.
+  // Longer than any token, but shorter than the limit of a request's header.
   std::array<char, 4096> buffer{};
   const ssize_t size = ::read(fd.get(), buffer.data(), buffer.size());
   std::string_view token(buffer.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
@@ -357,7 +357,7 @@ po::options_description Description() {
   return description;
 }
 
-// Boost takes the word behind a switch for its value; only what "=" joins to it is.
+// Boost would take the word after a switch for its value; only "=" gives a switch a value.
 std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
   for (std::string& word : arguments) {
     const auto is_word = [&word](const Flag& flag) {
@@ -444,7 +444,7 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
       continue;
     }
     const std::string variable = VariableOf(flag.name);
-    // An empty variable is one that a manifest left unset.
+    // In manifests, an empty variable means "not set".
     const char* const value = environment(variable.c_str());
     if (value != nullptr && *value != '\0') Apply(flag, options, variable, value);
   }

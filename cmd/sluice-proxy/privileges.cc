@@ -12,8 +12,8 @@
 namespace sluice::proxy {
 namespace {
 
-// Nothing to report when it is refused: without CAP_SETPCAP the bounding set stays, and is of no
-// use to a process that has no_new_privs.
+// Failure is not reported: without CAP_SETPCAP the bounding set stays, but is useless to a process
+// with no_new_privs.
 void EmptyBoundingSet() {
   for (int each = 0; ::prctl(PR_CAPBSET_READ, each, 0, 0, 0) >= 0; ++each) {
     ::prctl(PR_CAPBSET_DROP, each, 0, 0, 0);

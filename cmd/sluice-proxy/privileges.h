@@ -5,12 +5,12 @@
 
 namespace sluice::proxy {
 
-// Gives up, for good, all capabilities of the calling thread but those of `kept` that it has, and
-// gaining any by execve (no_new_privs): from the effective, permitted, inheritable and ambient
-// sets, and all of the bounding set when that is allowed (CAP_SETPCAP). Threads inherit what is
-// left, so call it before the first is started. uid 0 without a capability is a user like any
-// other, except for the files that are root's. `kept` as CAP_NET_ADMIN of <linux/capability.h>.
-// Throws sluice::Error.
+// Permanently drops all capabilities of the calling thread except those in `kept`, and sets
+// no_new_privs, so that execve cannot regain any. Clears the effective, permitted, inheritable and
+// ambient sets, and the bounding set if permitted (CAP_SETPCAP). Threads inherit the rest, so call
+// this before starting any. Without capabilities uid 0 is like any other user, except for root's
+// files. Values in `kept` are those of <linux/capability.h>, such as CAP_NET_ADMIN. Throws
+// sluice::Error.
 void KeepCapabilities(std::span<const int> kept);
 
 }  // namespace sluice::proxy

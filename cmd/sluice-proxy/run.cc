@@ -31,10 +31,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How often a draining proxy is asked whether it is done.
+// How often to check whether a draining proxy is done.
 constexpr std::chrono::milliseconds kDrainPoll{20};
 
-// Blocks the signals that this program answers and reads them as they come.
+// Blocks the signals that this program handles, and reads them as they arrive.
 class Signals {
  public:
   Signals() {
@@ -46,7 +46,7 @@ class Signals {
     if (!fd_) throw SystemError(errno, "listen for signals");
   }
 
-  // Waits for at most `timeout`, negative is for ever, or until one of `others` is ready.
+  // Waits for at most `timeout` (forever if negative), or until one of `others` is ready.
   std::optional<int> Next(std::chrono::milliseconds timeout,
                           const std::array<pollfd, 3>& others = {kNobody, kNobody, kNobody}) const {
     std::array<pollfd, 4> wait = {pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
@@ -76,14 +76,14 @@ void CheckUser(const Options& options) {
                .help = "run as uid 1337, or give --allow-root if the rules exempt uid 0"});
 }
 
-// What relaying needs: in TPROXY mode each connection to the application comes from the client's
+// Capabilities for relaying: in TPROXY mode each connection to the application uses the client's
 // address (IP_TRANSPARENT) and has a mark.
 std::vector<int> CapabilitiesOf(const ProxyConfig& config) {
   if (config.inbound_mode == InboundMode::kTproxy) return {CAP_NET_ADMIN};
   return {};
 }
 
-// What listens on loopback counts on it that nobody outside of the pod gets there.
+// Listeners on loopback must not be reachable from outside the pod.
 void WarnOfOpenLoopback(const ProxyConfig& config) {
   if (!config.inbound_upstream || !config.inbound_upstream->IsLoopback()) return;
   spdlog::warn(
@@ -93,7 +93,7 @@ void WarnOfOpenLoopback(const ProxyConfig& config) {
       config.inbound_upstream->ToString());
 }
 
-// This proxy serves: the one that gave the sockets may go.
+// This proxy is serving: the one that gave the sockets may end.
 void TakeOver(std::optional<Predecessor>& before, bool stop_old) {
   if (!before) {
     spdlog::warn(
@@ -131,7 +131,7 @@ std::string ToText(std::chrono::milliseconds duration) {
   return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
 }
 
-// `signalled`: a signal began it, so that the next one is the second.
+// `signalled`: a signal started the drain, so the next one is the second.
 void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseconds duration,
                     bool signalled) {
   const Clock::time_point deadline = Clock::now() + duration;
@@ -147,7 +147,7 @@ void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseco
     if (*signal == SIGHUP) {
       proxy.ReopenLog();
     } else if (!signalled) {
-      // The drain began on the admin port, such as by a preStop hook, and this is the first signal.
+      // The drain began on the admin port, as by a preStop hook, and this is the first signal.
       signalled = true;
     } else {
       spdlog::warn("second signal: {} connections are reset", proxy.active());
@@ -157,7 +157,7 @@ void DrainUntilDone(Proxy& proxy, const Signals& signals, std::chrono::milliseco
   spdlog::info("drained");
 }
 
-// What ends the wait for a signal: somebody who wants the listening sockets, or POST /drain.
+// Also ends the wait for a signal: a request for the listening sockets, or POST /drain.
 std::array<pollfd, 3> Others(const HandOver& hand_over, const Proxy& proxy) {
   const std::array<pollfd, 2> next = hand_over.Awaited();
   return {next[0], next[1], pollfd{.fd = proxy.drain_asked_fd(), .events = POLLIN, .revents = 0}};
@@ -167,8 +167,8 @@ std::array<pollfd, 3> Others(const HandOver& hand_over, const Proxy& proxy) {
 
 void Run(const Options& options) {
   CheckUser(options);
-  // In two steps. What goes at once could open files now that cannot be opened again later, such as
-  // a log in another user's directory; a port below 1024 is bound once.
+  // In two steps. The capabilities dropped last may be needed to open files that cannot be opened
+  // again later, such as a log in another user's directory; a port below 1024 is bound only once.
   const std::vector<int> needed = CapabilitiesOf(options.config);
   std::vector<int> needed_to_bind = needed;
   needed_to_bind.push_back(CAP_NET_BIND_SERVICE);
@@ -213,7 +213,7 @@ void Run(const Options& options) {
       proxy.ReopenLog();
       continue;
     }
-    // Who asks now gets no answer that is out of date at once.
+    // Stop handing over now: an answer would be outdated at once.
     hand_over.reset();
     Notify("STOPPING=1");
     DrainUntilDone(proxy, signals, options.drain_duration, signal.has_value());

@@ -5,7 +5,7 @@
 
 namespace sluice::proxy {
 
-// Runs the proxy until it is told to end and has drained. Throws sluice::Error.
+// Runs the proxy until it has been told to end and has drained. Throws sluice::Error.
 void Run(const Options& options);
 
 }  // namespace sluice::proxy

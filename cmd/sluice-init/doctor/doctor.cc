@@ -17,7 +17,7 @@ namespace {
 using doctor::Facts;
 using doctor::KernelModules;
 
-// What the options would install; empty where they capture nothing.
+// What the options would install; empty if they capture nothing.
 capture::RuleSet Planned(capture::InitConfig& config, netns::NetworkState& network) {
   const capture::CaptureConfig& capture = config.capture;
   const bool any = !capture.inbound_ports.empty() || capture.outbound_ranges.all ||
@@ -27,7 +27,7 @@ capture::RuleSet Planned(capture::InitConfig& config, netns::NetworkState& netwo
   try {
     netns::FillFromHost(config, network);
   } catch (const Error& error) {
-    // The checks say what they find of it.
+    // The checks report it.
     config.warnings.push_back(error.what());
   }
   return capture::BuildRules(capture);
@@ -66,7 +66,7 @@ void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts
     }
     facts.backends.push_back(std::move(found));
   }
-  // Against the rules that are there, of either backend, or would be.
+  // Against the installed rules of either backend, or else the planned ones.
   capture::RuleSet wanted = facts.planned;
   std::string whose = facts.chosen;
   for (const doctor::BackendFacts& backend : facts.backends) {

@@ -10,9 +10,9 @@
 
 namespace sluice::init {
 
-// What stands against capture in the namespace of the calling thread, of which `network_fd` is a
-// descriptor. Changes nothing; what it may not look at is said. `backends` need not have chosen.
-// Completes `config`, where that captures something, and adds to its warnings.
+// Finds out what hinders capture in the calling thread's namespace; `network_fd` is a descriptor of
+// it. Changes nothing, and reports what it may not read. `backends` need not have chosen. Completes
+// `config`, if that captures something, and adds to its warnings.
 std::vector<doctor::Finding> Diagnose(capture::InitConfig& config, int network_fd,
                                       netns::NetworkState& network, apply::Backends& backends);
 

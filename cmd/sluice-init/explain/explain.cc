@@ -33,7 +33,7 @@ struct Answer {
   std::vector<std::string> notes;
 };
 
-// --- how a rule is written down ---
+// --- how rules are written ---
 struct Place {
   std::string backend = {};
   std::string table = {};
@@ -41,7 +41,7 @@ struct Place {
   std::string text = {};
   std::string flag = {};
   std::string why = {};
-  std::size_t rule = 0;  // from 1; 0 for what is no rule
+  std::size_t rule = 0;  // from 1; 0 if not a rule
 };
 
 Place PlaceOf(const Step& step) {
@@ -180,7 +180,7 @@ class Explainer {
   }
 
  private:
-  // What the installed rules say of the proxy, whatever the configuration at hand.
+  // Takes the proxy's settings from the installed rules, whatever the configuration says.
   void TakeFromRules() {
     bool uid = false, gid = false;
     for (const ModelTable& table : model_.tables) {
@@ -209,7 +209,7 @@ class Explainer {
     });
   }
 
-  // An inbound connection comes by the interface that leads back to its source.
+  // An inbound connection arrives on the interface of the route to its source.
   void NameInterface(Question& question) {
     Connection& connection = question.connection;
     if (connection.in_interface != kUnnamedInterface) {
@@ -222,7 +222,7 @@ class Explainer {
     }
     connection.in_interface.clear();
     if (!model_.planned && host_.IsOwn(*connection.from)) {
-      // From an address of its own: outbound, by whoever asks.
+      // From a local address: outbound, from any user.
       connection.uid = 0;
       connection.gid = 0;
       question.notes.push_back(connection.from->ToString() +
@@ -272,7 +272,7 @@ class Explainer {
       }
       return;
     }
-    // The rule that led to the redirection says more than the redirection.
+    // The rule that led to the redirection is more informative than the redirection.
     for (const Step& step : outcome.path) {
       if (step.get() == nullptr) continue;
       const std::string advice = AdviceFor(step.get()->flag, true);
@@ -285,7 +285,7 @@ class Explainer {
     }
   }
 
-  // What the proxy does with it, and what becomes of that.
+  // What the proxy does with the connection, and where that leads.
   template <typename Add>
   void AddSecondHalf(Connection connection, Outcome outcome, Add add) {
     std::vector<Landing> seen;

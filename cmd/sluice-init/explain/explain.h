@@ -12,15 +12,15 @@
 
 namespace sluice::init {
 
-// Everybody's rules that are installed in the namespace of the calling thread.
+// All installed rules in the namespace of the calling thread.
 capture::explain::Model ReadInstalled();
 
-// What the configuration, which must have been completed by FillFromHost, would install.
+// What the configuration would install; FillFromHost must have completed it.
 capture::explain::Model PlanModel(const capture::InitConfig& config,
                                   const capture::Backend& backend);
 
-// What `explain` prints: for the one connection of `config.explain`, or for each line of
-// `config.batch`. Throws Error(kUsage) for a connection that cannot be.
+// The output of `explain`: for the connection in `config.explain`, or for each line of
+// `config.batch`. Throws Error(kUsage) for an impossible connection.
 std::string Explain(const capture::InitConfig& config, const capture::explain::Model& model,
                     netns::NetworkState& network);
 

@@ -18,7 +18,7 @@ RouteAnswer KernelHost::Route(const RouteQuery& query) {
   if (found != answers_.end()) return found->second;
   RouteAnswer answer = Ask(query);
   if (planned_ && query.arriving && answer.kind != Kind::kLocal) {
-    // What TPROXY marks is led to the listener by the route that comes with the rules.
+    // The route that comes with the rules leads marked TPROXY packets to the listener.
     answer = {.kind = Kind::kLocal, .device = "lo"};
     if (query.mark == 0 && !query.to.IsUnspecified()) {
       answer.note =
@@ -38,7 +38,7 @@ RouteAnswer KernelHost::Ask(const RouteQuery& query) {
   if (!query.in_interface.empty()) request.in_link = IndexOf(query.in_interface);
   netns::RouteReply reply = lookup_.Ask(request);
   if (reply.error == EINVAL && request.from && request.in_link == 0) {
-    // A source that is not this host's own: a transparent socket may have it all the same.
+    // The source is not a local address: a transparent socket may use it all the same.
     request.from.reset();
     reply = lookup_.Ask(request);
   }
@@ -50,7 +50,7 @@ RouteAnswer KernelHost::Ask(const RouteQuery& query) {
     case RTN_LOCAL:
       return {.kind = Kind::kLocal, .device = "lo", .source = reply.source};
     case RTN_UNICAST:
-      // ip_forward(), ip6_forward(): what is not for this host goes on only when that is on.
+      // ip_forward(), ip6_forward(): packets for other hosts are forwarded only if that is on.
       if (query.arriving && !Forwards(query.to.family())) return {.kind = Kind::kNone};
       return {.kind = Kind::kForward, .device = NameOf(reply.out_link), .source = reply.source};
     case RTN_BROADCAST:

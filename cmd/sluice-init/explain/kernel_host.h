@@ -16,8 +16,8 @@ namespace sluice::init {
 // namespace is taken to stay as it is.
 class KernelHost : public capture::explain::Host {
  public:
-  // For `planned` rules the namespace need not be the pod's: what has no route here is taken to
-  // leave by eth0, and what arrives to be for the pod.
+  // With `planned` rules the namespace need not be the pod's: packets without a route here are
+  // assumed to leave by eth0, and arriving packets to be for the pod.
   KernelHost(netns::NetworkState& network, bool planned) : network_(network), planned_(planned) {}
 
   capture::explain::RouteAnswer Route(const capture::explain::RouteQuery& query) override;
@@ -29,7 +29,7 @@ class KernelHost : public capture::explain::Host {
   }
 
   bool HasInterface(const std::string& name) { return IndexOf(name) != 0; }
-  // Whether it is an address of this namespace.
+  // Whether `address` belongs to this namespace.
   bool IsOwn(const IpAddress& address);
 
  private:

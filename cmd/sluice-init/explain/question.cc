@@ -89,7 +89,7 @@ auto Value(const std::string& name, const std::string& text, Parse parse) -> dec
   }
 }
 
-// `flag` makes the name that a message uses of the name of a field.
+// `flag` converts a field's name into its name in messages.
 template <typename Flag>
 Question Parse(const capture::ExplainText& text, Flag flag) {
   Question out;
@@ -133,7 +133,7 @@ Question Parse(const capture::ExplainText& text, Flag flag) {
     connection.in_interface = text.in_interface;
     return out;
   }
-  // Loopback addresses are this namespace's own.
+  // Loopback addresses are always local.
   if (!sender && connection.from && !connection.from->IsLoopback()) {
     connection.in_interface = kUnnamedInterface;
     return out;
@@ -156,7 +156,7 @@ Question Parse(const capture::ExplainText& text, Flag flag) {
   return out;
 }
 
-// A member as the text that a flag would have; a number is as good as its digits.
+// A member in the form of a flag's value; a number becomes its digits.
 std::string TextOf(const std::string& name, const json::value& value) {
   if (value.is_string()) return std::string(value.get_string());
   if (value.is_int64() && value.get_int64() >= 0) return std::to_string(value.get_int64());

@@ -9,19 +9,19 @@
 
 namespace sluice::init {
 
-// The connection that is asked about, with what had to be assumed in `notes`. Throws Error(kUsage)
-// naming the flag, the value and what would be right. An inbound connection whose interface is not
-// named has in_interface "?", which the caller replaces.
+// The connection in question, with assumptions in `notes`. Throws Error(kUsage) naming the flag,
+// the value and what is expected. If an inbound connection has no interface, in_interface is "?",
+// which the caller replaces.
 struct Question {
   capture::explain::Connection connection;
   std::vector<std::string> notes;
 };
 inline constexpr const char* kUnnamedInterface = "?";
 
-// Of flags.
+// From flags.
 Question ParseQuestion(const capture::ExplainText& text);
 
-// Of one line of a batch: {"to":"198.51.100.1:80","proto":"tcp","from_uid":1000,"from_gid":1000}.
+// From one line of a batch: {"to":"198.51.100.1:80","proto":"tcp","from_uid":1000,"from_gid":1000}.
 Question ParseQuestionJson(std::string_view line);
 
 }  // namespace sluice::init

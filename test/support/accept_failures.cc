@@ -16,7 +16,7 @@ namespace sluice::testing_support {
 
 AcceptFailures::AcceptFailures() : path_("/tmp/sluice-accept-XXXXXX") {
   file_.reset(::mkostemp(path_.data(), O_CLOEXEC));
-  // Zero bytes are a plan: nothing fails. Any user, because the proxy is not root.
+  // All zeros is the plan in which nothing fails. Readable by all, because the proxy is not root.
   if (!file_ || ::fchmod(file_.get(), 0666) != 0 ||
       ::ftruncate(file_.get(), sizeof(AcceptFailurePlan)) != 0) {
     throw SystemError(errno, "make a file", path_);
@@ -35,7 +35,7 @@ AcceptFailures::~AcceptFailures() {
 std::vector<std::string> AcceptFailures::Environment() const {
   return {"LD_PRELOAD=" + ProgramPath("libsluice_fail_accept.so"),
           std::string(kAcceptFailuresVariable) + "=" + path_,
-          // Otherwise AddressSanitizer refuses to start behind another library.
+          // Otherwise AddressSanitizer refuses to start after another library.
           "ASAN_OPTIONS=verify_asan_link_order=0"};
 }
 

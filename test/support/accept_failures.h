@@ -10,25 +10,25 @@
 
 namespace sluice::testing_support {
 
-// How accept4(2) of another program is made to fail. The program loads
-// libsluice_fail_accept.so (LD_PRELOAD), which reads this through a mapping that it shares with the
-// test, so that the program itself needs no code for tests.
+// How to make another program's accept4(2) fail. The program loads libsluice_fail_accept.so
+// (LD_PRELOAD), which shares this memory with the test, so that the program itself needs no code
+// for tests.
 struct AcceptFailurePlan {
   std::atomic<int> error;  // errno; 0: nothing fails
-  // How many calls still fail; negative: all of them.
+  // How many more calls fail; negative: all of them.
   std::atomic<int> left;
-  // A failing call takes a connection off the queue and loses it, as with the errors of a single
+  // A failing call removes a connection from the queue and loses it, as with the errors of a single
   // connection (ECONNABORTED, EPROTO); otherwise the connection stays in the queue.
   std::atomic<bool> loses_connection;
-  // The only thread whose calls fail; 0: the next one that calls.
+  // The only thread whose calls fail; 0: the next thread that calls.
   std::atomic<int> thread;
-  std::atomic<std::uint64_t> failed;  // calls that were made to fail
+  std::atomic<std::uint64_t> failed;  // number of calls that failed on purpose
 };
 
-// The variable that names the file with the plan, for the library.
+// The environment variable with the plan's file, for the library.
 inline constexpr const char* kAcceptFailuresVariable = "SLUICE_ACCEPT_FAILURES";
 
-// A plan, and how it is passed to a program.
+// A plan, and its environment for a program.
 class AcceptFailures {
  public:
   // Throws sluice::Error.

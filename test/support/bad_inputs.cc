@@ -6,7 +6,7 @@
 namespace sluice::testing_support {
 namespace {
 
-// The sentence for a value that cannot be used, which most are.
+// The message for an unusable value; most cases have one.
 BadInput Value(std::vector<std::string> args, const std::string& flag, const std::string& value,
                const std::string& rest) {
   return {std::move(args), {}, "cannot use \"" + value + "\" for --" + flag + ": " + rest};

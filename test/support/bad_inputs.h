@@ -6,12 +6,12 @@
 
 namespace sluice::testing_support {
 
-// A command line that must be refused before anything happens, and the exact message. The exit code
+// A command line that must be refused before anything is done, and the exact message. The exit code
 // is always 2.
 struct BadInput {
   std::vector<std::string> args;
   std::vector<std::string> environment;  // "NAME=value"
-  std::string message;                   // the whole sentence, as Error::what() has it
+  std::string message;                   // the complete Error::what()
 };
 
 const std::vector<BadInput>& BadInputs();

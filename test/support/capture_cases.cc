@@ -16,14 +16,14 @@ namespace {
 
 using Args = std::vector<std::string>;
 
-// What every injected pod has today; a case adds to it. The last of two equal flags counts.
+// The flags of every injected pod today; a case adds to them. Of two equal flags the last counts.
 Args Base(std::initializer_list<std::string> more) {
   Args args = {"-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*"};
   args.insert(args.end(), more);
   return args;
 }
 
-// The same with nothing outbound but what the case names.
+// The same without outbound capture, except what the case names.
 Args Inbound(std::initializer_list<std::string> more) {
   Args args = {"-p", "15001", "-z", "15006", "-u", "1337", "-b", "*"};
   args.insert(args.end(), more);
@@ -38,7 +38,7 @@ Args Manifest(std::string_view mode, std::string_view excluded_ports,
   return args;
 }
 
-// Those of the conformance set.
+// The cases of the conformance set.
 std::vector<CaptureCase> ReferenceCases() {
   return {
       {"seed-manifest", Manifest("REDIRECT", "15090,15020"), {}, false},
@@ -73,7 +73,7 @@ std::vector<CaptureCase> ReferenceCases() {
   };
 }
 
-// What istio-iptables cannot express or gets wrong, and combinations.
+// Cases that istio-iptables cannot express or gets wrong, and combinations.
 std::vector<CaptureCase> FurtherCases() {
   return {
       {"defaults", {}},
@@ -153,7 +153,7 @@ capture::CaptureConfig ConfigOf(const CaptureCase& chosen) {
   };
   capture::InitConfig config =
       capture::ToInitConfig(capture::ParseCommandLine(chosen.args, environment));
-  // What FillFromHost finds in such a pod.
+  // What FillFromHost would find in such a pod.
   config.capture.ipv6 = config.ipv6 == capture::Ipv6Mode::kOn ||
                         (config.ipv6 == capture::Ipv6Mode::kAuto && chosen.pod_has_ipv6);
   if (config.capture.redirect_dns && !config.capture.capture_all_dns) {
@@ -168,7 +168,7 @@ std::string ManyHosts(Family family, int count) {
   std::string out;
   for (int i = 0; i < count; ++i) {
     if (!out.empty()) out += ",";
-    // Two apart, so that neighbours do not become one range.
+    // Two apart, so that they do not merge.
     out += family == Family::kIpv4
                ? "10." + std::to_string(i / 16) + "." + std::to_string(i % 16) + "." +
                      std::to_string(2 * (i % 100))

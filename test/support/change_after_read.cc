@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Loaded into sluice-init (LD_PRELOAD): somebody else changes a table between its being read and
-// committed. After the n-th time that the nat table of IPv4 has been read, a command is run;
-// SLUICE_AFTER_READ is "n command".
+// Loaded into sluice-init (LD_PRELOAD): a table is changed from outside between being read and
+// committed. After the n-th read of the IPv4 nat table it runs a command; SLUICE_AFTER_READ is "n
+// command".
 
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <sys/socket.h>
@@ -20,7 +20,7 @@ void AfterRead() {
   if (plan == nullptr) std::abort();  // a test that changes nothing proves nothing
   char* command = nullptr;
   if (++reads != std::strtol(plan, &command, 10)) return;
-  // What is run is not sluice-init, and takes the lock file that sluice-init was told not to.
+  // The command is not sluice-init, and uses the lock file that sluice-init must not use.
   unsetenv("LD_PRELOAD");
   unsetenv("XTABLES_LOCKFILE");
   if (std::system(command) != 0) std::abort();
@@ -30,7 +30,7 @@ void AfterRead() {
 
 extern "C" int getsockopt(int fd, int level, int option, void* value, socklen_t* size) noexcept {
   const auto result = static_cast<int>(syscall(SYS_getsockopt, fd, level, option, value, size));
-  // The table's name stands first in what is asked for.
+  // The request starts with the table's name.
   if (result == 0 && level == IPPROTO_IP && option == IPT_SO_GET_ENTRIES &&
       std::strcmp(static_cast<const char*>(value), "nat") == 0) {
     AfterRead();

@@ -32,10 +32,10 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// A file in memory: unlike a pipe it never fills up, so nobody has to read while the program runs.
+// A file in memory: unlike a pipe it never fills up, so it need not be read meanwhile.
 UniqueFd MemoryFile(const char* name) {
   UniqueFd fd(memfd_create(name, MFD_CLOEXEC));
-  // Append: a program that is given the file twice must not overwrite what it wrote.
+  // Append: a program that gets the file twice must not overwrite its own output.
   if (!fd || fcntl(fd.get(), F_SETFL, O_APPEND) != 0) throw SystemError(errno, "make a file", name);
   return fd;
 }
@@ -57,8 +57,8 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return out;
 }
 
-// Everything that the child needs after fork, prepared before: the child of a process with several
-// threads must not allocate (fork(2)).
+// Everything that the child needs after fork, prepared in advance: in a process with several
+// threads the child must not allocate (fork(2)).
 struct ChildPlan {
   std::vector<std::string> argv_texts;
   std::vector<std::string> environment_texts;
@@ -107,11 +107,11 @@ bool SetCapabilities(const std::vector<int>& wanted, bool ambient) {
     const rlimit limit = {.rlim_cur = *command.open_files, .rlim_max = *command.open_files};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) Give("setrlimit");
   }
-  // 0 is the process that writes.
+  // 0 means the writing process.
   if (plan.cgroup >= 0 && write(plan.cgroup, "0", 1) != 1) Give("enter the cgroup");
   if (setns(plan.name_space, CLONE_NEWNET) != 0) Give("setns");
   if (command.capabilities) {
-    // An exec by root gets all of the bounding set.
+    // An exec by root gains the whole bounding set.
     for (int each = 0; prctl(PR_CAPBSET_READ, each) >= 0; ++each) {
       if (std::ranges::find(*command.capabilities, each) == command.capabilities->end() &&
           prctl(PR_CAPBSET_DROP, each) != 0) {
@@ -127,7 +127,7 @@ bool SetCapabilities(const std::vector<int>& wanted, bool ambient) {
   if (command.capabilities && !SetCapabilities(*command.capabilities, !command.only_by_its_file)) {
     Give("set capabilities");
   }
-  // After the change of user, which would clear it.
+  // After changing the user, which would clear it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan.parent) _exit(127);
   sigset_t none;
   sigemptyset(&none);
@@ -185,7 +185,7 @@ Process::Process(const netns::Namespace& where, const Command& command)
   pid_ = fork();
   if (pid_ == 0) BecomeProgram(plan);
   if (pid_ < 0) throw SystemError(errno, "start a program", command.argv.front());
-  setpgid(pid_, pid_);  // whoever of the two comes first
+  setpgid(pid_, pid_);  // parent and child both do it, whichever is first
   pidfd_.reset(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
   if (!pidfd_) throw SystemError(errno, "watch a program", command.argv.front());
 }
@@ -222,12 +222,12 @@ bool Process::WaitForText(std::string_view text, milliseconds limit) const {
 }
 
 CommandResult Process::Wait(milliseconds limit) {
-  // To kill(2), -1 and 1 have special meanings.
+  // For kill(2), -1 and 1 have special meanings.
   if (pid_ <= 0) throw std::logic_error("the end of this process was waited for already");
   CommandResult result;
   result.timed_out = !HasEnded(pidfd_.get(), limit);
-  // The group, with what the program started and left behind. Its number cannot be reused before
-  // its leader is waited for.
+  // Kill the group, including what the program started and left behind. The group's number is not
+  // reused before its leader is waited for.
   kill(-pid_, SIGKILL);
   int status = 0;
   rusage usage = {};
@@ -272,7 +272,7 @@ std::string ProgramPath(std::string_view name) {
 
 Command WithSanitizer(Command command) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  // The sanitizers' own system calls, such as ptrace(2) of the leak check, are not the proxy's.
+  // The sanitizers make system calls that the proxy does not, such as ptrace(2) for the leak check.
   command.environment.push_back("SLUICE_PROXY_SECCOMP=off");
 #endif
   return command;
@@ -280,7 +280,7 @@ Command WithSanitizer(Command command) {
 
 Command WithPreload(Command command, std::string_view library) {
   command.environment.push_back("LD_PRELOAD=" + ProgramPath(library));
-  // Otherwise AddressSanitizer refuses to start behind another library.
+  // Otherwise AddressSanitizer refuses to start after another library.
   command.environment.push_back("ASAN_OPTIONS=verify_asan_link_order=0");
   return command;
 }

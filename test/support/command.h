@@ -18,17 +18,17 @@ namespace sluice::testing_support {
 
 // A program to run. No shell is involved.
 struct Command {
-  std::vector<std::string> argv;              // argv[0] without '/' is looked for in PATH
-  std::vector<std::string> environment = {};  // "NAME=value"; nothing but PATH is inherited
-  std::string input = {};                     // what it reads from standard input
+  std::vector<std::string> argv;              // argv[0] without '/' is looked up in PATH
+  std::vector<std::string> environment = {};  // "NAME=value"; only PATH is inherited
+  std::string input = {};                     // its standard input
   Credentials who = kRoot;
-  // Its capabilities, such as CAP_NET_ADMIN of <linux/capability.h>, whatever its uid.
-  // Without a value, root has all and other users have none.
+  // Its capabilities, such as CAP_NET_ADMIN of <linux/capability.h>, for any uid. If not set, root
+  // has all and other users have none.
   std::optional<std::vector<int>> capabilities = {};
-  // With capabilities: it is started as Kubernetes starts who is not root, with no_new_privs and
-  // without the ambient set. What its file does not have is lost.
+  // With capabilities: starts it as Kubernetes starts a non-root user, with no_new_privs and
+  // without the ambient set. Capabilities that its file lacks are lost.
   bool only_by_its_file = false;
-  // It is killed, with its process group, when it takes longer.
+  // It is killed, with its process group, if it takes longer.
   std::chrono::milliseconds timeout{60'000};
   std::optional<std::size_t> open_files = {};  // RLIMIT_NOFILE
   std::string cgroup_procs = {};               // the file of the cgroup to start in
@@ -44,12 +44,12 @@ struct CommandResult {
 };
 
 // A program that runs in parallel with the test. It is killed, with its process group, when this is
-// destroyed and when the test ends for any reason. Start it on a thread that lives as long (the
-// test's main thread), because the kernel kills it with that thread (PR_SET_PDEATHSIG).
+// destroyed or the test ends for any reason. Start it on a thread that lives as long (the test's
+// main thread), because the kernel kills it with that thread (PR_SET_PDEATHSIG).
 class Process {
  public:
-  // Throws sluice::Error when it cannot be started at all; a program that does not exist or must
-  // not be executed ends with 127, and the reason is in err.
+  // Throws sluice::Error if it cannot be started at all; a program that does not exist or is not
+  // executable ends with 127, and the reason is in err.
   Process(const netns::Namespace& where, const Command& command);
   Process(Process&&) noexcept;
   Process& operator=(Process&&) = delete;
@@ -61,13 +61,13 @@ class Process {
   bool Running() const;
   void Signal(int signal) const;
 
-  // What it has written so far.
+  // Its output so far.
   std::string Out() const;
   std::string Err() const;
   // Whether `text` appears in standard output or standard error within `limit`.
   bool WaitForText(std::string_view text, std::chrono::milliseconds limit) const;
 
-  // Waits for its end, and kills it when that takes longer than `limit`. A second call throws
+  // Waits for its end, and kills it after `limit`. A second call throws
   // std::logic_error.
   CommandResult Wait(std::chrono::milliseconds limit);
 
@@ -75,7 +75,7 @@ class Process {
   UniqueFd out_;
   UniqueFd err_;
   UniqueFd pidfd_;
-  pid_t pid_ = -1;  // -1 once its end was waited for
+  pid_t pid_ = -1;  // -1 after it was waited for
   std::chrono::steady_clock::time_point started_;
 };
 
@@ -88,17 +88,17 @@ Command WithMounts(Command command, const std::string& mounts);
 // With `file` as its /etc/resolv.conf.
 Command WithResolvConf(Command command, const std::string& file);
 
-// The path of one of Sluice's programs: in $SLUICE_BIN_DIR or in the build's bin directory.
+// The path of a Sluice program: in $SLUICE_BIN_DIR or in the build's bin directory.
 std::string ProgramPath(std::string_view name);
 
-// sluice-proxy as a sanitizer lets it run: without its system call filter. The same without one.
+// sluice-proxy for builds with a sanitizer: without its system call filter. Otherwise unchanged.
 Command WithSanitizer(Command command);
 
-// `command` with `library`, from the directory of the programs, loaded before all others.
+// `command` with `library`, from the programs' directory, loaded before all others.
 Command WithPreload(Command command, std::string_view library);
 
-// What iptables-legacy-save or ip6tables-legacy-save prints, without comments and counters: equal
-// texts are equal rules. Empty when no table was ever used in that namespace.
+// The output of iptables-legacy-save or ip6tables-legacy-save, without comments and counters: equal
+// texts mean equal rules. Empty if no table was ever used in that namespace.
 std::string SavedRules(const netns::Namespace& where, Family family);
 
 }  // namespace sluice::testing_support

@@ -63,8 +63,8 @@ std::string ConnectHere(const SocketAddress& to, const ConnectOptions& options) 
   std::array<char, 256> text;
   ssize_t received = 0;
   if (options.transport == Transport::kUdp) {
-    // Not connected, as a resolver's socket: an answer from another address would be a failure of
-    // the address translation, and is dropped by a connected one only.
+    // Not connected, like a resolver's socket: an answer from another address would mean that
+    // address translation failed, and only a connected socket would drop it.
     if (sendto(fd.get(), "q", 1, 0, address, length) < 0) return Landing(errno);
     received = recv(fd.get(), text.data(), text.size(), 0);
   } else {
@@ -106,7 +106,7 @@ class Listeners::Impl {
 
 Listeners::Impl::Impl(const netns::Namespace& where, const std::vector<NamedPort>& ports) {
   RunIn(where, kRoot, [&] {
-    // AF_INET6 exists in a namespace without IPv6 addresses too.
+    // AF_INET6 also exists in a namespace without IPv6 addresses.
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       for (const NamedPort& port : ports) Open(family, port);
     }

@@ -22,9 +22,9 @@ struct ConnectOptions {
   std::chrono::milliseconds timeout{10'000};
 };
 
-// Makes one connection (or sends one datagram) from `from`, and returns where it landed: the text
-// that the listener at the end sent, "closed" when it sent none, or "refused", "reset", "timeout"
-// or "error:ERRNO". The words are those of the conformance probe.
+// Makes one connection (or sends one datagram) from `from`, and returns where it landed: the
+// listener's text, "closed" if it sent none, or "refused", "reset", "timeout" or "error:ERRNO". The
+// words are those of the conformance probe.
 std::string Connect(const netns::Namespace& from, const SocketAddress& to,
                     const ConnectOptions& options = {});
 
@@ -36,11 +36,11 @@ struct NamedPort {
   bool transparent = false;  // IP_TRANSPARENT, as TPROXY needs it
 };
 
-// Listens on ports of a namespace, on all addresses of both families, and sends to every connection
-// or datagram the name of its port. Ready when constructed; stops when destroyed.
+// Listens on ports of a namespace, on all addresses of both families, and answers every connection
+// or datagram with the port's name. Ready when constructed; stops when destroyed.
 class Listeners {
  public:
-  // Throws sluice::Error when a port is taken.
+  // Throws sluice::Error if a port is in use.
   Listeners(const netns::Namespace& where, const std::vector<NamedPort>& ports);
   Listeners(Listeners&&) noexcept;
   Listeners& operator=(Listeners&&) = delete;

@@ -9,7 +9,7 @@
 
 namespace sluice::testing_support {
 
-// The Error that `body` throws; when it throws none, the test fails.
+// The Error that `body` throws; if it throws none, the test fails.
 inline Error ErrorOf(const std::function<void()>& body) {
   try {
     body();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // libsluice_fail_accept.so: an accept4(2) that fails when a test says so (accept_failures.h). After
-// the start it uses only system calls that a proxy makes, because a filter allows no others.
+// the start it only uses system calls that the proxy's filter allows.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -31,7 +31,7 @@ AcceptFailurePlan* FindPlan() {
 // Before main, which installs the filter.
 AcceptFailurePlan* const plan = FindPlan();
 
-// The error with which this call is to fail, or 0.
+// The error for this call, or 0.
 int Planned() {
   const int error = plan->error.load();
   if (error == 0 || plan->left.load() == 0) return 0;

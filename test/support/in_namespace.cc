@@ -14,8 +14,8 @@
 namespace sluice::testing_support {
 namespace {
 
-// glibc's functions of these names change all threads of the process; the system calls change the
-// calling one (nptl(7)).
+// glibc's functions of these names change all threads of the process; the system calls change only
+// the calling one (nptl(7)).
 void BecomeOnThisThread(const Credentials& who) {
   if (syscall(SYS_setgroups, who.groups.size(), who.groups.data()) != 0 ||
       syscall(SYS_setresgid, who.gid, who.gid, who.gid) != 0 ||
@@ -41,8 +41,8 @@ void RunIn(const netns::Namespace& where, const Credentials& who,
   std::exception_ptr failure;
   std::thread([&] {
     try {
-      // Not ScopedNamespace: after the change of user there would be no way back, and none is
-      // needed, for the thread ends.
+      // Not ScopedNamespace: after changing the user it could not go back. It need not, because the
+      // thread ends.
       netns::EnterForGood(where);
       BecomeOnThisThread(who);
       body();

@@ -25,12 +25,12 @@ inline const Credentials kRoot = {.uid = 0, .gid = 0};
 inline const Credentials kApplication = {};
 inline const Credentials kProxy = {.uid = kProxyId, .gid = kProxyId};
 
-// Why this process cannot make namespaces, or nullopt. Use it as
+// Why this process cannot create namespaces, or nullopt. Use it as
 //   if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
 std::optional<std::string> MissingPrivilege();
 
 // Runs `body` in `where` as `who` on a new thread, so that other threads keep their namespace and
-// credentials. Returns when it is done, and throws what it throws.
+// credentials. Returns when it is done, and rethrows its exceptions.
 void RunIn(const netns::Namespace& where, const Credentials& who,
            const std::function<void()>& body);
 

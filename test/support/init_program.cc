@@ -39,7 +39,7 @@ std::string Saved(const netns::Namespace& where, Family family, WithCounters cou
   return saved.out;
 }
 
-// The sections of what a save program printed, by table.
+// The sections of a save program's output, by table.
 void AddTables(const std::string& family, const std::string& saved,
                std::map<std::string, std::string>& out) {
   std::string name;
@@ -56,14 +56,14 @@ void AddTables(const std::string& family, const std::string& saved,
     } else {
       // User-defined chains have no policy.
       anything = anything || line.find(" ACCEPT") == std::string::npos || !line.starts_with(':');
-      // The counters of a policy restart with each commit of the table, by anybody.
+      // A policy's counters restart with each commit of the table, by anybody.
       text += (line.starts_with(':') ? line.substr(0, line.find(" [")) : line) + "\n";
     }
   }
 }
 
-// The same of what `nft list ruleset` printed. It has chains in the order in which they were made,
-// which says nothing about what they do.
+// The same for the output of `nft list ruleset`. Its chains are in the order of creation, which has
+// no meaning.
 void AddNftTables(const std::string& listed, std::map<std::string, std::string>& out) {
   static const std::regex kCounter(R"(counter packets (\d+) bytes (\d+))");
   std::map<std::string, std::set<std::string>> chains;
@@ -191,8 +191,8 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
   AddNftTables(listed.out, out.tables);
   netns::RouteSocket socket(where);
   for (const Family family : capture::kFamilies) {
-    // 133 and 200: the ones that the cases name. Not the local table: the kernel adds a route there
-    // for each address, which is compared below, and does so in its own time.
+    // 133 and 200 are named in the cases. Not the local table: the kernel adds a route there for
+    // each address, asynchronously, and addresses are compared below.
     std::set<std::uint32_t> tables = {netns::kMainTable, 133, 200};
     for (const netns::PolicyRule& rule : socket.Rules(family)) {
       out.policy_rules.push_back(rule);
@@ -202,7 +202,7 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
       std::ranges::copy(socket.Routes(family, table), std::back_inserter(out.routes));
     }
   }
-  // Link-local ones depend on the random hardware addresses of the links, and appear late.
+  // Link-local routes depend on the links' random hardware addresses, and appear late.
   std::erase_if(out.routes, [](const netns::Route& route) {
     return route.destination.address().IsLinkLocal();
   });

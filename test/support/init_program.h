@@ -14,8 +14,8 @@
 // Runs sluice-init, and shows what it has changed.
 namespace sluice::testing_support {
 
-// The tests of sluice-init run once for each backend: "iptables", or what $SLUICE_TEST_BACKEND
-// says. Where that is set, InitCommand passes it on, but for arguments that name one.
+// The tests of sluice-init run once for each backend: "iptables", or $SLUICE_TEST_BACKEND. If that
+// is set, InitCommand passes it on, unless the arguments name a backend.
 std::string BackendUnderTest();
 inline bool TestsNftables() { return BackendUnderTest() == "nftables"; }
 
@@ -25,22 +25,22 @@ Command InitCommand(std::vector<std::string> args);
 // Runs sluice-init as root.
 CommandResult RunInit(const netns::Namespace& where, std::vector<std::string> args);
 
-// The command for a case, in a mount namespace where /etc/resolv.conf is that of the case if it is
-// read at all. `more` are arguments after those of the case.
+// The command for a case, in a mount namespace where /etc/resolv.conf is that of the case, if it is
+// read at all. `more` are further arguments.
 Command CaseCommand(const CaptureCase& chosen, std::vector<std::string> more = {});
 CommandResult RunCase(const netns::Namespace& where, const CaptureCase& chosen,
                       std::vector<std::string> more = {});
 
-// Everything that sluice-init may change in a namespace. Printable; snapshots of two namespaces
-// can be compared.
+// Everything that sluice-init may change in a namespace. Printable; snapshots of two namespaces can
+// be compared.
 struct Snapshot {
-  // By family and table ("v4 nat"), as iptables-save writes it. A table without rules and without
-  // user-defined chains is left out: the kernel keeps every table that was used once.
-  // Tables of nf_tables, without those that iptables-legacy has, as nft prints them; ours by what
-  // stands before the '/' in the names of its chains ("nft ip sluice nat").
+  // By family and table ("v4 nat"), as iptables-save writes it. Tables without rules and without
+  // user-defined chains are left out: the kernel keeps every table that was used once. nf_tables'
+  // tables, except those that iptables-legacy has, as nft prints them; Sluice's by the part of its
+  // chains' names before the '/' ("nft ip sluice nat").
   std::map<std::string, std::string> tables;
   std::vector<netns::PolicyRule> policy_rules;
-  std::vector<netns::Route> routes;  // of every table that a policy rule, or Sluice, names
+  std::vector<netns::Route> routes;  // of every table that a policy rule or Sluice names
   std::vector<netns::AddressEntry> addresses;
 
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
@@ -55,13 +55,13 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters = Wit
 // snapshots with counters.
 bool OnlyCountedOn(const Snapshot& before, const Snapshot& after);
 
-// Whether the counter of any rule is above zero.
+// Whether any rule's counter is above zero.
 bool HasCounted(const Snapshot& snapshot);
 
-// What of `snapshot` is in the nat table of IPv4 of the backend under test.
+// The IPv4 nat table in `snapshot`, for the backend under test.
 const std::string& NatOf(const Snapshot& snapshot);
 
-// The rules that stand in a family, of the backend under test.
+// The installed rules of a family, for the backend under test.
 std::string RulesOf(const netns::Namespace& where, Family family);
 
 // What stands in RulesOf where the kernel is led from OUTPUT to the rules of nat.
@@ -73,10 +73,10 @@ inline const char* JumpFromOutput() {
 void Nft(const netns::Namespace& where, const std::string& commands);
 
 // Runs iptables-legacy, or ip6tables-legacy for IPv6, with the words of `arguments`. The test fails
-// when it fails.
+// if it fails.
 void Iptables(const netns::Namespace& where, Family family, const std::string& arguments);
 
-// The names in /proc/net/ip_tables_names and ip6_tables_names: which tables the kernel has made.
+// The names in /proc/net/ip_tables_names and ip6_tables_names: the existing tables.
 std::string TableNames(const netns::Namespace& where);
 
 }  // namespace sluice::testing_support

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Loaded into sluice-init (LD_PRELOAD): kills it with SIGKILL before its call with the number
-// $SLUICE_KILL_AT_CALL. Calls that can change a namespace are counted, from 1 on.
+// Loaded into sluice-init (LD_PRELOAD): kills it with SIGKILL before call number
+// $SLUICE_KILL_AT_CALL. Counts calls that can change a namespace, from 1.
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -28,7 +28,7 @@ extern "C" int setsockopt(int fd, int level, int option, const void* value,
   return static_cast<int>(syscall(SYS_setsockopt, fd, level, option, value, size));
 }
 
-// How libnl asks for an address, a policy rule or a route.
+// How libnl requests an address, a policy rule or a route.
 extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   Count();
   return syscall(SYS_sendmsg, fd, message, flags);

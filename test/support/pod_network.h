@@ -12,9 +12,9 @@
 
 namespace sluice::testing_support {
 
-// The namespaces of one test. They have no names, so nothing is left when the test ends. When the
+// The namespaces of one test. They have no names, so nothing is left when the test ends. If the
 // test has failed, the destructor prints the nsenter(1) line for each of them; with SLUICE_PAUSE=1
-// in the environment it also stops the process (SIGSTOP), so that one can look inside.
+// in the environment it also stops the process (SIGSTOP) for a look inside.
 class Namespaces {
  public:
   Namespaces() = default;
@@ -22,7 +22,7 @@ class Namespaces {
   Namespaces& operator=(const Namespaces&) = delete;
   ~Namespaces();
 
-  // Makes one with lo up; `label` is for messages. The reference stays valid.
+  // Creates one with lo up; `label` is for messages. The reference stays valid.
   const netns::Namespace& Add(std::string label);
 
  private:
@@ -55,9 +55,9 @@ class PodNetwork {
 
 // A node that routes between a client pod and server pods. Pod number i (the client is 0, the
 // servers count from 1) has eth0 with 10.244.i.2/24 and fd00:244:i::2/64, and its default route
-// through the node. The service addresses are on lo of every server, and the node spreads
-// connections to them over the servers by address and port (a multipath route; no address
-// translation is involved).
+// through the node. The service addresses are on lo of every server, and the node distributes
+// connections to them over the servers by address and port (a multipath route, without address
+// translation).
 class Cluster {
  public:
   explicit Cluster(int servers = 2);

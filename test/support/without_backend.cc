@@ -36,7 +36,7 @@ extern "C" int socket(int domain, int type, int protocol) noexcept {
 extern "C" int getsockopt(int fd, int level, int option, void* value, socklen_t* size) noexcept {
   const bool v4 = level == IPPROTO_IP && option == IPT_SO_GET_INFO;
   const bool v6 = level == IPPROTO_IPV6 && option == IP6T_SO_GET_INFO;
-  // Nobody has registered that option (net/netfilter/nf_sockopt.c).
+  // The error for an unregistered option (net/netfilter/nf_sockopt.c).
   if ((v4 || v6) && Without("x_tables")) {
     errno = ENOPROTOOPT;
     return -1;

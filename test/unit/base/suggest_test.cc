@@ -21,7 +21,7 @@ TEST(Suggest, FindsWhatIsALetterOrTwoAway) {
 
 TEST(Suggest, FindsTheOnlyNameOfAPart) {
   EXPECT_EQ(FindNearMiss("outbound-ports", kNames), "istio-outbound-ports");
-  EXPECT_EQ(FindNearMiss("ports", kNames), "");  // there are two
+  EXPECT_EQ(FindNearMiss("ports", kNames), "");  // two names contain it
 }
 
 TEST(Suggest, IsSilentAboutWhatIsFar) {

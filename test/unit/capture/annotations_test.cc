@@ -33,7 +33,7 @@ TEST(PodAnnotations, EverythingIsCapturedButTheProxysPorts) {
   EXPECT_EQ(config.proxy_uids, std::vector{1337U});
 }
 
-// What the injector resolved is what the node makes of it.
+// The node reads back what the injector resolved.
 TEST(PodAnnotations, WhatIsDescribedIsRead) {
   const Map given = {{"drop-invalid", "true"},
                      {"istio-inbound-interception-mode", "TPROXY"},
@@ -61,7 +61,7 @@ TEST(PodAnnotations, AHandWrittenOneMaySayLittle) {
   EXPECT_EQ(config.outbound_exclude_ports, (std::vector{PortRange{5432, 5432}}));
 }
 
-// Whoever may make a pod must not have its node read files, or write rules elsewhere.
+// Anyone who may create a pod must not make its node read files, or write rules elsewhere.
 TEST(PodAnnotations, OnlyWhatIsCapturedMayBeSaid) {
   for (const char* const name :
        {"config", "network-namespace", "cleanup-only", "run-validation", "wait", "envoy-user",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The policy: every named configuration gives the rules of its golden texts. After a change that is
-// meant, SLUICE_UPDATE_GOLDENS=1 writes them anew; read the diff before you commit it.
+// The policy: every named configuration gives the rules of its golden texts. After an intended
+// change, SLUICE_UPDATE_GOLDENS=1 rewrites them; read the diff before committing it.
 
 #include "capture/capture_rules.h"
 
@@ -29,7 +29,7 @@ using testing_support::CaptureCases;
 using testing_support::ConfigOf;
 using testing_support::FindCase;
 
-// What each backend makes of a configuration, as the text of its own restore program.
+// What each backend compiles a configuration to, in the format of its restore program.
 struct Form {
   const char* suffix;
   std::string (*text)(const RuleSet& rules);
@@ -85,7 +85,7 @@ TEST(GoldenDirectory, HoldsNothingButTheCases) {
   }
 }
 
-// What must hold for every configuration that there is.
+// Properties that hold for every configuration.
 class EveryCase : public testing::TestWithParam<CaptureCase> {
  protected:
   template <typename Visit>
@@ -126,7 +126,7 @@ TEST_P(EveryCase, LeadsToChainsThatAreThereAndNeverBack) {
         if (const auto* to = std::get_if<Goto>(&rule.target)) leads[chain.name].insert(to->chain);
       }
     }
-    // A chain that can be left to none but done ones is done; a loop never is (ELOOP).
+    // A chain is done when all chains that it leads to are done; a loop never is (ELOOP).
     std::set<std::string> done;
     for (std::size_t round = 0; round <= table.chains.size(); ++round) {
       for (const Chain& chain : table.chains) {
@@ -138,7 +138,7 @@ TEST_P(EveryCase, LeadsToChainsThatAreThereAndNeverBack) {
   });
 }
 
-// An IPv4 range must never reach the IPv6 table.
+// An IPv4 range must never get into the IPv6 table.
 TEST_P(EveryCase, HasAddressesOfItsFamilyOnly) {
   ForEachTable([](Family family, const TableRules& table) {
     for (const Chain& chain : table.chains) {
@@ -161,7 +161,7 @@ TEST(BuildRules, GivesNoIpv6RulesWhereThereIsNone) {
   EXPECT_EQ(rules.v6.tables.size(), std::size(kTables));
 }
 
-// fe80::1%eth0 means something on eth0 only, which a proxy does not know.
+// fe80::1%eth0 is only valid on eth0, which a proxy does not know.
 TEST(LinkLocal, IsLeftAloneInIpv6Only) {
   for (const char* const name :
        {"seed-dual-stack", "tproxy-dual", "virt-and-cidrs", "everything"}) {

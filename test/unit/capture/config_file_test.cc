@@ -55,7 +55,7 @@ TEST(ConfigFile, SaysWhereAValueStands) {
 
 TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {
   const std::string start = "cannot read the configuration file (pod.json): ";
-  // Where the first key stands.
+  // The place of the first key.
   const std::string first = "cannot read the configuration file (pod.json:1:2): ";
   EXPECT_EQ(FileRefusal("[]"), start + "expected one JSON object with flag names as keys");
   EXPECT_EQ(FileRefusal(R"({"envoyport": 1})"),
@@ -80,7 +80,7 @@ TEST(ConfigFile, RefusesWhatItDoesNotUnderstand) {
   }
 }
 
-// Which of the two would count, nobody can tell by looking.
+// With a repeated key nobody can tell by looking which one counts.
 TEST(ConfigFile, RefusesAKeyGivenTwice) {
   EXPECT_THAT(FileRefusal(R"({"wait": 1, "wait": 2})"), HasSubstr("\"wait\" is there twice"));
   EXPECT_THAT(FileRefusal(R"({"wait": 1, "ipv6": "a\\\"", "w\u0061it": 2})"),
@@ -117,7 +117,7 @@ TEST(ConfigFile, RefusesFilesThatAreNoPageOfText) {
   std::filesystem::remove(path);
   EXPECT_THROW(ReadConfigFile(path), Error);
   EXPECT_THROW(ReadConfigFile("/dev/zero"), Error);
-  // Nobody will ever write to it: to open it must not wait.
+  // Nobody will ever write to it: opening it must not wait.
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
   EXPECT_THROW(ReadConfigFile(path), Error);
   std::filesystem::remove(path);

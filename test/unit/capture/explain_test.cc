@@ -19,7 +19,7 @@ namespace {
 using ::testing::HasSubstr;
 using Kind = RouteAnswer::Kind;
 
-// A pod with 192.0.2.2 on eth0, and everything else behind it.
+// A pod with 192.0.2.2 on eth0, and all other addresses beyond it.
 class Pod : public Host {
  public:
   RouteAnswer Route(const RouteQuery& query) override {
@@ -67,7 +67,7 @@ Model PlannedForNftables(const CaptureConfig& config) {
   return nftables::PlannedModel(nftables::Compile(BuildRules(config)));
 }
 
-// A rule of somebody else, before ours.
+// A foreign rule, before ours.
 void Insert(Model& model, std::string_view table, std::string_view chain, ModelRule rule) {
   for (ModelTable& one : model.tables) {
     if (one.name != table || one.family != Family::kIpv4) continue;
@@ -102,7 +102,7 @@ TEST(Explain, FollowsBothWhereAConditionIsNotKnown) {
   EXPECT_EQ(out.decided->chain->name, "OUTPUT");
   Pod pod;
   EXPECT_EQ(Walker(model, pod).Explain(Outbound("198.51.100.1")).candidates.size(), 2U);
-  // Both ways end in the same place for the proxy.
+  // For the proxy, both paths end in the same place.
   EXPECT_EQ(OutcomeOf(model, Outbound("198.51.100.1", 1337)).landing, Landing::kDirect);
 }
 
@@ -133,7 +133,7 @@ TEST(Explain, AChainThatIsNotReadMakesItUnknown) {
                           .hook = HookPoint::kInput,
                           .priority = 0});
   EXPECT_EQ(OutcomeOf(model, Inbound()).landing, Landing::kUnknown);
-  // What leaves does not pass there.
+  // Outgoing packets do not pass it.
   EXPECT_EQ(OutcomeOf(model, Outbound("198.51.100.1", 1337)).landing, Landing::kDirect);
 }
 
@@ -156,7 +156,7 @@ TEST(Explain, AConnectionThatExistedIsWhereNobodyHasLooked) {
   EXPECT_EQ(out.landing, Landing::kUnknown);
   ASSERT_FALSE(out.notes.empty());
   EXPECT_THAT(out.notes[0], HasSubstr("existed before the rules"));
-  // What is dropped before destinations change is dropped in any case.
+  // A packet dropped before destinations change is dropped in any case.
   Model model = Planned(Everything());
   model.tables.push_back({.backend = "iptables", .name = "raw"});
   model.tables.back().chains.push_back(
@@ -225,7 +225,7 @@ TEST(Explain, PlansOfBothBackendsLandInOnePlaceForOneReason) {
   EXPECT_EQ(listed.decided->get()->flag, "--istio-service-exclude-cidr");
 }
 
-// No rule of any of the named configurations is without its cause, or a word why it has none.
+// In all named configurations, every rule has a cause, or says why it has none.
 TEST(Explain, EveryRuleOfEveryCaseHasACause) {
   for (const auto& one : testing_support::CaptureCases()) {
     SCOPED_TRACE(one.name);

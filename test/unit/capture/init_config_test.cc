@@ -155,7 +155,7 @@ TEST(InitConfig, GidsAreTheUidsUnlessGiven) {
   EXPECT_THAT(Read({"-u", "3,4", "-g", "5"}).capture.proxy_gids, ElementsAre(5U));
 }
 
-// A uid has 32 bits, so one above 65535 is no mistake.
+// A uid has 32 bits, so values above 65535 are valid.
 TEST(InitConfig, TakesTheLargestUid) {
   EXPECT_THAT(Read({"-u", "4294967294"}).capture.proxy_uids, ElementsAre(4294967294U));
 }
@@ -201,7 +201,7 @@ TEST_P(BadInputs, AreRefusedWithTheseWords) {
   const auto& [args, environment, message] = GetParam();
   try {
     const InitConfig config = Read(args, environment);
-    // Not on the command line itself, but before anything else.
+    // Not refused on the command line, but before anything else happens.
     netns::Namespace::Open(config.network_namespace);
     FAIL() << "accepted";
   } catch (const Error& error) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The command line, the environment and the configuration file: what is typed, and where it counts.
+// The command line, the environment and the configuration file, and which of them counts.
 
 #include "capture/settings/settings.h"
 
@@ -50,7 +50,7 @@ boost::json::object Described(const std::vector<std::string>& arguments,
   return boost::json::parse(DescribeSettings(settings, ToInitConfig(settings))).as_object();
 }
 
-// A configuration file that goes with the test.
+// A configuration file that the destructor removes.
 class File {
  public:
   explicit File(const std::string& text)
@@ -70,7 +70,7 @@ bool IsRefused(const OptionSpec& option) { return *option.refused != '\0'; }
 std::vector<OptionSpec> OptionsOfKind(OptionKind kind) {
   std::vector<OptionSpec> out;
   for (const OptionSpec& option : Options()) {
-    // --config would be read, as a file.
+    // --config would be read as a file.
     if (option.kind == kind && !IsRefused(option) && option.name != "config") {
       out.push_back(option);
     }
@@ -130,7 +130,7 @@ TEST(Settings, EveryTextFlagTakesAllItsForms) {
         EXPECT_EQ(settings.Text(option.name), value) << testing::PrintToString(form);
         EXPECT_EQ(settings.Get(option.name).origin, flag);
         EXPECT_FALSE(settings.Get(option.name).is_default());
-        // No other setting is touched: `-x` once swallowed `-b`.
+        // No other setting is affected: `-x` once swallowed `-b`.
         const auto given = std::ranges::count_if(
             settings.values, [](const Setting& setting) { return !setting.is_default(); });
         EXPECT_EQ(given, 1) << testing::PrintToString(form);
@@ -247,7 +247,7 @@ TEST(Settings, VariablesHaveTheNamesThatManifestsUse) {
   EXPECT_STREQ(config->variable.data(), "SLUICE_CONFIG");
 }
 
-// Names such as WAIT or CONFIG may be anybody's.
+// Other programs may use names such as WAIT or CONFIG.
 TEST(Settings, OurOwnFlagsDoNotReadEverybodysVariables) {
   const Settings settings =
       Parse({}, {{"WAIT", "1"}, {"IPV6", "off"}, {"LOG_FORMAT", "x"}, {"CONFIG", "/nonexistent"}});
@@ -281,7 +281,7 @@ TEST(Settings, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Refusal({"--no-such-flag"}),
             "cannot understand the command line: there is no flag --no-such-flag; see --help");
   EXPECT_EQ(Refusal({"-Q"}), "cannot understand the command line: there is no flag -Q; see --help");
-  // No guessing: an abbreviation may become another flag's tomorrow.
+  // No guessing: an abbreviation may mean another flag in future.
   EXPECT_EQ(Refusal({"--envoy-por", "1"}),
             "cannot understand the command line: there is no flag --envoy-por; did you mean "
             "--envoy-port?");
@@ -313,7 +313,7 @@ TEST(Settings, IgnoredFlagsAreNotedUnlessTheyAreOff) {
   EXPECT_GE(ignored, 10);
 }
 
-// Manifests of the reference tool start it as a command of another program.
+// Manifests for the reference tool start it as a subcommand.
 TEST(Settings, TheNameOfTheReferenceToolMayStandFirst) {
   EXPECT_EQ(Parse({"istio-iptables", "-p", "16001"}).Text("envoy-port"), "16001");
   EXPECT_EQ(Parse({"istio-iptables"}).command, Command::kApply);
@@ -322,7 +322,7 @@ TEST(Settings, TheNameOfTheReferenceToolMayStandFirst) {
   EXPECT_THAT(Refusal({"-n", "istio-iptables"}), HasSubstr("\"istio-iptables\" is neither"));
 }
 
-// Its logging flags have none, and others' programs may read such names.
+// Its logging flags have none, and other programs may read such names.
 TEST(Settings, LoggingFlagsHaveNoVariable) {
   const Settings settings = Parse({}, {{"LOG_OUTPUT_LEVEL", "x"}, {"LOG_AS_JSON", "x"}});
   EXPECT_TRUE(settings.Get("log_output_level").is_default());
@@ -342,7 +342,7 @@ TEST(Settings, CommandsStandAnywhere) {
   EXPECT_THAT(Refusal({"--exclude-uid", "1"}), HasSubstr("; did you mean --exclude-uids?"));
 }
 
-// Only what an equals sign joins to a switch is its value.
+// Only "=" gives a switch a value.
 TEST(Settings, ASwitchLeavesTheWordAfterItAlone) {
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"--dual-stack", "diff"}, {"-n", "diff"}, {"-nf", "diff"}}) {

@@ -22,15 +22,15 @@ Error Broken(const std::string& doing, ErrorKind kind = ErrorKind::kFailed) {
   return Error(kind, {.doing = doing, .target = {}, .why = doing + " is broken", .help = {}});
 }
 
-// A step that writes down what is asked of it, and fails where it is told to.
+// A step that records its calls, and fails on request.
 struct Script {
   bool differs = true;
   bool apply_fails = false;
   bool undo_fails = false;
   bool does_something = true;
   bool memory_ends = false;    // apply throws std::bad_alloc
-  bool summary_fails = false;  // what is asked last throws something that is no exception class
-  int differs_fails_at = 0;    // the how-manieth question is answered with an error
+  bool summary_fails = false;  // the last call throws something that is not an exception class
+  int differs_fails_at = 0;    // the number of the call that fails
   ErrorKind kind = ErrorKind::kFailed;
 };
 
@@ -70,7 +70,7 @@ class FakeStep : public Step {
 
 class Transaction : public testing::Test {
  protected:
-  // The file of iptables-legacy may be in use by somebody else on this machine.
+  // The lock file of iptables-legacy may be in use on this machine.
   void SetUp() override { setenv("XTABLES_LOCKFILE", "/nonexistent", 1); }
 
   TransactionResult Run(const std::vector<Script>& scripts) {
@@ -84,7 +84,7 @@ class Transaction : public testing::Test {
     return RunTransaction(steps, lock, std::chrono::seconds(10));
   }
 
-  // Runs what must fail, and returns how.
+  // Runs a transaction that must fail, and returns the error.
   Error Fail(const std::vector<Script>& scripts) {
     try {
       Run(scripts);
@@ -125,7 +125,7 @@ TEST_F(Transaction, SaysWhenAStepHadNothingToDo) {
   EXPECT_FALSE(Run({{.does_something = false}}).changed());
 }
 
-// Every position: the steps before it are undone, last first, and its error is what is reported.
+// At every position: earlier steps are undone, last first, and the failing step's error is thrown.
 TEST_F(Transaction, UndoesWhatWasAppliedWhereverItFails) {
   constexpr std::size_t kSteps = 9;  // as many as sluice-init has
   for (std::size_t failing = 0; failing < kSteps; ++failing) {
@@ -147,7 +147,7 @@ TEST_F(Transaction, UndoesWhatWasAppliedWhereverItFails) {
   }
 }
 
-// A program that ends without memory must not leave half of a configuration.
+// A program that runs out of memory must not leave half of a configuration.
 TEST_F(Transaction, UndoesWhateverIsThrown) {
   const Error error = Fail({{}, {}, {.memory_ends = true}});
   EXPECT_EQ(error.text().why, "out of memory");
@@ -164,7 +164,7 @@ TEST_F(Transaction, DoesNotUndoWhatWasNotApplied) {
 }
 
 TEST_F(Transaction, UndoesWhenTheSecondLookFails) {
-  // Once before the lock, once behind it.
+  // Once before taking the lock, once after.
   const Error error = Fail({{}, {.differs_fails_at = 1}});
   EXPECT_EQ(error.text().doing, "look at b");
   EXPECT_THAT(log_, ElementsAre("apply a", "undo a"));

@@ -21,10 +21,10 @@
 namespace sluice::proxy {
 namespace {
 
-// A sanitizer's own system calls are not the proxy's.
+// A sanitizer makes system calls that the proxy does not.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
-// How a hardened process ends that does `body`: its exit code, or minus the signal that killed it.
+// How a hardened process that runs `body` ends: its exit code, or minus the signal that killed it.
 int Outcome(const std::function<void()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -40,7 +40,7 @@ int Outcome(const std::function<void()>& body) {
 TEST(Harden, LetsTheDailyRoundPass) {
   EXPECT_EQ(Outcome([] { const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)); }),
             7);
-  // What the C library does when it feels like it: see kAllowed.
+  // Calls that the C library makes now and then: see kAllowed.
   EXPECT_EQ(Outcome([] {
               cpu_set_t set;
               ::sched_getaffinity(0, sizeof(set), &set);

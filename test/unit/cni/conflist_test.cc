@@ -23,7 +23,7 @@ constexpr const char* kOurs =
 TEST(CniConflist, TheLastOfAListAndOnce) {
   const auto with = WithPlugin(kList);
   ASSERT_TRUE(with);
-  // Order and unknown members stay.
+  // Keeps the order and unknown members.
   std::string expected = kList;
   expected.insert(expected.size() - 2, std::string(",") + kOurs);
   EXPECT_EQ(json::serialize(json::parse(*with)), json::serialize(json::parse(expected)));
@@ -34,7 +34,7 @@ TEST(CniConflist, TheLastOfAListAndOnce) {
   EXPECT_FALSE(WithoutPlugin(*without));
 }
 
-// Somebody put another plugin behind it, or gave it settings.
+// Another plugin was added after it, or it was given settings.
 TEST(CniConflist, ItsSettingsStayWhenItMoves) {
   const auto with = WithPlugin(
       R"({"plugins":[{"type":"a"},{"type":"sluice-cni","backend":"nftables"},{"type":"b"}]})");

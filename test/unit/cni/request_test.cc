@@ -76,7 +76,7 @@ TEST(CniRequest, WhoIsLeftAlone) {
   EXPECT_FALSE(ours(Annotated()));
 }
 
-// Whatever stands around it and in it.
+// Regardless of its contents and surroundings.
 TEST(CniRequest, ThePreviousResultIsPassedOnByTheByte) {
   const std::string result =
       "{ \"cniVersion\":\"1.0.0\",\n\t\"ips\": [{\"address\": \"10.0.0.2/24\", \"x\": 1.50}],"
@@ -148,7 +148,7 @@ TEST(CniRequest, VersionIsAnsweredWhateverIsAsked) {
   EXPECT_THAT(Answer(Read(variables, R"({"cniVersion": "0.4.0"})")), HasSubstr(R"("0.4.0","supp)"));
 }
 
-// No namespace, no file: the one that is named does not exist.
+// It needs neither namespace nor file: the one named does not exist.
 TEST(CniPlugin, NothingIsDoneForOthers) {
   Variables variables = Add();
   const std::string input = Config(R"(, "prevResult": {"cniVersion": "1.0.0"})");

@@ -55,7 +55,7 @@ TEST(DnsCacheSeconds, FollowsTheSoaForWhatIsNotThere) {
   EXPECT_EQ(Seconds({.flags = nxdomain}), 0U);
   EXPECT_EQ(Seconds({.authorities = {TestSoa(300, 30)}}), 30U) << "no such record";
   EXPECT_EQ(Seconds({}), 0U);
-  // An alias of a name that has no such record, or of one somewhere else.
+  // An alias whose target has no such record, or is elsewhere.
   const TestRecord alias{.owner = kAtQuestion, .type = kTypeCname, .ttl = 10, .data = {0}};
   EXPECT_EQ(Seconds({.answers = {alias}, .authorities = {TestSoa(300, 30)}}), 10U);
   EXPECT_EQ(Seconds({.answers = {alias}}), 0U);
@@ -69,7 +69,7 @@ TEST(DnsCacheSeconds, IsNothingForWhatIsNoAnswer) {
   EXPECT_EQ(Seconds({.flags = dns_flag::kTruncated, .answers = {TestA(60)}}), 0U);
 }
 
-// The name of the second record is read from the first one's TTL, here still the root's.
+// The second record's name is read from the first one's TTL, here still the root's.
 TEST(DnsCacheSeconds, IsNothingWhenCountingDownWouldChangeAName) {
   const std::size_t ttl_at = kDnsHeaderBytes + WireName("a.example").size() + 4 + 2 + 4;
   const std::string at_ttl = {'\xc0', static_cast<char>(ttl_at)};
@@ -118,7 +118,7 @@ TEST(DnsCache, ReplacesAndForgets) {
   cache.Put(Query(), Response({.answers = {TestA(600)}}), kStart + seconds(50));
   EXPECT_EQ(cache.entries(), 1U);
   EXPECT_THAT(Ttls(*cache.Get(Query(), kStart + seconds(100))), testing::ElementsAre(550));
-  // The newer answer may not be kept, and the older is no longer true.
+  // The newer answer may not be kept, and the older one is no longer valid.
   cache.Put(Query(), Response({.answers = {TestA(0)}}), kStart + seconds(100));
   EXPECT_EQ(cache.Get(Query(), kStart + seconds(100)), std::nullopt);
 }
@@ -128,7 +128,7 @@ TEST(DnsCache, KeepsToItsLimits) {
   for (const char* name : {"a.example", "b.example"}) {
     few.Put(Query(name), Response({.name = name, .answers = {TestA(60)}}), kStart);
   }
-  EXPECT_TRUE(few.Get(Query("a.example"), kStart));  // now b is the one not asked for
+  EXPECT_TRUE(few.Get(Query("a.example"), kStart));  // now b is the least recently used
   few.Put(Query("c.example"), Response({.name = "c.example", .answers = {TestA(60)}}), kStart);
   EXPECT_EQ(few.entries(), 2U);
   EXPECT_TRUE(few.Get(Query("a.example"), kStart));

@@ -9,8 +9,8 @@
 #include "dns/message.h"
 #include "dns/wire.h"
 
-// DNS messages, put together by hand and readably. What the codec under test writes is not used to
-// test what it reads.
+// DNS messages in readable form, built by hand: the code under test must not write the messages
+// with which it is tested.
 namespace sluice::dns {
 
 inline void Put16(DnsBytes& out, unsigned value) {
@@ -42,14 +42,14 @@ inline constexpr std::uint16_t kTypeTxt = 16;
 inline constexpr std::uint16_t kClassIn = 1;
 
 struct TestRecord {
-  std::string owner;  // on the wire, pointers allowed
+  std::string owner;  // wire format, may have pointers
   std::uint16_t type = kTypeA;
   std::uint32_t ttl = 0;
   DnsBytes data = {192, 0, 2, 1};
   std::uint16_t rclass = kClassIn;
 };
 
-// The owner that most answers use: a pointer to the question's name.
+// Most answers use this owner: a pointer to the question's name.
 inline const std::string kAtQuestion = "\xc0\x0c";
 
 inline TestRecord TestSoa(std::uint32_t ttl, std::uint32_t minimum) {
@@ -74,7 +74,7 @@ inline TestRecord TestOpt(std::uint16_t udp_bytes, std::uint32_t ttl_field = 0) 
 struct TestMessage {
   std::uint16_t id = 0x1234;
   std::uint16_t flags = dns_flag::kRecursionDesired;
-  std::string name = "a.example";  // "-" is no question
+  std::string name = "a.example";  // "-" means no question
   std::uint16_t type = kTypeA;
   std::vector<TestRecord> answers = {};
   std::vector<TestRecord> authorities = {};

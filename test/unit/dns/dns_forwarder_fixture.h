@@ -16,7 +16,7 @@
 // A forwarder between the peers of dns_peers.h.
 namespace sluice::dns {
 
-// The answer to `query` of a server that knows everything.
+// The answer to `query` from a server that knows everything.
 inline TestMessage AnswerTo(const SeenQuery& query, std::uint32_t ttl = 60) {
   const DnsRequest request = ParseDnsRequest(query.bytes);
   std::string name;
@@ -41,7 +41,7 @@ inline std::vector<DnsBytes> Fails(const SeenQuery& query) {
   return {answer.Bytes()};
 }
 
-// Too long for 512 bytes; over UDP truncated.
+// Longer than 512 bytes; truncated over UDP.
 inline std::vector<DnsBytes> IsVerbose(const SeenQuery& query) {
   TestMessage answer = AnswerTo(query);
   answer.answers.assign(query.tcp ? 100 : 0, TestA(60));
@@ -83,7 +83,7 @@ inline std::optional<DnsMessage> Ask(const Running& running, const TestMessage& 
   return reply ? ParseDnsMessage(*reply) : std::nullopt;
 }
 
-// True once `done` is; false when that takes too long.
+// Waits until `done` is true; false if that takes too long.
 template <typename Predicate>
 bool Eventually(Predicate done) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;

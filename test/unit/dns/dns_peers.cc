@@ -53,8 +53,8 @@ DnsBytes WithLength(const DnsBytes& message) {
   return out;
 }
 
-// A UDP and a TCP socket on one port: the kernel chooses it for the first, others may have it for
-// the second.
+// A UDP and a TCP socket on one port: the kernel chooses it for the first, but for the second it
+// may be in use.
 std::pair<UniqueFd, UniqueFd> BothOnOnePort(Family family) {
   for (int attempt = 0;; ++attempt) {
     UniqueFd udp = Bound(Loopback(family, 0), SOCK_DGRAM);

@@ -15,18 +15,18 @@
 #include "base/unique_fd.h"
 #include "dns/message.h"
 
-// The two sides of a forwarder, on loopback unless told otherwise: a server that answers as a test
-// says, and clients. No wait is longer than kPatience.
+// The two sides of a forwarder, on loopback by default: a server whose answers the test chooses,
+// and clients. No wait is longer than kPatience.
 namespace sluice::dns {
 
 inline constexpr std::chrono::seconds kPatience{60};
 
-// 127.0.0.1 or ::1 and a port that was free for UDP and TCP a moment ago.
+// 127.0.0.1 or ::1 with a port that was free for UDP and TCP a moment ago.
 SocketAddress FreeAddress(Family family);
 // False when this machine has no such loopback address.
 bool HasLoopback(Family family);
 
-// What a server was asked.
+// A query that a server received.
 struct SeenQuery {
   DnsBytes bytes;
   bool tcp = false;
@@ -36,8 +36,8 @@ struct SeenQuery {
   std::uint16_t id() const { return static_cast<std::uint16_t>(bytes.at(0) << 8 | bytes.at(1)); }
 };
 
-// A name server on a thread of its own. `answer` is called there: what it returns is sent, one
-// message after another; nothing is silence.
+// A name server on its own thread, which calls `answer` and sends the messages that this returns;
+// none means no answer.
 class FakeDnsServer {
  public:
   using Answer = std::function<std::vector<DnsBytes>(const SeenQuery&)>;
@@ -65,15 +65,15 @@ class FakeDnsServer {
   std::thread thread_;
 };
 
-// A client's socket, connected to the forwarder.
+// A client socket, connected to the forwarder.
 class DnsClient {
  public:
   DnsClient(const SocketAddress& forwarder, bool tcp);
 
-  void Send(const DnsBytes& message) const;  // with its length over TCP
+  void Send(const DnsBytes& message) const;  // with its length prefix over TCP
   void SendRaw(const DnsBytes& bytes) const;
   void ShutdownWrite() const;
-  // The next message; nothing at the end of a connection, or when `patience` is over.
+  // The next message; nothing at the end of a connection, or after `patience`.
   std::optional<DnsBytes> Receive(std::chrono::milliseconds patience = kPatience) const;
 
  private:

@@ -33,7 +33,7 @@ TEST(DnsForwarderLimits, BoundsTheQueriesInFlight) {
   EXPECT_EQ(silent.asked(), 2);
 }
 
-// Many questions for a zone whose servers are silent leave room for those that are answered.
+// Many questions for a zone with silent servers leave room for others.
 TEST(DnsForwarderLimits, ASilentZoneDoesNotTakeEverything) {
   const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
     return ParseDnsRequest(query.bytes).query.question.Zone() == WireName("silent.example")
@@ -82,7 +82,7 @@ TEST(DnsForwarderLimits, BoundsItsTcpClients) {
   EXPECT_TRUE(first.Receive()) << "not disturbed: it waits for an answer";
 }
 
-// Idle clients do not keep out those that ask.
+// Idle clients do not keep out active ones.
 TEST(DnsForwarderLimits, IdleTcpClientsMakeRoom) {
   const FakeDnsServer server(Family::kIpv4, Knows);
   const Running running({&server}, {.max_tcp_clients = 4, .tcp_idle = std::chrono::minutes(1)});
@@ -102,7 +102,7 @@ TEST(DnsForwarderLimits, ReadsNoMoreQuestionsThanItMayOwe) {
     client.Send(TestMessage{.name = name}.Bytes());
   }
   ASSERT_TRUE(Eventually([&] { return silent.asked() == 2; }));
-  // It has been round its loop many times since, and left the others where they are.
+  // Many loop iterations have passed since, and it has left the others alone.
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(Ask(running, {.name = "-"}));
   EXPECT_EQ(running.stats().queries, 2U);
 }
@@ -119,7 +119,7 @@ TEST(DnsForwarderLimits, ClosesIdleTcpClients) {
   EXPECT_LT(steady_clock::now() - begin, kPatience) << "closed, not given up on";
 }
 
-// A client that asks and never reads: its questions are bounded, then it is closed.
+// A client that asks and never reads: its questions are limited, then it is closed.
 TEST(DnsForwarderLimits, ClosesATcpClientThatTakesNoAnswers) {
   const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
     TestMessage answer = AnswerTo(query);
@@ -135,7 +135,7 @@ TEST(DnsForwarderLimits, ClosesATcpClientThatTakesNoAnswers) {
     while (steady_clock::now() < deadline) client.Send(query);
   };
   EXPECT_THROW(send_until_closed(), std::system_error);
-  // Each answer is 62 KiB; what the sockets' buffers do not hold is not even asked.
+  // Each answer is 62 KiB; questions beyond the sockets' buffers are not even read.
   EXPECT_LT(running.stats().queries, 500U);
 }
 
@@ -179,7 +179,7 @@ TEST(DnsForwarderLimits, StopsInTheMiddleOfEverything) {
   const DnsClient stream(running.address, true);
   const DnsClient datagrams(running.address, false);
   for (const DnsClient* const client : {&stream, &datagrams}) {
-    client->Send(TestMessage{.name = "a.example"}.Bytes());  // asked once, awaited twice
+    client->Send(TestMessage{.name = "a.example"}.Bytes());  // asked once, awaited by two clients
     client->Send(TestMessage{.name = client == &stream ? "b.example" : "c.example"}.Bytes());
   }
   ASSERT_TRUE(Eventually([&] { return silent.asked() == 3 && running.stats().coalesced == 1; }));

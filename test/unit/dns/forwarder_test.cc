@@ -65,7 +65,7 @@ TEST(DnsForwarder, AsksAgainWhenTheTtlIsOver) {
   const Running running({&server});
   EXPECT_TRUE(Ask(running, {}));
   EXPECT_TRUE(Eventually([&] { return Ask(running, {}) && server.asked() == 2; }));
-  Ask(running, {});  // a TTL of 0 is for one
+  Ask(running, {});  // a TTL of 0 is for one client
   EXPECT_EQ(server.asked(), 3);
 }
 
@@ -88,7 +88,7 @@ TEST(DnsForwarder, AsksOverTcpWhenTheAnswerIsTruncated) {
 TEST(DnsForwarder, MovesOnFromASilentServerAndRemembersIt) {
   const FakeDnsServer silent(Family::kIpv4, IsSilent);
   const FakeDnsServer second(Family::kIpv4, Knows);
-  // Long enough for the second one to answer on a machine that is busy.
+  // Long enough for the second one to answer on a busy machine.
   constexpr auto kTimeout = std::chrono::seconds(1);
   const Running running({&silent, &second}, {.timeout = kTimeout});
   const auto begin = steady_clock::now();
@@ -121,7 +121,7 @@ TEST(DnsForwarder, SaysServfailWhenNobodyAnswers) {
   EXPECT_EQ(silent.asked(), 3);
   EXPECT_EQ(waiting.stats().upstream_failures, 1U);
 
-  // Nobody listens: told by ICMP, long before the timeout.
+  // Nobody listens: ICMP says so, long before the timeout.
   const Running alone(
       {}, {.resolvers = {{FreeAddress(Family::kIpv4), ""}}, .timeout = std::chrono::minutes(1)});
   EXPECT_EQ(Ask(alone, {})->header.rcode(), DnsRcode::kServFail);
@@ -148,7 +148,7 @@ TEST(DnsForwarder, BelievesNoForgedResponse) {
 
 TEST(DnsForwarder, BelievesNoOtherSender) {
   const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
-    // The right answer, from another address.
+    // The right answer from the wrong address.
     const DnsClient stranger({IpAddress::V4(127, 0, 0, 1), query.client_port}, false);
     stranger.Send(AnswerTo(query, 666).Bytes());
     return Knows(query);
@@ -184,8 +184,8 @@ TEST(DnsForwarder, AsksUnderRandomIdsFromRandomPorts) {
     EXPECT_TRUE(Ask(running, {.id = 1, .name = "n" + std::to_string(i) + ".example"}));
   }
   const std::lock_guard lock(mutex);
-  // Equal ones happen: three among 32 once in a million runs for ids, once in 100,000 for the
-  // 28,000 ports.
+  // Duplicates happen: three among 32 ids once in a million runs, among the 28,000 ports once in
+  // 100,000.
   EXPECT_GE(ids.size(), 30U);
   EXPECT_GE(ports.size(), 29U);
   EXPECT_GT(*ids.rbegin() - *ids.begin(), 64) << "one after another";
@@ -214,7 +214,7 @@ TEST(DnsForwarder, AsksOnceWhatManyWantToKnow) {
   EXPECT_EQ(server.asked(), 1);
 }
 
-// As when the proxy's own queries are captured: each comes back as a client's.
+// If the proxy's own queries are captured, each comes back as a client's query.
 TEST(DnsForwarder, DoesNotGoRoundInALoop) {
   std::promise<SocketAddress> where;
   const std::shared_future<SocketAddress> address(where.get_future());
@@ -239,7 +239,7 @@ TEST(DnsForwarder, AnswersPipelinedQueriesEachWhenItCan) {
   client.Send(first);
   ASSERT_TRUE(Eventually([&] { return silent.asked() == 1; }));
   client.Send(TestMessage{.id = 2, .name = "fast.example"}.Bytes());
-  client.ShutdownWrite();  // the answers come all the same
+  client.ShutdownWrite();  // the answers still come
   const auto fast = client.Receive();
   ASSERT_TRUE(fast);
   EXPECT_EQ(ParseDnsMessage(*fast)->header.id, 2);

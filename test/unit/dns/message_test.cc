@@ -13,7 +13,7 @@ namespace sluice::dns {
 namespace {
 
 std::optional<std::string> NameAt(std::string_view tail, std::size_t& at) {
-  DnsBytes bytes(kDnsHeaderBytes);  // pointers may not lead into it
+  DnsBytes bytes(kDnsHeaderBytes);  // pointers must not lead into it
   bytes.insert(bytes.end(), tail.begin(), tail.end());
   at += kDnsHeaderBytes;
   auto name = ReadDnsName(bytes, at);
@@ -208,7 +208,7 @@ TEST(DnsQuery, TellsQueriesApartWhoseAnswersDiffer) {
 
 TEST(MakeUpstreamQuery, CarriesTheQuestionAndNothingPersonal) {
   TestRecord opt = TestOpt(4096, 0x8000);
-  opt.data = {0, 10, 0, 2, 'h', 'i'};  // a cookie: between the client and us
+  opt.data = {0, 10, 0, 2, 'h', 'i'};  // a cookie: concerns only the client and us
   const DnsRequest request =
       Ask({.id = 7, .flags = 0x0100 | 0x0040, .name = "A.example", .additionals = {opt}});
   EXPECT_EQ(MakeUpstreamQuery(request.query, 99),

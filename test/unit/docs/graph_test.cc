@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Pictures of rules. Those in docs/graphs are written by this test: after a change that is meant,
-// SLUICE_UPDATE_GOLDENS=1 writes them anew.
+// Pictures of rules. This test writes those in docs/graphs: after an intended change, run it with
+// SLUICE_UPDATE_GOLDENS=1.
 
 #include "capture/graph/graph.h"
 
@@ -47,7 +47,7 @@ ModelRule JumpTo(const std::string& chain, const std::string& text) {
   return out;
 }
 
-// Somebody else's chain in the nat table, behind what `title` says.
+// A foreign chain in the nat table, after the one named `title`.
 Model Foreign(const std::string& chain, const std::string& text) {
   ModelTable table{.backend = "iptables", .family = Family::kIpv4, .name = "nat"};
   ModelChain base{.name = "OUTPUT"};
@@ -80,7 +80,7 @@ TEST(Graph, BaseChainsComeFirstByHookAndPriority) {
   EXPECT_TRUE(output->base);
   const auto first = std::ranges::find(nodes, Node::Kind::kOurs, &Node::kind);
   EXPECT_LT(output, first) << "a chain stands before a base chain";
-  // An arrow has what its rule asks for, and its end is what the rule names.
+  // An arrow has its rule's condition, and leads to the rule's target.
   const Line& jump = output->lines.at(0);
   EXPECT_EQ(jump.condition, "all");
   EXPECT_FALSE(jump.packets);
@@ -97,7 +97,7 @@ TEST(Graph, BothBackendsGiveTheSameArrows) {
     for (const Node& node : graph.panels.at(0).nodes) {
       for (const Line& line : node.lines) {
         for (const std::size_t to : line.leads_to) {
-          // Without the table, which both write in their own way.
+          // Without the table, which the backends write differently.
           const auto local = [](const std::string& name) {
             return name.substr(name.find_last_of(" /") + 1);
           };
@@ -165,7 +165,7 @@ TEST(Graph, LongTextsAreCutVisibly) {
   EXPECT_THAT(Broken("abcdefghij kl", 4), ElementsAre("abcd", "efgh", "ij", "kl"));
 }
 
-// A node of a large cluster: what is left out is said, and what is drawn stays bounded.
+// A node of a large cluster: the picture stays bounded, and says what was left out.
 TEST(Graph, ManyChainsAreBoundedAndSaidToBe) {
   Model model = Foreign("KUBE-SERVICES", "-j KUBE-SERVICES");
   auto& chains = model.tables[0].chains;
@@ -188,7 +188,7 @@ TEST(Graph, ManyChainsAreBoundedAndSaidToBe) {
   EXPECT_THAT(ToSvg(graph), HasSubstr("and 1882 more chains"));
 }
 
-// A model of outside bytes may have what the kernel refuses.
+// A model made from outside bytes may have loops, which the kernel refuses.
 TEST(Graph, ACircleIsDrawn) {
   Model model = Foreign("A", "-j A");
   model.tables[0].chains[1].rules.push_back(JumpTo("A", "-j A"));

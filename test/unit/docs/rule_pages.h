@@ -6,7 +6,7 @@
 
 namespace sluice::docs {
 
-// A page of docs/rules: what it is about, and what its named configurations mean.
+// A page of docs/rules: its subject, and the meaning of its named configurations.
 struct RulePage {
   struct Case {
     std::string_view name;  // of testing_support::CaptureCases()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// docs/rules/*.md say what each named configuration means and which rules it gives. They are
-// written by this test: after a change that is meant, SLUICE_UPDATE_GOLDENS=1 writes them anew.
+// docs/rules/*.md explain each named configuration and list its rules. This test writes them: after
+// an intended change, run it with SLUICE_UPDATE_GOLDENS=1.
 
 #include "test/unit/docs/rule_pages.h"
 
@@ -33,7 +33,7 @@ constexpr std::string_view kNotice =
     "<!-- Written by test/unit/docs/rule_pages_test.cc; SLUICE_UPDATE_GOLDENS=1 writes it anew. "
     "-->\n\n";
 
-// Longer arguments, lists of many ranges, are cut.
+// Longer arguments (lists of many ranges) are cut.
 constexpr std::size_t kMaxArgument = 120;
 
 std::string Quoted(const std::string& argument) {
@@ -57,7 +57,7 @@ std::string CommandLine(const CaptureCase& chosen) {
   return out;
 }
 
-// What of the host counts beside the command line.
+// Facts about the host that count besides the command line.
 std::string Pod(const CaptureCase& chosen, const capture::CaptureConfig& config) {
   std::string out;
   if (!chosen.pod_has_ipv6) out += "No interface of the pod has a global IPv6 address. ";
@@ -79,7 +79,7 @@ std::string Pod(const CaptureCase& chosen, const capture::CaptureConfig& config)
 std::string Rules(std::string_view family, const std::string& text) {
   const std::string name(family);
   if (text.empty()) return "\nNo rules for " + name + ".\n";
-  // Most of IPv6 repeats IPv4: folded away.
+  // IPv6 mostly repeats IPv4, so it is folded.
   const bool folded = family == "IPv6";
   std::string out = folded ? "\n<details><summary>IPv6</summary>\n" : "\n" + name + ":\n";
   out += "\n```\n" + text + "```\n";
@@ -87,7 +87,7 @@ std::string Rules(std::string_view family, const std::string& text) {
   return out;
 }
 
-// The same for the other backend, folded away.
+// The same for the other backend, folded.
 std::string Nftables(const std::string& text) {
   std::string spaces;
   for (const char letter : text)

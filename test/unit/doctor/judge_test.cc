@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What the doctor says of facts that are written down here.
+// The doctor's findings for given facts.
 
 #include "doctor/judge.h"
 
@@ -49,7 +49,7 @@ Listener ListenerOf(std::string_view ip, std::uint16_t port,
               .pid = kProxyPid, .parent = 1, .name = "sluice-proxy", .uid = 1337, .gid = 1337}};
 }
 
-// A pod where all is well.
+// A healthy pod.
 Facts Healthy(const capture::CaptureConfig& config = Everything()) {
   Facts facts;
   facts.capabilities = Capabilities{.effective = 1ULL << CAP_NET_ADMIN | 1ULL << CAP_NET_RAW};
@@ -96,7 +96,7 @@ capture::CaptureConfig WithTproxy() {
   return config;
 }
 
-// "state name: found", of all that is not ok; the checks that were not made say so.
+// "state name: found" for everything that is not ok, including checks that were not made.
 std::vector<std::string> Bad(const Facts& facts) {
   std::vector<std::string> out;
   for (const Finding& one : Judge(facts)) {
@@ -127,7 +127,7 @@ TEST(DoctorJudge, EachCheckIsThereOnceWhereAllIsWell) {
 struct Case {
   const char* name;
   std::function<void(Facts&)> tweak;
-  std::vector<std::string> bad;  // beginnings, worst first
+  std::vector<std::string> bad;  // prefixes, worst first
   capture::CaptureConfig config = Everything();
 };
 
@@ -269,7 +269,7 @@ std::vector<Case> Cases() {
          for (Listener& listener : changed) {
            if (listener.address.ip.is_v4()) listener.address.ip = IpAddress::V4(127, 0, 0, 1);
          }
-         // Of both families, so that none of [::] takes IPv4.
+         // For both families, so that no listener on [::] accepts IPv4.
          std::erase_if(changed, [](const Listener& one) { return !one.address.ip.is_v4(); });
          facts.listeners = changed;
          auto config = Everything();
@@ -443,7 +443,7 @@ TEST(DoctorJudge, TextAndJsonHaveTheWorstFirst) {
   EXPECT_FALSE(HasProblem(Judge(Healthy())));
 }
 
-// Of the kernel that runs the tests; only that there is an answer to each.
+// For the running kernel; only checks that each question has an answer.
 TEST(DoctorReaders, ModulesOfThisKernel) {
   const KernelModules modules;
   EXPECT_EQ(modules.Of("iptables").size(), 15U);

@@ -43,7 +43,7 @@ TRAFFIC = "traffic.sidecar.istio.io/"
 
 class Case(unittest.TestCase):
     def injected(self, text, *flags):
-        """The result, after all that holds for every result."""
+        """The result, after the checks that apply to every result."""
         data = text.encode() if isinstance(text, str) else text
         done = INJECTOR.run("-f", "-", *flags, text=data)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
@@ -60,7 +60,7 @@ class Case(unittest.TestCase):
         return result.decode()
 
     def left(self, text, why, *flags, code=0):
-        """It is left as it is, for that reason."""
+        """It stays unchanged, for that reason."""
         data = text.encode() if isinstance(text, str) else text
         done = INJECTOR.run("-f", "-", *flags, text=data)
         self.assertEqual(done.returncode, code, done.stderr.decode())
@@ -72,7 +72,7 @@ class Case(unittest.TestCase):
         return self.left(text, why, *flags, code=6)
 
     def pod(self, text, *flags):
-        """What the pod of the first document has become."""
+        """The pod of the first document after injection."""
         thing = load(self.injected(text, *flags))[0]
         return thing if thing["kind"] == "Pod" else thing["spec"]["template"]
 
@@ -311,7 +311,7 @@ class DecisionTest(Case):
         self.assertIn("--run-validation", self.init_args(POD, "--cni"))
 
     def test_what_the_plugin_reads(self):
-        """All that was resolved, where a plugin writes the rules; nothing where the pod does."""
+        """All resolved settings, if a plugin writes the rules; nothing if the pod does."""
         name = "sluice.dev/capture"
         self.assertNotIn(name, self.pod(POD)["metadata"]["annotations"])
         pod = self.pod(POD, "--cni", "--capture", "drop-invalid", "--mode", "TPROXY")

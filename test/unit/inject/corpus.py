@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """corpus.py PROGRAM DIRECTORY: every manifest below DIRECTORY goes through sluice-inject.
 
-For each: the result parses; its objects are strictly what the schema of Kubernetes knows, when the
-file's were; the text of the file is in the result, line by line where it is in block style; twice is
-once; another configuration replaces the first, and back; uninject gives the file back and says so;
+For each: the result parses; its objects are valid by Kubernetes' strict schema, if the
+file's were; the text of the file is in the result, line by line where it is in block style; two runs
+equal one; another configuration replaces the first, and back; uninject gives the file back and says so;
 the JSON Patch makes of the parsed file what the text is when it is parsed. What is refused stays as
 it is. JSON requests of an API server are taken apart: their object is a manifest too. All files of a
 configuration go through one process, which takes longer to start than to read a manifest."""
@@ -25,7 +25,7 @@ CONFIGURATIONS = ((),
 
 
 class Manifest:
-    """What is injected: its name, its file's name here, its text, its documents, and the result."""
+    """A manifest to inject: its name, its file's name here, its text, its documents, and the result."""
 
     def __init__(self, name, file, data, before, result):
         self.name, self.file, self.data, self.before, self.result = name, file, data, before, result
@@ -62,7 +62,7 @@ class Corpus:
         self.mistakes.append(f"{name}: {what}")
 
     def first(self, name, data):
-        """Injects a manifest by itself; what became of it, or None when there is no more to check."""
+        """Injects a single manifest; returns its outcome, or None when there is no more to check."""
         self.counts["manifests"] += 1
         try:
             before = load(data)
@@ -92,21 +92,21 @@ class Corpus:
         return None
 
     def write(self, texts):
-        """Puts (file, text) of each into the directory that the program works on, and nothing else."""
+        """Writes each (file, text) into the program's directory, which then has no other files."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         for file, text in texts:
             (self.work / file).write_bytes(text)
 
     def run_all(self, *arguments):
-        """What the program does with the directory."""
+        """Runs the program on the directory."""
         done = self.injector.run(*arguments, "-f", self.work)
         if done.returncode != 0:
             self.complain("all", f"{arguments}: exit code {done.returncode}: {done.stderr.decode()}")
         return done
 
     def accepted(self, manifests, *flags):
-        """Those that these flags do not refuse. Where one of a directory is refused, none is changed."""
+        """The ones not refused with these flags. If one in a directory is refused, none is changed."""
         self.write((each.file, each.data) for each in manifests)
         done = self.injector.run("--in-place", *flags, "-f", self.work)
         if done.returncode == 6 and any(self.text_of(each) != each.data for each in manifests):

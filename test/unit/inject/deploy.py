@@ -41,7 +41,7 @@ def certificate(*flags):
 
 
 def build(name):
-    """What kubectl makes of a directory: objects by kind and name."""
+    """What kubectl builds from a directory: objects by kind and name."""
     kubectl = shutil.which("kubectl")
     assert kubectl, "there is no kubectl: install the packages of scripts/packages, group test"
     done = subprocess.run([kubectl, "kustomize", DIRECTORY / name], capture_output=True, text=True,
@@ -101,7 +101,7 @@ class Deploy(unittest.TestCase):
         server = self.start()
         shutil.copy(self.files / "ca.crt", self.files / "old.crt")
         configuration, secret = certificate("--trust", self.files / "old.crt")
-        # The cluster trusts both before the webhook has the new one.
+        # The cluster trusts both before the webhook has the new certificate.
         for bundle in bundles(configuration):
             self.connect(server, bundle)
         self.write(secret)
@@ -178,7 +178,7 @@ class Deploy(unittest.TestCase):
         self.assertEqual(configuration, wanted)
 
     def test_trial(self):
-        """scripts/try-webhook, in a cluster that is made up."""
+        """scripts/try-webhook, in a simulated cluster."""
         here = pathlib.Path(__file__).resolve().parent
         (self.files / "kubectl").symlink_to(here / "fake_kubectl.py")
         cluster = self.files / "cluster"

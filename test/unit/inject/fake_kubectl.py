@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""A kubectl with a cluster of its own, of which the file $FAKE_CLUSTER is all: namespaces, webhooks and pods.
+"""A kubectl with its own cluster, just the file $FAKE_CLUSTER: namespaces, webhooks and pods.
 It asks webhooks as an API server does (selectors, AdmissionReview, JSON Patch). What scripts/try-webhook
---local needs, no more."""
+--local needs, and no more."""
 import base64
 import copy
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""What the tests of sluice-inject share: running it, JSON Patch, and strict schemas."""
+"""Shared by the tests of sluice-inject: running it, JSON Patch, and strict schemas."""
 import copy
 import json
 import re
@@ -42,7 +42,7 @@ def load(text):
 
 
 def apply_patch(document, patch):
-    """RFC 6902, the operations that are in use."""
+    """RFC 6902, only the operations in use."""
     document = copy.deepcopy(document)
     for step in patch:
         keys = [key.replace("~1", "/").replace("~0", "~") for key in step["path"].split("/")[1:]]
@@ -77,7 +77,7 @@ def objects(document):
 
 
 def pod_of(thing):
-    """What has the metadata and the spec of the pods."""
+    """The object with the pods' metadata and spec."""
     keys = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
     for key in keys.get(thing.get("kind"), ("spec", "template")):
         thing = thing[key]
@@ -90,7 +90,7 @@ def is_subsequence(small, big):
 
 
 class Schemas:
-    """The objects of a swagger.json, strictly: no property that it does not know."""
+    """The objects of a swagger.json, strictly: unknown properties are errors."""
 
     def __init__(self, path):
         import jsonschema  # pylint: disable=import-outside-toplevel
@@ -103,17 +103,17 @@ class Schemas:
                 schema["additionalProperties"] = False
             if schema.get("format") == "int-or-string":
                 schema.pop("type")
-            # Quantities may be written as numbers.
+            # Quantities may also be numbers.
             if name.endswith(".Quantity"):
                 schema.pop("type", None)
-            # null is "not there"; the API server takes it everywhere.
+            # null means "absent"; the API server accepts it everywhere.
             for kind in schema.get("x-kubernetes-group-version-kind", []):
                 version = f"{kind['group']}/{kind['version']}".lstrip("/")
                 self.by_kind[version, kind["kind"]] = name
         self.validators = {}
 
     def mistake(self, thing):
-        """What is wrong with an object; None when nothing is, or its kind is not known."""
+        """What is wrong with an object; None if nothing is, or its kind is unknown."""
         name = self.by_kind.get((thing.get("apiVersion"), thing.get("kind")))
         if name is None:
             return None

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """webhook.py PROGRAM [DIRECTORY]: the admission webhook, asked by real clients over HTTPS.
 
-The patch applied to a request's object is what the command line makes of that object: for the pods
+The patch applied to a request's object gives the command line's result for that object: for the pods
 below, and, when there is a DIRECTORY of manifests, for every recorded request in it and for the pod
 of every workload. Then HTTP, TLS, limits, reload of the certificate, and the end."""
 import base64
@@ -105,7 +105,7 @@ class Server:
         return None
 
     def wait_for(self, message):
-        """The first line of the log with it."""
+        """The first log line that contains it."""
         with self.condition:
             assert self.condition.wait_for(
                 lambda: self.find(message) or self.find("end of the log"), TIMEOUT), self.lines
@@ -208,7 +208,7 @@ class Webhook(unittest.TestCase):
 
     # --- one decision ---
     def check_same(self, asked, client):
-        """What the webhook makes of a request is what the command line makes of its object."""
+        """The webhook's result for a request is the command line's result for its object."""
         thing = asked["request"]["object"]
         text = json.dumps(thing, separators=(",", ":"), ensure_ascii=False)
         done = self.injector.run("-f", "-", text=text)
@@ -222,12 +222,12 @@ class Webhook(unittest.TestCase):
         wanted = load(done.stdout)[0]
         result = patched(thing, response)
         if has_float(thing):
-            # 1.5 is written in another way, which is another text to come back to.
+            # 1.5 is written differently, which makes a different original text.
             for each in (result, wanted):
                 each.get("metadata", {}).get("annotations", {}).pop("sluice.dev/status", None)
         self.assertEqual(result, wanted)
         if wanted != thing and not has_float(thing):
-            # Again, and with what an API server and others add to our containers.
+            # Again, with what an API server and others add to our containers.
             again = self.server.review(review(wanted), client)
             self.assertNotIn("patch", again)
             later = copy.deepcopy(wanted)
@@ -351,7 +351,7 @@ class Webhook(unittest.TestCase):
                 try:
                     status = self.server.ask(method, path, body, kind)[0]
                 except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
-                    # The answer came before the body was taken.
+                    # The answer came before the whole body was read.
                     status = 413
                 self.assertEqual(status, wanted)
 
@@ -480,7 +480,7 @@ class Webhook(unittest.TestCase):
                 point("two")
                 server.process.send_signal(signal.SIGHUP)
                 server.wait_for("certificate reloaded")
-                # A connection of before goes on.
+                # An earlier connection continues.
                 early.sendall(body)
                 self.assertIn("200", read_response(file)[0])
         finally:
@@ -504,7 +504,7 @@ class Webhook(unittest.TestCase):
             server.wait_for("draining")
             with contextlib.suppress(ssl.SSLError, ConnectionError):
                 self.assertEqual(idle.recv(1), b"")
-            # Behind the drain: what had begun is answered.
+            # After the drain: a request that had begun is answered.
             busy.sendall(whole[-1:])
             status, headers, _ = read_response(file)
             self.assertIn("200", status)
@@ -518,7 +518,7 @@ class Webhook(unittest.TestCase):
         self.assertEqual(server.ask("GET", "/healthz/ready")[0], 503)
         self.assertEqual(server.ask("GET", "/healthz")[0], 200)
         self.assertIn("patch", server.review(review(POD)))
-        self.assertEqual(server.stop(), 0)  # asked twice
+        self.assertEqual(server.stop(), 0)  # the second signal
 
     def test_what_cannot_begin(self):
         crt, key = self.certificate

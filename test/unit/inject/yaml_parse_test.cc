@@ -17,7 +17,7 @@ std::string_view TextOf(std::string_view text, const Node& node) {
   return text.substr(node.begin, node.end - node.begin);
 }
 
-// The message of what Parse() throws; "" when it does not.
+// The error message of Parse(); "" if there is none.
 std::string Complaint(std::string_view text) {
   try {
     Parse(text, "a.yaml");
@@ -38,7 +38,7 @@ TEST(YamlParse, SaysWhereValuesAre) {
   EXPECT_EQ(TextOf(text, list.items[1]), "\"y\"");
   EXPECT_EQ(list.items[1].line, 4U);
   EXPECT_EQ(list.column, 2U);
-  // Not behind the comments.
+  // Not after the comments.
   EXPECT_EQ(LastByte(root), text.find("  # why"));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Lists of ranges in rules, as x_tables can hold them.
+// Lists of ranges in rules, as compiled for x_tables.
 
 #include "iptables/compile.h"
 

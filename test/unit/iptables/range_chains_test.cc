@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Lists of ranges compiled into chains: they must mean what the list means, and be quick to walk.
+// Lists of ranges compiled into chains: they must be equivalent to the list, and fast.
 
 #include "iptables/range_chains.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 const capture::Target kInside = capture::Jump{"INSIDE"};
 
-// One step of 2^(bits - length) up or down; nothing when that leaves the family's addresses.
+// One step of 2^(bits - length) up or down; nothing if that leaves the address space.
 IpAddress Neighbour(const IpAddress& address, int length, bool up) {
   std::vector<std::uint8_t> bytes(address.bytes().begin(), address.bytes().end());
   int carry = 1 << ((8 - length % 8) % 8);
@@ -41,7 +41,7 @@ class RandomRanges {
  public:
   RandomRanges(Family family, std::uint32_t seed) : family_(family), random_(seed) {}
 
-  // Crowded into few leading bytes, so that ranges nest, touch and repeat.
+  // From few leading bytes, so that ranges nest, touch and repeat.
   IpAddress Address() {
     std::vector<std::uint8_t> bytes(family_ == Family::kIpv4 ? 4 : 16);
     for (auto& byte : bytes) byte = static_cast<std::uint8_t>(random_());
@@ -53,7 +53,7 @@ class RandomRanges {
   }
   Cidr Range() {
     const int bits = AddressBits(family_);
-    // Mostly small ones, as clouds publish them; now and then a large one.
+    // Mostly small ranges, as clouds publish them; now and then a large one.
     const int length = random_() % 50 == 0 ? 6 + static_cast<int>(random_() % 10)
                                            : bits - static_cast<int>(random_() % (bits / 2U));
     return Cidr(Address(), length);
@@ -69,7 +69,7 @@ class RandomRanges {
   std::mt19937 random_;
 };
 
-// The chains as the kernel walks them.
+// Evaluates chains as the kernel does.
 class Walker {
  public:
   Walker(const std::vector<Cidr>& list, capture::RangeOf of, std::string outside = {}) : of_(of) {
@@ -82,8 +82,8 @@ class Walker {
 
   struct Answer {
     bool inside = false;
-    std::string left_to;    // the chain outside, when one was entered
-    std::size_t rules = 0;  // how many the packet met
+    std::string left_to;    // the chain outside the tree, if entered
+    std::size_t rules = 0;  // how many rules the packet was tested against
   };
 
   Answer Walk(const IpAddress& address) const {
@@ -134,7 +134,7 @@ bool InAny(const std::vector<Cidr>& list, const IpAddress& address) {
   return std::ranges::any_of(list, [&](const Cidr& range) { return range.Contains(address); });
 }
 
-// Addresses where a mistake would be seen: the edges of ranges and what is next to them.
+// Addresses that reveal mistakes: the edges of ranges and their neighbours.
 std::vector<IpAddress> Edges(const std::vector<Cidr>& list, std::size_t at_most) {
   std::vector<IpAddress> out;
   const std::size_t step = std::max<std::size_t>(1, list.size() / at_most);
@@ -148,8 +148,8 @@ std::vector<IpAddress> Edges(const std::vector<Cidr>& list, std::size_t at_most)
   return out;
 }
 
-// Eight ways and at most eight ranges in a leaf: log8(n) levels of 8 rules, when addresses are
-// spread evenly; crowded ones take a few levels more. A list walked one by one would be n.
+// Eight branches and leaves of at most eight ranges: log8(n) levels of 8 rules if addresses are
+// spread evenly; crowded ones take a few more levels. A plain list would take n.
 std::size_t Bound(std::size_t ranges) {
   return 32 + 20 * static_cast<std::size_t>(std::ceil(std::log2(static_cast<double>(ranges) + 1)));
 }
@@ -173,7 +173,7 @@ TEST_P(RangeChains, MeanWhatTheListMeans) {
     for (int i = 0; i < 300; ++i) probes.push_back(random.Address());
     for (const IpAddress& probe : probes) {
       const auto answer = walker.Walk(probe);
-      // Against the list as it was typed, so that this checks the aggregation too.
+      // Compared with the list as typed, so that this also checks aggregation.
       ASSERT_EQ(answer.inside, InAny(raw, probe)) << probe << ", seed " << seed;
       ASSERT_LE(answer.rules, Bound(list.size())) << probe << " of " << list.size();
     }
@@ -235,7 +235,7 @@ TEST(RangeChainsForm, TreeIsNotMuchLargerThanItsList) {
   }
 }
 
-// Hosts in a row: as crowded as can be, and still not walked one by one.
+// Consecutive hosts: the most crowded case, and still not tested one by one.
 TEST(RangeChainsForm, CrowdedHostsStayLogarithmic) {
   std::vector<Cidr> list;
   for (int i = 0; i < 4096; ++i) {

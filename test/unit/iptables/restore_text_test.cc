@@ -13,8 +13,8 @@
 namespace sluice::iptables {
 namespace {
 
-// What a restore program of one family makes of a text: by table, the chains that it declares and
-// the rules of each chain in order. -4 and -6 are read as iptables-restore(8) says.
+// A text as the restore program of one family reads it: by table, the chains that it declares and
+// the rules of each chain in order. -4 and -6 are handled as in iptables-restore(8).
 struct Restored {
   std::map<std::string, std::map<std::string, std::vector<std::string>>> tables;
   friend bool operator==(const Restored&, const Restored&) = default;
@@ -48,7 +48,7 @@ Restored Restore(const std::string& text, Family family) {
   return out;
 }
 
-// A table that only the other family has is still named.
+// Tables that only the other family has are still named.
 Restored WithoutEmptyTables(Restored restored) {
   std::erase_if(restored.tables, [](const auto& table) { return table.second.empty(); });
   return restored;

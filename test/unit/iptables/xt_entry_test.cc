@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Rules to the kernel's bytes and back. That the bytes are the right ones, the namespace tests
-// prove with iptables-legacy-save.
+// Rules to kernel bytes and back. The namespace tests prove with iptables-legacy-save that the
+// bytes are right.
 
 #include "iptables/xt_entry.h"
 
@@ -27,7 +27,7 @@ namespace {
 
 using testing::ElementsAre;
 
-// What iptc_get_target says of a rule: the name of a chain or a verdict, else of the extension.
+// The result of iptc_get_target: the name of a chain, verdict or extension.
 std::string TargetName(const capture::Rule& rule) {
   struct Namer {
     std::string operator()(const capture::Accept&) const { return "ACCEPT"; }
@@ -49,10 +49,10 @@ std::size_t HeaderSize(Family family) {
   return family == Family::kIpv4 ? sizeof(ipt_entry) : sizeof(ip6t_entry);
 }
 
-// As the kernel returns what EncodeEntry gave: there a standard target is a number without a name.
+// Converts EncodeEntry's result as the kernel does: standard targets become unnamed numbers.
 std::vector<std::byte> FromKernel(const capture::Rule& rule, Family family) {
   std::vector<std::byte> entry = EncodeEntry(rule, family);
-  if (rule.target.index() > 4) return entry;  // behind Goto stand the extensions
+  if (rule.target.index() > 4) return entry;  // extensions come after Goto
   std::uint16_t target_offset = 0;
   const std::size_t where = family == Family::kIpv4 ? offsetof(ipt_entry, target_offset)
                                                     : offsetof(ip6t_entry, target_offset);
@@ -66,7 +66,7 @@ std::optional<capture::Rule> RoundTrip(const capture::Rule& rule, Family family)
   return DecodeEntry(FromKernel(rule, family), TargetName(rule), family);
 }
 
-// Every match and target, plain and negated, by itself.
+// Every match and target, plain and negated, one per rule.
 std::vector<capture::Rule> OneOfEach(Family family) {
   const Cidr range = Cidr::Parse(family == Family::kIpv4 ? "10.1.0.0/17" : "fd00:1::/33");
   constexpr capture::Mark kMark{0x539, 0x7ff};
@@ -172,7 +172,7 @@ TEST_P(XtEntry, CutShortIsNoRule) {
     const std::vector<std::byte> entry = FromKernel(rule, GetParam());
     std::size_t accepted = 0;
     for (std::size_t size = 0; size < entry.size(); ++size) {
-      // A copy of its own, so that a sanitizer sees a read beyond its end.
+      // A separate copy, so that a sanitizer detects reads beyond its end.
       const std::vector<std::byte> part(entry.begin(),
                                         entry.begin() + static_cast<std::ptrdiff_t>(size));
       if (const auto decoded = DecodeEntry(part, TargetName(rule), GetParam())) {
@@ -180,12 +180,12 @@ TEST_P(XtEntry, CutShortIsNoRule) {
         ++accepted;
       }
     }
-    // A standard target's number and its padding are not looked at: the name says it all.
+    // A standard target's number and padding are ignored: only its name counts.
     EXPECT_LE(accepted, rule.target.index() > 4 ? 0U : 8U) << rule;
   }
 }
 
-// Rules of random conditions, each of which may be there, negated or extreme, and a random target.
+// Rules with random conditions, each absent, negated or extreme, and a random target.
 class RandomRules {
  public:
   explicit RandomRules(Family family) : family_(family) {}
@@ -195,7 +195,7 @@ class RandomRules {
                        .destination = Maybe([this] { return Range(); }),
                        .in_interface = Maybe([this] { return Interface(); }),
                        .out_interface = Maybe([this] { return Interface(); })};
-    // A target or a match with ports needs a protocol; its absence is tried as well.
+    // A match or target with ports needs a protocol; also try without.
     if (Below(4) != 0) {
       rule.protocol = Below(2) == 0 ? capture::Protocol::kTcp : capture::Protocol::kUdp;
     }
@@ -288,7 +288,7 @@ class RandomRules {
   std::mt19937 random_{20261126};
 };
 
-// A rule that comes back as another one would be written again by each run.
+// A rule that comes back changed would be rewritten by each run.
 TEST_P(XtEntry, WhateverTheRuleItComesBackInItsCanonicalForm) {
   RandomRules rules(GetParam());
   int other = 0;
@@ -299,10 +299,10 @@ TEST_P(XtEntry, WhateverTheRuleItComesBackInItsCanonicalForm) {
     ASSERT_EQ(RoundTrip(canonical, GetParam()), std::optional(canonical)) << rule;
     other += canonical != rule;
   }
-  EXPECT_GT(other, 1000);  // such conditions were among them
+  EXPECT_GT(other, 1000);  // conditions that every packet meets did occur
 }
 
-// Whatever the bytes are, the answer is nothing, or a rule that has other bytes again.
+// Any bytes decode to nothing, or to a rule that encodes differently.
 TEST_P(XtEntry, ChangedBytesNeverCrashNorPassForTheRule) {
   std::mt19937 random(1);
   for (const capture::Rule& rule : OneOfEach(GetParam())) {
@@ -320,12 +320,12 @@ TEST_P(XtEntry, ChangedBytesNeverCrashNorPassForTheRule) {
   }
 }
 
-// A change of any single bit that the kernel looks at is another rule, or none of ours.
+// Changing any single bit that the kernel uses gives another rule, or an unknown one.
 TEST_P(XtEntry, EveryBitOfAnOwnerMatchCounts) {
   const capture::Rule rule{.matches = {capture::OwnerMatch{.uid = capture::Is(1337U)}},
                            .target = capture::SetMark{{1, 1}}};
   const std::vector<std::byte> good = FromKernel(rule, GetParam());
-  // xt_owner_match_info behind the entry and the header of the match: four ids, match, invert.
+  // xt_owner_match_info follows the entry and the match header: four ids, match, invert.
   const std::size_t info = HeaderSize(GetParam()) + 32;
   for (const std::size_t offset : {0U, 4U, 8U, 12U, 16U, 17U}) {
     for (int bit = 0; bit < 8; ++bit) {
@@ -345,13 +345,13 @@ TEST_P(XtEntry, LeavesToOthersWhatSluiceDoesNotWrite) {
   other[target + 2] = std::byte{'X'};  // XEDIRECT
   EXPECT_EQ(DecodeEntry(other, "XEDIRECT", GetParam()), std::nullopt);
   other = good;
-  other[target + 2 + 29] = std::byte{1};  // a revision that is not ours
+  other[target + 2 + 29] = std::byte{1};  // a revision that Sluice does not use
   EXPECT_EQ(DecodeEntry(other, "REDIRECT", GetParam()), std::nullopt);
   const capture::Rule counting{};
   EXPECT_EQ(DecodeEntry(FromKernel(counting, GetParam()), "", GetParam()), std::nullopt);
 }
 
-// The kernel's field has room for 15 letters and a NUL.
+// The kernel's field holds 15 letters and a NUL.
 TEST_P(XtEntry, InterfaceNameWithoutAnEndIsNotOurs) {
   const capture::Rule rule{.in_interface = capture::Is("fifteen-letter+"),
                            .target = capture::Drop{}};

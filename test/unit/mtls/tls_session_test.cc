@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Sessions one of whose ends, or both, speak mutual TLS with a plain OpenSSL.
+// Sessions with mutual TLS at one end or both; the peer is plain OpenSSL.
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -29,7 +29,7 @@ std::string RandomBytes(std::size_t size) {
   return out;
 }
 
-// A plain program on the other side.
+// A plaintext peer.
 struct PlainPeer {
   int fd = -1;
   std::string to_send = {};
@@ -65,7 +65,7 @@ class TlsSessionTest : public SessionTest {
     stream_ = &out->stream();
     return out;
   }
-  // As the proxy of a client has it, and as that of a server.
+  // As in a client's proxy, and as in a server's.
   void UseTowardsServer() {
     auto layers = std::make_unique<Layers>();
     layers->server = Transport(session_.server_fd(), Role::kClient);
@@ -77,7 +77,7 @@ class TlsSessionTest : public SessionTest {
     session_.Use(std::move(layers));
   }
 
-  // After the session is closed, too: what it has written is still on its way.
+  // Also after the session is closed: bytes that it has written are still in flight.
   template <typename One, typename Other, typename Done>
   bool Until(One& one, Other& other, const Done& done) {
     for (int turns = 0; turns < 20'000; ++turns) {
@@ -172,7 +172,7 @@ TEST_F(TlsSessionTest, KeepsClientsOutThatAreNotAllowed) {
   EXPECT_EQ(client.received, "");
 }
 
-// What had come is delivered, and then a reset: never an end that looks whole.
+// Received bytes are delivered, and then a reset: never an end that looks complete.
 TEST_F(TlsSessionTest, PassesATruncatedStreamOnAsAReset) {
   Open();
   UseTowardsServer();
@@ -212,7 +212,7 @@ TEST_F(TlsSessionTest, ResetsTheServerWithTheClient) {
   EXPECT_FALSE(server.got_end) << "an end that looks whole";
 }
 
-// A peer that reads nothing: what is stuck is bounded, and the other direction goes on.
+// A peer that reads nothing: buffering is bounded, and the other direction continues.
 TEST_F(TlsSessionTest, HoldsLittleForAReceiverThatIsFull) {
   Open();
   UseTowardsServer();
@@ -231,7 +231,7 @@ TEST_F(TlsSessionTest, HoldsLittleForAReceiverThatIsFull) {
   server.to_send = "hello";
   EXPECT_TRUE(Until(client, server, [&] { return client.received == "hello"; }));
   std::size_t left = 0;
-  // Until nothing moves.
+  // Until nothing moves any more.
   EXPECT_TRUE(Until(client, server, [&] {
     return std::exchange(left, client.to_send.size()) == left && relay_->buffered_bytes > 0;
   }));

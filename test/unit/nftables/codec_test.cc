@@ -59,7 +59,7 @@ TEST(Elements, GiveTheRangesBack) {
   }
 }
 
-// nft(8) writes an end at the lowest address where nothing begins there.
+// nft(8) writes an interval end at the lowest address if no interval begins there.
 TEST(Elements, AnEndOfNothingIsNone) {
   auto elements = ToElements(Ranges({"10.0.0.0/8"}));
   elements.push_back({IpAddress(), true});
@@ -79,7 +79,7 @@ DecodedRule ThereAndBack(const Program& program, Family family,
   return DecodeProgram(expressions ? expressions->value : Bytes(), family);
 }
 
-// What the kernel gives for a set is its name; the elements are read by it.
+// The kernel only names a rule's set; elements are read by that name.
 Program WithoutSets(Program program) {
   for (Expression& expression : program) {
     if (auto* set = std::get_if<InSet>(&expression)) *set = InSet{{}, kAnonymousSet};
@@ -128,7 +128,7 @@ TEST(Comments, AreAsNftHasThem) {
   EXPECT_EQ(userdata.back(), 0);
   EXPECT_EQ(DecodeComment(userdata), comment);
   EXPECT_THAT(EncodeComment(""), testing::IsEmpty());
-  // Behind an item of another kind; and cut off.
+  // After an item of another kind; and truncated.
   std::vector<std::uint8_t> more = {1, 2, 0, 0};
   more.insert(more.end(), userdata.begin(), userdata.end());
   EXPECT_EQ(DecodeComment(more), comment);

@@ -20,7 +20,7 @@ using capture::Not;
 using testing_support::CaptureCase;
 using testing_support::CaptureCases;
 
-// Any choice out of a few, so that configurations and packets meet.
+// Random choices from few values, so that configurations and packets match.
 class Dice {
  public:
   explicit Dice(unsigned int seed) : engine_(seed) {}
@@ -114,7 +114,7 @@ capture::Packet RandomPacket(Dice& dice, Family family, capture::Hook hook) {
       dice.Of<std::string>({"eth0", "eth1", "lo", "tap0", "eth", "veth0"});
   if (hook == capture::Hook::kOutput) {
     packet.out_interface = interface;
-    // Some have no socket: what the kernel itself sends.
+    // Packets of the kernel itself have no socket.
     if (dice.Below(4) != 0) {
       packet.uid = dice.Of(kIds);
       packet.gid = dice.Of(kIds);
@@ -132,7 +132,7 @@ capture::Packet RandomPacket(Dice& dice, Family family, capture::Hook hook) {
   return packet;
 }
 
-// The rules, the rules as compiled, and the programs: three ways to one answer.
+// The rules, the compiled rules and the programs must all give the same answer.
 void ExpectTheSame(const capture::CaptureConfig& config, Dice& dice, int packets) {
   const capture::RuleSet rules = capture::BuildRules(config);
   const capture::RuleSet compiled = Compile(rules);
@@ -227,7 +227,7 @@ capture::TableRules Nat(std::vector<capture::Rule> rules) {
   return {.table = capture::Table::kNat, .chains = {{"ISTIO_A", std::move(rules)}}};
 }
 
-// x_tables matches "not this uid" for a packet without a socket, meta skuid never does.
+// x_tables matches "not this uid" for a packet without a socket; meta skuid never does.
 TEST(Compile, MakesRulesForOthersOfANegatedOwner) {
   const capture::Rule before{.target = capture::Jump{"ISTIO_B"}};
   const capture::Rule behind{.target = capture::Accept{}};
@@ -258,7 +258,7 @@ TEST(Compile, PutsANegatedOwnerWithATargetIntoAChain) {
                                    capture::Rule{.target = capture::CtZone{1}}));
 }
 
-// nft's tproxy goes on to the next rule where nobody listens; that of x_tables drops.
+// nft's tproxy continues with the next rule if nobody listens; that of x_tables drops.
 TEST(Compile, DropsWhatTproxyFindsNoListenerFor) {
   const auto config = ConfigOf(testing_support::FindCase("tproxy-dual"));
   const capture::RuleSet compiled = Compile(capture::BuildRules(config));
@@ -295,7 +295,7 @@ TEST(Compile, RefusesToCopyAMarkThatIsNotKnown) {
                std::invalid_argument);
 }
 
-// A base chain of that name in another place would capture at another time, or not at all.
+// A base chain of that name elsewhere would capture at another time, or not at all.
 TEST(ToInstalled, SeesABaseChainInAnotherPlaceAsDifferent) {
   const auto compiled =
       Compile(capture::BuildRules(ConfigOf(testing_support::FindCase("defaults"))));

@@ -16,7 +16,7 @@ class Machine {
   Machine(const FamilyState& state, Family family, ProgramResult& result, bool listens)
       : state_(state), family_(family), result_(result), listens_(listens) {}
 
-  // True when the packet's way ends here.
+  // True when the packet's path ends here.
   bool Run(const ChainState& base) { return RunChain(base, 0) == Next::kEnd; }
 
  private:
@@ -215,7 +215,7 @@ ProgramResult EvaluatePrograms(const FamilyState& state, Family family, capture:
                                capture::Packet packet, bool listens) {
   ProgramResult result{.packet = std::move(packet)};
   for (const capture::Table table : capture::kTables) {
-    // Chains of the type nat see the first packet of a connection only.
+    // Chains of type nat see only the first packet of a connection.
     if (table == capture::Table::kNat && result.packet.state != capture::ConntrackState::kNew) {
       continue;
     }

@@ -6,15 +6,15 @@
 
 namespace sluice::nftables {
 
-// What the kernel's programs do, computed from values: an interpreter of expressions with one
-// register, written from net/netfilter/nf_tables_core.c and the nft_*.c beside it.
+// Evaluates programs as the kernel does: an interpreter of expressions with one register, modelled
+// on net/netfilter/nf_tables_core.c and the nft_*.c files.
 struct ProgramResult {
   capture::Verdict verdict = capture::Passes{};
   capture::Packet packet;
   std::uint16_t zone = 0;
 };
-// `listens`: whether a transparent socket is there for TPROXY. Throws std::invalid_argument where
-// the kernel would refuse the program.
+// `listens`: whether a transparent socket exists for TPROXY. Throws std::invalid_argument if the
+// kernel would refuse the program.
 ProgramResult EvaluatePrograms(const FamilyState& state, Family family, capture::Hook hook,
                                capture::Packet packet, bool listens = true);
 

@@ -9,8 +9,8 @@
 
 namespace sluice::nftables {
 
-// Every condition and every target, in tables where the kernel takes them, as Compile leaves them.
-// A rule that leads somewhere leads to ISTIO_B.
+// Every condition and every target, in tables where the kernel allows them, in the form that
+// Compile returns. Jumps lead to ISTIO_B.
 inline std::vector<std::pair<capture::Table, capture::Rule>> Vocabulary(Family family) {
   using capture::Is;
   using capture::Not;
@@ -82,7 +82,7 @@ inline std::vector<std::pair<capture::Table, capture::Rule>> Vocabulary(Family f
   for (const std::uint16_t zone : std::initializer_list<std::uint16_t>{1, 2, 65535}) {
     add({.target = capture::CtZone{zone}}, Table::kRaw);
   }
-  // Lists, and everything at once.
+  // Lists, and everything together.
   for (const auto& texts :
        v4 ? std::vector<std::vector<const char*>>{{"0.0.0.0/1", "192.0.0.0/2"},
                                                   {"10.0.0.0/8", "11.0.0.0/9"},

@@ -16,7 +16,7 @@ import unittest
 PROGRAMS = {pathlib.Path(path).name: path for path in sys.argv[1:]}
 PATIENCE = 120  # seconds
 
-# Line typed, what must be offered, what must not. The last word is completed.
+# The typed line, what must be offered, what must not. The last word is completed.
 CASES = [
     ("sluice-init --exclude-", ["--exclude-uids", "--exclude-gids"], ["--envoy-port"]),
     ("sluice-init ver", ["verify"], ["show"]),

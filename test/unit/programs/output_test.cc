@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What each of our programs does when its output cannot be written.
+// Each program when it cannot write its output.
 
 #include <sys/wait.h>
 
@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-// The exit status of a program that is built beside this one.
+// The exit status of a program from this build.
 int StatusOf(const std::string& command_line) {
   const std::filesystem::path directory =
       std::filesystem::read_symlink("/proc/self/exe").parent_path();
@@ -22,7 +22,7 @@ int StatusOf(const std::string& command_line) {
 
 class Output : public testing::TestWithParam<const char*> {};
 
-// On a full disk a file of rules would be cut short, and look like one.
+// On a full disk a file of rules would be truncated, and still look complete.
 TEST_P(Output, ThatCannotBeWrittenIsAnError) {
   const std::string command_line = GetParam();
   EXPECT_EQ(StatusOf(command_line + " >/dev/null"), 0);

@@ -109,7 +109,7 @@ TEST_F(AdminTest, KeepsOnlyAFewListsOfConnections) {
   for (int i = 0; i < 2; ++i) answers.push_back(Serve(List()));
   EXPECT_EQ(answers.back().status, 200);
   EXPECT_EQ(Status(List()), 503);
-  answers.pop_back();  // read to its end, or given up
+  answers.pop_back();  // read to its end, or abandoned
   EXPECT_EQ(Status(List()), 200);
 }
 

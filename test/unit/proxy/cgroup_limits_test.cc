@@ -34,7 +34,7 @@ TEST_F(CgroupLimits, MemoryIsTheLeastOfTheWayUp) {
 }
 
 TEST_F(CgroupLimits, MemoryIsThatOfTheContainersOwnMount) {
-  // The host's path, which is not there.
+  // The host's path, which does not exist here.
   Write("self", "0::/kubepods/pod1/proxy");
   Write("memory.max", "134217728");
   EXPECT_EQ(Read(), 134'217'728U);

@@ -50,7 +50,7 @@ TEST(Destination, AdmitsWhatWasRedirectedFromElsewhere) {
   }
 }
 
-// What is not asked must not need an answer.
+// Questions that are not asked must not need an answer.
 TEST(Destination, RelaysWhateverNeedsNoJudgement) {
   EXPECT_FALSE(NeedsJudgement(At("10.0.0.7", 8080), kOwnPorts));
   EXPECT_EQ(AdmissionOf({.original = At("10.0.0.7", 8080), .accepted_on = At("10.0.0.7", 15006)},

@@ -17,12 +17,12 @@
 
 namespace sluice::proxy {
 
-// A protocol as awkward as TLS can be, spoken over a socket by both of its ends. Bytes go in
-// frames, changed; before the first frame both sides say hello, one of them first. A frame costs
-// the writer a credit, so that a write waits for input; the reader grants the next one before it
-// gives the frame out, so that a read waits for room. Each call may read whatever has come, takes
-// in more than it gives out, and gives up now and then. The stream ends with a frame, after which
-// the other side has all credit, for no more is granted.
+// A protocol with all the difficulties of TLS. Bytes are sent in frames, changed; before the first
+// frame both sides say hello, one of them first. A frame costs the writer a credit, so that a write
+// may wait for input; the reader grants the next credit before it returns the frame, so that a read
+// may wait for room. Each call may read whatever has come, takes in more than it returns, and
+// sometimes gives up. The stream ends with a frame; after it the other side has unlimited credit,
+// because no more is granted.
 //
 //   H hello   D length bytes   C credit   E end   N nothing, as an empty record
 class FrameTransport : public Transport {
@@ -32,17 +32,17 @@ class FrameTransport : public Transport {
     bool opens = false;  // says hello first
     int credits = 3;
     std::size_t frame_bytes = 200;  // at most; up to 255
-    bool moody = true;              // random sizes, and kAgain for no reason
-    // Called now and then in the midst of things: the peer does not wait until a turn is over.
+    bool moody = true;              // random sizes, and kAgain without a reason
+    // Called now and then within a call: the peer does not wait for the end of a turn.
     std::function<void()> meanwhile = nullptr;
   };
-  // What has happened, to see that a test has tried it.
+  // Counts what happened, to verify that a test covers it.
   struct Seen {
     int read_waited_for_room = 0;
     int write_waited_for_input = 0;
     int write_waited_for_room = 0;
-    int write_took_others_input = 0;  // read from the socket what Read is to give
-    int gave_up = 0;                  // with input inside
+    int write_took_others_input = 0;  // read from the socket what Read must return
+    int gave_up = 0;                  // although it had input
   };
 
   FrameTransport(int fd, Habits habits) : fd_(fd), habits_(habits), random_(habits.seed) {
@@ -55,9 +55,9 @@ class FrameTransport : public Transport {
     Meanwhile();
     if (GivesUp(result)) return result;
     for (int i = 0; i < kStepsPerCall; ++i) {
-      // After its own end it grants nothing.
+      // After its own end it grants no credit.
       if (!plain_.empty() && !said_end_) out_.append(std::exchange(owed_, 0), 'C');
-      // Both ends would wait for room for ever if they took nothing meanwhile.
+      // If neither side read meanwhile, both would wait for room forever.
       if (!Send(result)) {
         if (result.status == Status::kWaitsForRoom) {
           ++seen.read_waited_for_room;
@@ -65,7 +65,7 @@ class FrameTransport : public Transport {
           while (Receive(drained)) result.took_input = true;
           return result;
         }
-        out_.clear();  // nobody takes it, but what has come is given out
+        out_.clear();  // nobody receives it, but input is still returned
         result = {.took_input = result.took_input};
       }
       if (!plain_.empty()) {
@@ -104,7 +104,7 @@ class FrameTransport : public Transport {
       before_frame_end_ = out_.size();
     }
     Send(result);
-    // What a Read has sent meanwhile counts, too.
+    // Also count what a Read has sent meanwhile.
     if (before_frame_end_ > 0) {
       if (result.status == Status::kWaitsForRoom) ++seen.write_waited_for_room;
       return result;
@@ -129,7 +129,7 @@ class FrameTransport : public Transport {
     return result;
   }
 
-  // Sends a part of a frame, whose rest never comes.
+  // Sends part of a frame; the rest never comes.
   void SendHalfAFrame() { ASSERT_EQ(::send(fd_, "D\x40half", 6, MSG_NOSIGNAL), 6); }
 
   Seen seen;
@@ -153,7 +153,7 @@ class FrameTransport : public Transport {
     if (!std::exchange(said_hello_, true)) out_ += 'H';
   }
 
-  // Sends all that is to be sent; else says why not.
+  // Sends all pending bytes; otherwise says why not.
   bool Send(Result& result) {
     while (!out_.empty()) {
       const ssize_t sent = ::send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -167,7 +167,7 @@ class FrameTransport : public Transport {
     }
     return true;
   }
-  // Takes bytes from the socket; else says why not.
+  // Reads from the socket; otherwise says why not.
   bool Receive(Result& result) {
     char buffer[4096];
     const std::size_t wanted = habits_.moody ? Some(1500) : sizeof(buffer);
@@ -182,7 +182,7 @@ class FrameTransport : public Transport {
     result.error = got == 0 ? ECONNRESET : errno;
     return false;
   }
-  // One frame of what was received; false when there is no whole one.
+  // Decodes one frame; false if none is complete.
   bool Decode() {
     if (in_.empty()) return false;
     std::size_t size = 1;
@@ -219,7 +219,7 @@ class FrameTransport : public Transport {
         if (plain_.size() > plain) ++seen.write_took_others_input;
       } else if (!Receive(result)) {
         if (result.status == Status::kWaitsForInput) ++seen.write_waited_for_input;
-        // The hello, or credit that the peer waits for.
+        // The hello, or credit for which the peer waits.
         if (!out_.empty() && result.status == Status::kWaitsForInput) {
           Result sent;
           if (!Send(sent)) result.status = sent.status;
@@ -236,10 +236,10 @@ class FrameTransport : public Transport {
   std::string in_;     // as received
   std::string plain_;  // decoded
   std::string out_;    // to be sent
-  std::string taken_;  // the bytes that Write has in hand, and how far the end of their frame is
+  std::string taken_;  // the bytes that Write has accepted, and how far the end of their frame is
   std::size_t before_frame_end_ = 0;
   int credits_ = 0;
-  std::size_t owed_ = 0;  // to the peer, for frames that were not given out yet
+  std::size_t owed_ = 0;  // to the peer, for frames not returned yet
   bool said_hello_ = false;
   bool got_hello_ = false;
   bool said_end_ = false;

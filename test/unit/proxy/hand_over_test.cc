@@ -30,7 +30,7 @@ std::uint16_t PortOf(int fd) {
   return address.sin_port;
 }
 
-// Serves until something is known.
+// Serves until there is news.
 HandOver::News ServeUntilNews(HandOver& old, const std::vector<int>& listeners) {
   while (true) {
     auto awaited = old.Awaited();
@@ -62,7 +62,7 @@ TEST(HandOver, GivesTheSocketsAndHearsThatTheyAreTaken) {
     EXPECT_NE(before->listeners()[i].get(), listeners[i]);
     EXPECT_EQ(PortOf(before->listeners()[i].get()), PortOf(listeners[i]));
   }
-  // The next one asks the one that has taken them.
+  // The next one asks the one that took them.
   HandOver next(Name(), std::move(before->asked_on()));
   auto asked_again = std::async(std::launch::async, [] {
     auto found = Predecessor::Ask(Name());
@@ -78,7 +78,7 @@ TEST(HandOver, WhoGoesAwayWithoutAWordChangesNothing) {
   HandOver old(Name(), UniqueFd());
   for (int i = 0; i < 2; ++i) {
     auto asked = std::async(std::launch::async, [] {
-      return Predecessor::Ask(Name()).has_value();  // and could not start
+      return Predecessor::Ask(Name()).has_value();  // but could not start
     });
     while (asked.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
       auto awaited = old.Awaited();
@@ -86,7 +86,7 @@ TEST(HandOver, WhoGoesAwayWithoutAWordChangesNothing) {
       EXPECT_EQ(old.Serve({listener.get()}), HandOver::News::kNone);
     }
     EXPECT_TRUE(asked.get());
-    // Its end is seen.
+    // Its end is noticed.
     EXPECT_EQ(old.Serve({listener.get()}), HandOver::News::kNone);
   }
   EXPECT_TRUE(old.possible());

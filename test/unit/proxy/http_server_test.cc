@@ -24,7 +24,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-// More than any port serves at a time.
+// More than any port serves concurrently.
 constexpr int kCrowd = 64;
 
 sockaddr_in Loopback(std::uint16_t port) {
@@ -59,7 +59,7 @@ class HttpClient {
               static_cast<ssize_t>(text.size()));
   }
 
-  // All that comes up to the end of the connection.
+  // Everything up to the end of the connection.
   std::string ReceiveAll() const {
     std::string out;
     char buffer[4096];
@@ -146,7 +146,7 @@ TEST(HttpServers, MakesNoMorePiecesThanAreTaken) {
   const HttpClient client(port);
   client.Send("GET / HTTP/1.0\r\n\r\n");
   EXPECT_THAT(client.Receive(12), StartsWith("HTTP/1.0 200"));
-  // Others are served meanwhile; what the sockets' buffers hold is a few MiB.
+  // Others are served meanwhile; the sockets' buffers hold a few MiB.
   EXPECT_THAT(Ask(other), EndsWith("\r\n\r\nready"));
   EXPECT_LT(made, 1000);
 }

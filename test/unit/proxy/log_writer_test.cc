@@ -24,7 +24,7 @@
 namespace sluice::proxy {
 namespace {
 
-// A mebibyte a worker (log_writer.cc); lines of a length that does not divide it.
+// A mebibyte for each worker (log_writer.cc); line lengths do not divide it.
 constexpr std::size_t kBound = 1024 * 1024;
 constexpr std::size_t kLine = 1000;
 
@@ -73,7 +73,7 @@ TEST_F(LogWriterTest, WritesEachWorkersLinesInTheirOrder) {
 TEST_F(LogWriterTest, DropsWholeLinesOverTheBoundAndCountsThem) {
   constexpr std::size_t kFit = kBound / kLine;
   {
-    LogWriter log(path_, 2);  // not started: a writer that takes nothing
+    LogWriter log(path_, 2);  // not started, so it takes nothing
     std::string lines = Lines(1000, 'a');
     log.Take(0, lines);
     EXPECT_EQ(log.dropped(), 0u);
@@ -103,7 +103,7 @@ TEST_F(LogWriterTest, TakesWhatFitsOfATurnThatIsOverTheBoundByItself) {
   EXPECT_EQ(Written(), Lines(kBound / kLine, 'a'));
 }
 
-// A pipe of one page, so that its reader sees each write by itself.
+// A pipe of one page, so that its reader sees each write separately.
 class PipeLogTest : public LogWriterTest {
  protected:
   PipeLogTest() {
@@ -176,7 +176,7 @@ TEST_F(LogWriterTest, DoesNotWaitForTheReaderOfAFifo) {
   EXPECT_EQ(got, Lines(1, 'a'));
 }
 
-// A limit of the file's size stands for a disk that is full: both take a part of the last write.
+// A file size limit simulates a full disk: both accept part of the last write.
 TEST_F(LogWriterTest, MakesALineWholeThatDidNotFit) {
   const auto limit_file_size = [](rlim_t bytes) {
     rlimit limit{};

@@ -59,8 +59,8 @@ TEST(Metrics, ShowsTheForwarder) {
 TEST(Metrics, PutsConnectTimesIntoBuckets) {
   Stats stats(1);
   auto& outbound = stats.worker(0).of(Direction::kOutbound);
-  outbound.CountConnect(microseconds(100));         // at the bound: inside
-  outbound.CountConnect(microseconds(101));         // just behind it
+  outbound.CountConnect(microseconds(100));         // equal to the bound: inside
+  outbound.CountConnect(microseconds(101));         // just above it
   outbound.CountConnect(microseconds(11'000'000));  // beyond the last
   const std::string text = PrometheusText(stats, {});
   const std::string bucket = "sluice_tcp_connect_duration_seconds_bucket{reporter=\"source\",le=";

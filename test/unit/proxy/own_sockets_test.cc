@@ -60,7 +60,7 @@ TEST_F(OwnSocketsTest, KnowsBothAddressesOfWhatWasAdded) {
   EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
   sockets_->Add(fd, ours.local, remote_, 1);
   EXPECT_EQ(sockets_->Passes(ours.local, remote_), 1U);
-  // An application's connections may share one of the two.
+  // An application's connection may share one of the two addresses.
   EXPECT_EQ(sockets_->Passes(ours.local, {remote_.ip, 1}), 0U);
   EXPECT_EQ(sockets_->Passes(other.local, remote_), 0U);
   EXPECT_EQ(sockets_->Passes(remote_, ours.local), 0U);
@@ -80,7 +80,7 @@ TEST_F(OwnSocketsTest, CountsPasses) {
   EXPECT_EQ(sockets_->Passes(ours.local, remote_), 0U);
 }
 
-// The kernel gives the addresses of a connection that was reset to whoever asks next.
+// The kernel reuses the addresses of a reset connection for the next socket.
 TEST_F(OwnSocketsTest, OneThatWasResetIsNobody) {
   Connection ours = Connect();
   sockets_->Add(ours.near.get(), ours.local, remote_, 1);
@@ -101,7 +101,7 @@ TEST_F(OwnSocketsTest, OneThatWasClosedIsNobody) {
 
 TEST_F(OwnSocketsTest, AFreePlaceIsNobody) { EXPECT_EQ(sockets_->Passes({}, {}), 0U); }
 
-// More than there are places: what was added last is known, whatever was forgotten.
+// More than fit: the latest are known, even if older ones are forgotten.
 TEST_F(OwnSocketsTest, ForgetsAndNeverConfuses) {
   const Connection ours = Connect();
   for (std::uint16_t port = 1; port < 60'000; ++port) {

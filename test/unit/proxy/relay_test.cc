@@ -21,7 +21,7 @@
 namespace sluice::proxy {
 namespace {
 
-// A socket of the relay and the other end of it, where the test plays the peer.
+// A socket of the relay and its other end, where the test is the peer.
 struct SocketPair {
   UniqueFd ours;
   UniqueFd peer;
@@ -39,7 +39,7 @@ struct SocketPair {
     EXPECT_EQ(::send(peer.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
     endpoint.readable = true;
   }
-  // All that the peer has got so far.
+  // All that the peer has received so far.
   std::string Receive() {
     std::string out;
     char buffer[65536];
@@ -87,7 +87,7 @@ TEST_F(FlowTest, ReadsNothingWhileTheReceiverIsFullAndLosesNothing) {
   std::string sent;
   std::string got;
   char next = 'a';
-  // The peer sends for as long as somebody takes it; nobody reads at the other end.
+  // The peer sends as long as bytes are accepted; nobody reads at the other end.
   for (int i = 0; i < 10'000; ++i) {
     const std::string chunk(4096, next);
     const ssize_t n = ::send(from_.peer.get(), chunk.data(), chunk.size(), 0);
@@ -115,11 +115,11 @@ TEST_F(FlowTest, ReadsNothingWhileTheReceiverIsFullAndLosesNothing) {
 }
 
 TEST_F(FlowTest, GivesTheOthersTheirTurn) {
-  // One recv(2) takes one message, so that the number of steps is known.
+  // One recv(2) returns one message, so that the number of steps is known.
   SocketPair messages(SOCK_SEQPACKET);
   constexpr int kMessages = 40;
   for (int i = 0; i < kMessages; ++i) messages.Send("message!");
-  messages.endpoint.hangup = true;  // a short read says nothing then
+  messages.endpoint.hangup = true;  // then a short read has no meaning
   const auto run = [&] { return flow_.Run(messages.endpoint, to_.endpoint, *resources_); };
   EXPECT_EQ(run(), Progress::kAgain);
   EXPECT_LT(flow_.bytes_read(), std::uint64_t{8 * kMessages});
@@ -195,7 +195,7 @@ TEST_F(FlowTest, SplicesWhatIsLargeUnlessToldOtherwise) {
   }
 }
 
-// The two ends of a TCP connection over loopback; urgent data is TCP's.
+// The two ends of a TCP connection over loopback; only TCP has urgent data.
 SocketPair TcpPair() {
   SocketPair link;
   UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -216,7 +216,7 @@ SocketPair TcpPair() {
   return link;
 }
 
-// In front of the mark splice(2) gives 0 when the end has come behind it.
+// Before the mark splice(2) returns 0 if the end has come after it.
 TEST(Flows, UrgentDataIsNotTheEnd) {
   for (const Splicing splicing : {Splicing::kOn, Splicing::kOff}) {
     const auto resources = std::make_unique<RelayResources>();
@@ -228,7 +228,7 @@ TEST(Flows, UrgentDataIsNotTheEnd) {
     ASSERT_EQ(::send(from.peer.get(), "!", 1, MSG_OOB), 1);
     from.Send("after");
     from.End();
-    // When the end is there, so is what came before it.
+    // Once the end has arrived, so have the bytes before it.
     pollfd end{.fd = from.ours.get(), .events = POLLRDHUP, .revents = 0};
     ASSERT_EQ(::poll(&end, 1, 30'000), 1);
     for (int i = 0; i < 10 && !flow.finished(); ++i) {
@@ -263,7 +263,7 @@ TEST(Flows, BufferLittleForEachWhenManyReceiversAreFull) {
   }
   EXPECT_EQ(resources->buffered_bytes,
             RelayResources::kGenerousBytes + kFrugal * RelayResources::kFrugalReadBytes);
-  // All of it arrives when there is room again, by small reads and by large ones.
+  // All of it arrives when there is room again, with small and with large reads.
   for (const auto& stalled : all) {
     std::string got = stalled->to.Receive();
     got.clear();

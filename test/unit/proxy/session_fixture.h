@@ -20,12 +20,12 @@
 
 namespace sluice::proxy {
 
-// A TCP socket that listens on loopback.
+// A TCP socket listening on loopback.
 struct LoopbackListener {
   UniqueFd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   SocketAddress address;
 
-  // `receive_bytes`: of the sockets that it accepts; 0 leaves it to the kernel.
+  // `receive_bytes`: the buffer size of accepted sockets; 0 means the kernel's default.
   explicit LoopbackListener(int receive_bytes = 0) {
     if (receive_bytes > 0) {
       ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
@@ -54,7 +54,7 @@ inline void SendAll(const UniqueFd& fd, std::string_view bytes) {
 
 inline void Reset(UniqueFd fd) { ResetOnClose(fd.get()); }
 
-// A session without a worker: the test is the event loop, and its clock.
+// A session without a worker: the test is the event loop and the clock.
 class SessionTest : public testing::Test {
  protected:
   // The client's socket is `client_`, the server's is what `listener_` accepts.
@@ -88,7 +88,7 @@ class SessionTest : public testing::Test {
       }
     }
   }
-  // One turn of the event loop; waits at most so long.
+  // One turn of the event loop; waits at most this long.
   void Turn(int wait_ms = 10) {
     Dispatch(wait_ms);
     ServeReady(worker_);
@@ -100,7 +100,7 @@ class SessionTest : public testing::Test {
     worker_.now_ticks += static_cast<std::uint64_t>(time / kTick);
     Turn(0);
   }
-  // What the client gets until the end of its stream or an error, which is left in errno.
+  // What the client receives until the end of its stream or an error, which is left in errno.
   std::string ClientGets() {
     std::string out;
     for (int turns = 0; turns < 10'000; ++turns) {
@@ -115,7 +115,7 @@ class SessionTest : public testing::Test {
         return out;
       }
       if (session_.open()) {
-        // Time passes slowly, so that patience is no matter of the machine's speed.
+        // Time passes slowly, so that timeouts do not depend on the machine's speed.
         if (turns % 16 == 0) ++worker_.now_ticks;
         Turn(got > 0 ? 0 : 10);
       }

@@ -41,7 +41,7 @@ TEST_F(SessionTest, AnAnswerIsDeliveredThoughTheRequestMetAReset) {
   Turn();
   SendAll(server_, "too large");
   Reset(std::move(server_));
-  // Both are there in one turn; the request is the one that breaks.
+  // Both arrive in one turn; the request is the one that fails.
   SendAll(client_, "a request");
   EXPECT_EQ(ClientGets(), "too large");
   EXPECT_EQ(errno, ECONNRESET);
@@ -71,7 +71,7 @@ TEST_F(SessionTest, AResetIsPassedOnAtOnceWhenNothingIsUnderWay) {
   EXPECT_EQ(errno, ECONNRESET);
 }
 
-// The socket's pending error is EPIPE then, not ECONNRESET.
+// The socket's pending error is then EPIPE, not ECONNRESET.
 TEST_F(SessionTest, ADestinationThatEndsAndResetsBeforeItIsLookedAtWasConnected) {
   Open();
   SendAll(server_, "bye");
@@ -112,14 +112,14 @@ TEST_F(SessionTest, WhoHasLittleToSayGoesBeforeWhoHasMuch) {
   EXPECT_LE(relay_->moved_bytes, all.size() * 2 * RelayResources::kBufferBytes)
       << "a buffer at first";
 
-  // Two of them at most: each has another buffer's worth.
+  // At most two of them: each has another buffer's worth.
   relay_->turn_bytes = 100'000;
   const std::uint64_t before = relay_->moved_bytes;
   ServeReady(worker_);
   EXPECT_LE(relay_->moved_bytes - before, relay_->turn_bytes + RelayResources::kLeastShareBytes);
   ASSERT_GE(worker_.ready.size(), all.size() - 2);
 
-  // A short message finds its way before any that waits moves another byte.
+  // A short message is relayed before any waiting session moves another byte.
   const std::vector<Session*> waiting = worker_.ready;
   std::vector<std::uint64_t> sent;
   for (Session* each : waiting) sent.push_back(each->Info(worker_).bytes_sent);

@@ -9,7 +9,7 @@
 
 namespace sluice::proxy {
 
-// What a parser of first bytes has said of them.
+// A parser's result for the first bytes.
 struct Answer {
   SniffStatus status = SniffStatus::kNeedMore;
   Sniffed seen;

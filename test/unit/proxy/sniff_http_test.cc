@@ -22,7 +22,7 @@ Answer Read(std::string_view text, std::size_t piece = 100000) {
   return answer;
 }
 
-// The authority and path that "GET `target`" with `headers` leads to.
+// The authority and path of "GET `target`" with `headers`.
 std::string Place(const std::string& target, const std::string& headers = "Host: h\r\n") {
   const Answer answer = Read("GET " + target + " HTTP/1.1\r\n" + headers + "\r\n");
   return answer.seen.authority + " " + answer.seen.path;
@@ -126,7 +126,7 @@ TEST(HttpRequestHead, BoundsEveryText) {
   EXPECT_EQ(answer.seen.user_agent, agent.substr(0, kMaxUserAgent));
   EXPECT_EQ(Read(std::string(kMaxMethod, 'A') + " / HTTP/1.1\r\n").seen.method.size(), kMaxMethod);
   EXPECT_EQ(Read(std::string(kMaxMethod + 1, 'A')).status, SniffStatus::kNotRecognised);
-  // Not cut in the middle of an escape.
+  // Not cut inside an escape.
   const std::string wide = "/" + std::string(kMaxPath, '\xff');
   const std::string kept = Read("GET " + wide + " HTTP/1.1\r\n").seen.path;
   EXPECT_EQ(kept.size(), kMaxPath);
@@ -161,7 +161,7 @@ TEST(HttpRequestHead, KnowsThePrefaceOfHttp2) {
   }
 }
 
-// Client-speaks-first protocols that begin like HTTP: refused within their first line.
+// Client-first protocols that begin like HTTP: refused within their first line.
 TEST(HttpRequestHead, RefusesOtherProtocolsWithoutWaiting) {
   for (const std::string_view text : {
            std::string_view("SSH-2"),

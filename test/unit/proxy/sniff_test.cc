@@ -31,7 +31,7 @@ TEST(Sniffer, ReadsBothDirectionsOfHttp) {
   EXPECT_EQ(sniffer.result()->authority, "h");
   EXPECT_EQ(sniffer.result()->response_code, 503);
 
-  // What comes after is nobody's business.
+  // Later bytes are ignored.
   EXPECT_EQ(sniffer.FromClient(AsBytes("GET /b HTTP/1.1\r\n\r\n")), SniffStatus::kDone);
   EXPECT_EQ(sniffer.result()->path, "/a");
   const Sniffer moved = std::move(sniffer);
@@ -50,7 +50,7 @@ TEST(Sniffer, LooksAtNoAnswerToTls) {
 }
 
 TEST(Sniffer, DecidesAtTheFirstByteOfOtherProtocols) {
-  // Redis; MySQL's and SMTP's servers speak first.
+  // With Redis; in MySQL and SMTP the server speaks first.
   Sniffer redis;
   EXPECT_EQ(redis.FromClient(AsBytes("*")), SniffStatus::kNotRecognised);
   EXPECT_FALSE(redis.WantsServer());
@@ -90,13 +90,13 @@ TEST(Sniffer, LooksAtNoMoreThanTheBound) {
   EXPECT_EQ(interim.FromServer(AsBytes("HTTP/1.1 100 Continue\r\n")), SniffStatus::kNeedMore);
   EXPECT_EQ(interim.FromServer(AsBytes(header)), SniffStatus::kNotRecognised);
 
-  // Records of one byte: the bound holds for what is on the wire.
+  // Records of one byte: the limit applies to the bytes on the wire.
   Sniffer records;
   std::vector<std::uint8_t> bytes;
   std::vector<std::uint8_t> message = FromHex(kTls13HelloHex);
   message.erase(message.begin(), message.begin() + 5);
   message[1] = 0;
-  message[2] = 0x40;  // a message of 16 KiB, of which the extensions' length does not matter yet
+  message[2] = 0x40;  // a message of 16 KiB; the extensions' length does not matter yet
   message[3] = 0;
   message.resize(4 + 2 + 32);
   message.push_back(0);
@@ -123,7 +123,7 @@ TEST(Sniffer, StopKeepsWhatIsKnown) {
   EXPECT_EQ(untouched.result(), nullptr);
 }
 
-// However the two directions interleave, the result is the same.
+// The result does not depend on how the two directions interleave.
 TEST(Sniffer, DoesNotDependOnTheOrderOfDirections) {
   const std::vector<std::uint8_t> hello = FromHex(kTls12HelloHex);
   const std::string_view tls(reinterpret_cast<const char*>(hello.data()), hello.size());

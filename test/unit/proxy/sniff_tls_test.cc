@@ -186,8 +186,8 @@ TEST(TlsClientHello, RefusesTheFirstImpossibleByte) {
   }
 }
 
-// Every length of the message is made wrong in turn; whatever it then says of what is inside, it
-// must never be believed against the length around it.
+// Every length in the message is made wrong in turn; whatever an inner length says, it must never
+// override the enclosing one.
 TEST(TlsClientHello, BelievesNoLengthAgainstTheOneAroundIt) {
   const Bytes good = InRecords(Hello{}.Message());
   constexpr std::size_t kSessionId = 5 + 4 + 2 + 32;
@@ -225,7 +225,7 @@ TEST(TlsClientHello, BelievesNoLengthAgainstTheOneAroundIt) {
   }
 }
 
-// Any one byte changed: an answer without a fault, and never text that is no host name.
+// With any one byte changed: a result without an error, and never text that is not a host name.
 TEST(TlsClientHello, SurvivesEveryChangedByte) {
   const Bytes hello = FromHex(kTls12HelloHex);
   for (std::size_t at = 0; at < hello.size(); ++at) {

@@ -12,7 +12,7 @@
 namespace sluice::proxy {
 namespace {
 
-// Goes from one due tick to the next, as a worker does; returns the tick at which each timer fired.
+// Advances to each due tick, as a worker does; returns the tick at which each timer fired.
 std::map<const TimerNode*, std::uint64_t> RunUntil(TimerWheel& wheel, std::uint64_t end) {
   std::map<const TimerNode*, std::uint64_t> fired;
   for (std::uint64_t due = wheel.NextDue(); due <= end; due = wheel.NextDue()) {
@@ -32,7 +32,7 @@ TEST(TimerWheel, SleepsForEverWhenNothingIsArmed) {
 }
 
 TEST(TimerWheel, FiresAtTheTickWhateverTheDistance) {
-  // Around each boundary between levels, from a start that is aligned with none.
+  // Around each boundary between levels, from unaligned and aligned starts.
   for (const std::uint64_t start : {0ULL, 1ULL, 63ULL, 4095ULL, 123'457ULL}) {
     TimerWheel wheel(start);
     std::vector<TimerNode> nodes(12);
@@ -44,7 +44,7 @@ TEST(TimerWheel, FiresAtTheTickWhateverTheDistance) {
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       const std::uint64_t at = fired.at(&nodes[i]);
       EXPECT_GE(at, start + distances[i]);
-      // One tick late when it was moved down a level at its very tick.
+      // One tick late if it was moved down a level at its own tick.
       EXPECT_LE(at, start + distances[i] + 1) << "distance " << distances[i];
       EXPECT_FALSE(nodes[i].armed());
     }

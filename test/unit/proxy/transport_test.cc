@@ -38,9 +38,9 @@ std::string RandomBytes(Random& random, std::size_t size) {
   return out;
 }
 
-// Inserts a line in front of the stream, turns each line around and lets as many bytes pass behind
-// it as the line's first figure says, in hundreds; after a line with '!' the rest. Holds a line
-// until it is complete. The stream may not begin with '-'.
+// Inserts a line before the stream, reverses each line, and lets bytes pass after it: the line's
+// first digit in hundreds; after a line with '!' all the rest. Holds a line until it is complete.
+// The stream must not begin with '-'.
 class LineStage : public Stage {
  public:
   static constexpr std::string_view kGreeting = "a greeting\n";
@@ -70,7 +70,7 @@ class LineStage : public Stage {
     if (first == '!') return kTheRest;
     return first >= '0' && first <= '9' ? static_cast<std::uint64_t>(first - '0') * 100 : 0;
   }
-  // What it makes of a whole stream.
+  // The expected result for a whole stream.
   static std::string Of(std::string_view in) {
     std::string out;
     if (!in.empty()) out = kGreeting;
@@ -106,7 +106,7 @@ class LineStage : public Stage {
   std::string line_;
 };
 
-// Who is at the other end of one of the relay's sockets: it sends and receives a little at a time.
+// The peer of one of the relay's sockets: it sends and receives a little at a time.
 class Peer {
  public:
   // `framed`: speaks through a FrameTransport.
@@ -115,7 +115,7 @@ class Peer {
     if (framed) transport_ = std::make_unique<FrameTransport>(fd, habits);
   }
 
-  // False when nothing came of it.
+  // False if it could do nothing.
   bool Play() {
     const std::size_t before = got.size() + to_send.size();
     const auto ends = std::pair(got_end, sent_end);
@@ -125,7 +125,7 @@ class Peer {
   }
 
   std::string to_send;
-  bool listens_first = false;  // says nothing before it has heard something
+  bool listens_first = false;  // says nothing before it has received something
   std::string got;
   bool got_end = false;
   bool sent_end = false;
@@ -168,7 +168,7 @@ class Peer {
   std::unique_ptr<FrameTransport> transport_;
 };
 
-// A socket of the relay with what it is to the relay, and its peer.
+// A socket of the relay with its endpoint, and its peer.
 struct Link {
   UniqueFd ours;
   UniqueFd theirs;
@@ -180,15 +180,15 @@ struct Link {
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     ours.reset(fds[0]);
     theirs.reset(fds[1]);
-    // So small that they are full all the time.
+    // So small that they are always full.
     const int small = 1;
     for (const int fd : fds) ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
     endpoint = {.fd = fds[0], .readable = true, .writable = true};
   }
 };
 
-// Two links and the flows between them, led by edge-triggered events only. What comes next is
-// drawn from a seed.
+// Two links and the flows between them, driven only by edge-triggered events. A seed determines the
+// choices.
 class Relayed {
  public:
   Relayed(unsigned seed, bool client_framed, bool server_framed) : random_(seed) {
@@ -218,7 +218,7 @@ class Relayed {
     response.Drop(*resources);
   }
 
-  // Until both peers have got the end, or a flow fails.
+  // Until both peers have received the end, or a flow fails.
   void Play() {
     int idle = 0;
     while (!failed && !(client.peer.got_end && server.peer.got_end)) {
@@ -254,7 +254,7 @@ class Relayed {
   std::unique_ptr<RelayResources> resources = std::make_unique<RelayResources>();
 
  private:
-  // As Session and Worker do it. Whether bytes were moved.
+  // As in Session and Worker. Returns whether bytes were moved.
   bool Turn() {
     std::array<epoll_event, 4> events;
     const int count = ::epoll_wait(epoll_.get(), events.data(), 4, 0);
@@ -335,7 +335,7 @@ TEST(Transports, CarryBothDirectionsThoughEachWaitsForTheOther) {
   EXPECT_GT(all.gave_up, 0);
 }
 
-// Answers as it is told.
+// Returns what the test says.
 class Scripted : public Transport {
  public:
   Result Read(std::span<char> into) override {
@@ -349,12 +349,12 @@ class Scripted : public Transport {
   }
   Result Shutdown() override { return {}; }
 
-  std::size_t read_after_input = 0;  // what there is to read when a Write has taken input
+  std::size_t read_after_input = 0;  // what can be read after a Write has taken input
   Result read{.status = Status::kWaitsForInput};
   Result write{.status = Status::kWaitsForInput};
 };
 
-// The rules on which no edge is missed, one by one.
+// The rules that ensure that no edge is missed, one by one.
 class ReadinessTest : public testing::Test {
  protected:
   ReadinessTest() { link_.endpoint.writable = plain_.endpoint.writable = true; }
@@ -441,14 +441,14 @@ TEST(Transports, AStreamThatBreaksOffIsNoEnd) {
     SCOPED_TRACE(seed);
     Relayed relayed(seed, true, seed % 2 == 0);
     FrameTransport peer(relayed.client.theirs.get(), {.opens = true, .moody = false});
-    // The hello and one whole frame.
+    // The hello and one complete frame.
     while (peer.Write(std::string_view("whole")).bytes == 0) {
       char none[1];
       relayed.layers().client->Read(none);
     }
     peer.SendHalfAFrame();
     ASSERT_EQ(::shutdown(relayed.client.theirs.get(), SHUT_WR), 0);
-    // The client's own player has nothing to do with it.
+    // The client's own peer plays no part.
     relayed.client.peer.sent_end = relayed.client.peer.got_end = true;
     relayed.server.peer.sent_end = true;
     relayed.Play();
@@ -497,8 +497,8 @@ TEST(Stages, ThatRefuseAStreamSendNothingOfIt) {
   }
 }
 
-// What a proxy puts in front of the stream is older than what a stage sees, and as secret as the
-// rest.
+// A prefix from the proxy comes before what a stage sees, and a framed transport protects it like
+// the rest.
 TEST(Stages, DoNotSeeAPrefix) {
   Relayed relayed(1, false, true);
   ASSERT_TRUE(relayed.request.Prepend("-PROXY\n", 7, *relayed.resources));
@@ -508,7 +508,7 @@ TEST(Stages, DoNotSeeAPrefix) {
   EXPECT_EQ(relayed.server.peer.got, "-PROXY\na greeting\ncba\n");
 }
 
-// A session between peers of which one or both are framed.
+// A session between peers, one or both of them framed.
 class LayeredSessionTest : public SessionTest {
  protected:
   void Open(bool client_framed, bool server_framed, FrameTransport::Habits habits) {
@@ -528,8 +528,8 @@ class LayeredSessionTest : public SessionTest {
     layers_ = layers.get();
     session_.Use(std::move(layers));
   }
-  // Until both peers know how it has ended. The kernel's TCP takes its time, so that only a long
-  // silence is a stall.
+  // Until both peers know how it ended. The kernel's TCP takes its time, so only a long silence is
+  // a stall.
   void Play() {
     const auto over = [](const Peer& peer) { return peer.got_end || peer.error != 0; };
     for (int silent = 0; !(over(client_peer_) && over(server_peer_)); ++silent) {
@@ -574,7 +574,7 @@ TEST_F(LayeredSessionTest, CarriesBothDirectionsToTheirEnds) {
   }
 }
 
-// The hello to the server leaves though neither side of the application has spoken.
+// The hello is sent to the server although no application has spoken.
 TEST_F(LayeredSessionTest, AServerMaySpeakFirst) {
   Open(true, true, {});
   server_peer_.to_send = "220 ready";
@@ -595,8 +595,8 @@ TEST_F(LayeredSessionTest, AClientThatHasEndedStillGetsItsAnswer) {
   EXPECT_EQ(client_peer_.got.size(), 300'000U);
 }
 
-// One event, and then none: the transport has all of it inside. The worker's queue brings the
-// session back, and others have their turn in between.
+// One event, and then none: the transport has everything inside. The worker's queue brings the
+// session back, and others get their turn in between.
 TEST_F(LayeredSessionTest, InputInsideATransportNeedsNoEventAndWaitsForItsTurn) {
   constexpr std::size_t kFrames = 3000;
   Open(true, false, {.credits = kFrames, .frame_bytes = 1, .moody = false});
@@ -609,7 +609,7 @@ TEST_F(LayeredSessionTest, InputInsideATransportNeedsNoEventAndWaitsForItsTurn) 
     }
   }
   ASSERT_TRUE(client_peer_.to_send.empty());
-  // All has arrived when the transport has taken it.
+  // Everything has arrived once the transport has read it.
   for (int i = 0; i < 6000 && worker_.ready.empty(); ++i) Dispatch(10);
   ASSERT_EQ(worker_.ready.size(), 1U);
   EXPECT_LT(session_.Info(worker_).bytes_received, kFrames);
@@ -698,7 +698,7 @@ TEST_F(LayeredSessionTest, TwoPlainEndsAreSplicedWhenTheStageIsOver) {
   EXPECT_GT(relay_->pipes.idle(), 0);
 }
 
-// Knows when it is deleted.
+// Records when it is deleted.
 class LastWords : public Transport {
  public:
   LastWords(int fd, bool& fd_was_open) : fd_(fd), fd_was_open_(fd_was_open) {}

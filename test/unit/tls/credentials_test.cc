@@ -40,7 +40,7 @@ class CredentialsTest : public testing::Test {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
   }
 
-  // The files of cert-manager.
+  // Writes the files of cert-manager.
   void WriteFiles(const TestIdentity& identity, const std::string& roots) const {
     Write(directory_ / "tls.crt", identity.Pem());
     Write(directory_ / "tls.key", identity.KeyPem());
@@ -133,7 +133,7 @@ TEST_F(CredentialsTest, RefusesDamagedFiles) {
   WriteFiles(cart, "");
   EXPECT_THAT(WhyNot(), AllOf(HasSubstr("ca.crt"), HasSubstr("no certificate")));
   const std::string two = root_.Pem() + Issue(TestCa("other")).Pem();
-  // Half a bundle would be half of the mesh.
+  // Half a bundle would mean half of the mesh.
   WriteFiles(cart, two.substr(0, two.size() - 100));
   EXPECT_THAT(WhyNot(), AllOf(HasSubstr("ca.crt"), HasSubstr("cut off")));
   WriteFiles(cart, cart.Pem());
@@ -149,13 +149,13 @@ TEST_F(CredentialsTest, RefusesACertificateThatAPeerWouldRefuse) {
   EXPECT_THAT(WhyNot(), HasSubstr("tls.crt"));
 }
 
-// What X509-SVID.md demands of a workload's certificate, one departure at a time.
+// What X509-SVID.md requires of a workload's certificate, with one violation at a time.
 TEST_F(CredentialsTest, KnowsAPeerOnlyByAProperCertificate) {
   WriteFiles(Issue({}, &root_));
   const auto credentials = Load();
   const struct {
     TestCertificate what;
-    const char* why;  // null: is accepted
+    const char* why;  // null: accepted
   } cases[] = {
       {{}, nullptr},
       {{.names = "DNS:cart.shop.svc,URI:spiffe://cluster.local/ns/shop/sa/cart"}, nullptr},
@@ -205,11 +205,11 @@ TEST_F(CredentialsTest, RefusesForgedCertificates) {
   const auto credentials = Load();
   EXPECT_THAT(Verify(*credentials, {}).why, HasSubstr("no certificate"));
   EXPECT_FALSE(Verify(*credentials, {Issue({}).Der()}).id) << "signed by itself";
-  // Another authority that has the same name.
+  // Another authority with the same name.
   const TestIdentity other = Issue(TestCa("root"));
   EXPECT_FALSE(Verify(*credentials, {Issue({}, &other).Der()}).id);
   EXPECT_FALSE(Verify(*credentials, {Issue({}, &other).Der(), other.Der()}).id) << "brought along";
-  // A workload that plays authority.
+  // A workload that acts as an authority.
   const TestIdentity cart = Issue({.subject = "cart"}, &root_);
   EXPECT_FALSE(Verify(*credentials, {Issue({}, &cart).Der(), cart.Der()}).id);
   std::vector<std::uint8_t> der = cart.Der();
@@ -264,7 +264,7 @@ TEST_F(CredentialsTest, KeepsTrustDomainsApart) {
 TEST_F(CredentialsTest, TakesTwoRootsWhileOneReplacesTheOther) {
   for (const bool key_ids : {true, false}) {
     SCOPED_TRACE(key_ids);
-    // The same name, two keys.
+    // One name with two keys.
     TestCertificate authority = TestCa("root");
     authority.key_ids = key_ids;
     const TestIdentity root = Issue(authority);

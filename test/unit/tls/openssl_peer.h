@@ -15,22 +15,22 @@
 
 namespace sluice::tls {
 
-// Patterns as the command line has them.
+// Patterns as on the command line.
 std::shared_ptr<const std::vector<SpiffePattern>> Patterns(const std::vector<std::string>& texts);
 
-// What a Context is made of, at kTestNow: the certificate of `identity`, its issuers beside the
-// root in `intermediates`, and the roots of its domain in PEM form.
+// Makes a Context at kTestNow: the certificate of `identity`, its issuers below the root in
+// `intermediates`, and the roots of its domain in PEM.
 std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const std::string& roots);
 
-// The other end: OpenSSL as any program uses it, over a socket of its own, which it makes
-// non-blocking. It takes whatever certificate it is shown.
+// The other end: OpenSSL as ordinary programs use it, over its own socket, which it makes
+// non-blocking. It accepts any certificate.
 class OpenSslPeer {
  public:
   struct Habits {
     bool server = true;
     const TestIdentity* identity = nullptr;  // null: a client without a certificate
-    std::string issuers = {};                // sent after it, in PEM form
-    std::string alpn = {};                   // as in TLS: each with its length in front
+    std::string issuers = {};                // sent after it, in PEM
+    std::string alpn = {};                   // wire format: each with a length prefix
     int version = TLS1_3_VERSION;
     int tickets = 2;         // that a server sends
     int fragment_bytes = 0;  // of a record, at most; 0 is as many as TLS allows
@@ -40,8 +40,8 @@ class OpenSslPeer {
 
   OpenSslPeer(int fd, const Habits& habits);
 
-  // Does what can be done now: the handshake, then sending `to_send` and afterwards the end, when
-  // it is wanted, and receiving.
+  // Does what is possible now: the handshake, then sending `to_send` and, if requested, the end,
+  // and receiving.
   void Play();
 
   std::string to_send;
@@ -51,11 +51,11 @@ class OpenSslPeer {
   std::string received;
   bool got_end = false;   // close_notify
   bool sent_end = false;  // close_notify
-  std::string error;      // why nothing goes on
+  std::string error;      // why it cannot go on
 
   bool established() const { return SSL_is_init_finished(ssl_.get()) == 1; }
   SSL* ssl() const { return ssl_.get(); }
-  std::string server_name;  // that a client has asked for
+  std::string server_name;  // requested by a client
 
  private:
   void Note(int code);

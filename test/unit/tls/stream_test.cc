@@ -48,14 +48,14 @@ std::string RandomBytes(std::size_t size) {
 
 class StreamTest : public testing::TestWithParam<Role> {
  protected:
-  // The peer's habits that fit the role of ours.
+  // The peer's habits for the role opposite to ours.
   OpenSslPeer::Habits Fitting() const {
     return {.server = GetParam() == Role::kClient, .identity = &peer_identity_};
   }
   Stream::Options Options(Stream::Allowed allowed = nullptr) const {
     return {.role = GetParam(), .allowed = std::move(allowed), .server_name = {}};
   }
-  // Both play until `done`, or nothing happens any more.
+  // Runs both until `done`, or until nothing happens any more.
   template <typename Done>
   static bool Until(const Done& done) {
     for (int i = 0; i < 100'000; ++i) {
@@ -63,7 +63,7 @@ class StreamTest : public testing::TestWithParam<Role> {
     }
     return false;
   }
-  // Ours plays until the handshake is over; what it ended with.
+  // Runs our side until the handshake ends; returns its result.
   static Stream::Result Shake(Stream& stream, OpenSslPeer& peer) {
     Stream::Result result;
     Until([&] {
@@ -105,7 +105,7 @@ TEST_P(StreamTest, KnowsThePeerAfterTheHandshake) {
   EXPECT_EQ(peer.server_name, options.server_name);
 }
 
-// In pieces of every size, through buffers that are full all the time, each way at the same time.
+// In pieces of every size, through buffers that are always full, in both directions at once.
 TEST_P(StreamTest, CarriesBytesBothWays) {
   const std::string ours = RandomBytes(700'000);
   const std::string theirs = RandomBytes(900'001);
@@ -123,7 +123,7 @@ TEST_P(StreamTest, CarriesBytesBothWays) {
   std::minstd_rand random(2);
   std::string got;
   std::size_t sent = 0;
-  // What waits is given again, with more behind it.
+  // Waiting bytes are passed again, with more after them.
   std::size_t offered = 0;
   bool ended = false;
   bool said_end = false;
@@ -131,7 +131,7 @@ TEST_P(StreamTest, CarriesBytesBothWays) {
   ASSERT_TRUE(Until([&] {
     if (sent < ours.size()) {
       offered = std::max<std::size_t>(offered, 1 + random() % 40'000);
-      // At another place each time.
+      // At another address each time.
       const std::string bytes = ours.substr(sent, offered);
       const Stream::Result result = stream.Write(bytes);
       EXPECT_NE(result.status, Status::kFailed) << stream.why();
@@ -160,7 +160,7 @@ TEST_P(StreamTest, CarriesBytesBothWays) {
   EXPECT_TRUE(waited_for_room);
 }
 
-// A byte at a time, as a hostile network may bring it.
+// A byte at a time, as a hostile network may deliver it.
 TEST_P(StreamTest, TakesBytesOneByOne) {
   SocketPair far;
   OpenSslPeer peer(far.theirs.get(), Fitting());
@@ -204,7 +204,7 @@ TEST_P(StreamTest, EndsEachDirectionByItself) {
 TEST_P(StreamTest, ReadsOnAfterItsOwnEnd) {
   OpenSslPeer peer(sockets_.theirs.get(), Fitting());
   Stream stream(context_, sockets_.ours.get(), Options());
-  // At once: the handshake comes first.
+  // Called at once: the handshake comes first.
   ASSERT_TRUE(Until([&] {
     peer.Play();
     return stream.Shutdown().status == Status::kDone;
@@ -257,7 +257,7 @@ TEST_P(StreamTest, SaysThatThePeerWentAwayDuringTheHandshake) {
   EXPECT_EQ(stream.Handshake().status, Status::kFailed);
 }
 
-// What has come is given out although nothing can be written any more.
+// Received bytes are returned although nothing can be written any more.
 TEST_P(StreamTest, ReadsWhatCameBeforeAFailedWrite) {
   OpenSslPeer peer(sockets_.theirs.get(), Fitting());
   Stream stream(context_, sockets_.ours.get(), Options());
@@ -279,7 +279,7 @@ TEST_P(StreamTest, ReadsWhatCameBeforeAFailedWrite) {
   EXPECT_EQ(stream.Read(buffer).status, Status::kEnded);
 }
 
-// A peer's first bytes may come together with the end of its handshake; no event tells of them.
+// A peer's first bytes may come with the end of its handshake; no event reports them.
 TEST_P(StreamTest, HasBytesThatCameWithTheHandshake) {
   OpenSslPeer peer(sockets_.theirs.get(), Fitting());
   peer.to_send = "early";
@@ -315,7 +315,7 @@ TEST_P(StreamTest, AnswersNewKeys) {
   EXPECT_TRUE(stream.established());
 }
 
-// Records without content, as many as a hostile peer likes: one call takes a buffer full.
+// Records without content, as many as a hostile peer likes: one call handles one buffer.
 TEST_P(StreamTest, GivesWayToOthersInAFlood) {
   const SocketPair far;
   OpenSslPeer peer(far.theirs.get(), Fitting());
@@ -360,7 +360,7 @@ TEST_P(StreamTest, GivesWayToOthersInAFlood) {
   EXPECT_GE(gave_way, 2);
 }
 
-// Neither end learns a byte of the other's.
+// Neither end learns a byte from the other.
 TEST_P(StreamTest, RefusesPeersThatAreNotAllowed) {
   const TestIdentity other_root = Issue(TestCa("root"));
   const TestIdentity intermediate = Issue(TestCa("intermediate"), &root_);
@@ -368,7 +368,7 @@ TEST_P(StreamTest, RefusesPeersThatAreNotAllowed) {
     TestIdentity identity;
     const char* pattern;
     std::string issuers;
-    const char* why;  // null: is accepted
+    const char* why;  // null: accepted
   } cases[] = {
       {Issue({}, &root_), "spiffe://cluster.local/**", {}, nullptr},
       {Issue({}, &intermediate), "spiffe://cluster.local/**", intermediate.Pem(), nullptr},
@@ -447,7 +447,7 @@ TEST_P(StreamTest, SpeaksNothingOlder) {
   EXPECT_FALSE(peer.established());
 }
 
-// Somebody who answers in plaintext gets none of it, and is not believed.
+// A peer that answers in plaintext receives none, and is not trusted.
 TEST_P(StreamTest, FallsNeverBackToPlaintext) {
   Stream stream(context_, sockets_.ours.get(), Options());
   const std::string secret = "GET /secret HTTP/1.1";
@@ -467,7 +467,7 @@ TEST_P(StreamTest, FallsNeverBackToPlaintext) {
   EXPECT_THAT(wire, Not(HasSubstr("secret")));
 }
 
-// Bytes that were changed on the way break the stream.
+// Bytes changed on the way break the stream.
 TEST_P(StreamTest, NoticesAChangedByte) {
   SocketPair far;
   OpenSslPeer peer(far.theirs.get(), Fitting());
@@ -539,7 +539,7 @@ TEST_P(ServerStreamTest, ChoosesIstioOfWhatIsOffered) {
   }
 }
 
-// So that whoever may no longer come in is asked the next time.
+// So that a peer that is no longer allowed is checked the next time.
 TEST_P(ServerStreamTest, GivesNoTickets) {
   OpenSslPeer peer(sockets_.theirs.get(), Fitting());
   Stream stream(context_, sockets_.ours.get(), Options());
@@ -550,7 +550,7 @@ TEST_P(ServerStreamTest, GivesNoTickets) {
   EXPECT_EQ(SSL_SESSION_is_resumable(SSL_get_session(peer.ssl())), 0);
 }
 
-// One Context, as the workers have it.
+// One Context, as in the workers.
 TEST(StreamThreadsTest, ShareAContext) {
   const TestIdentity root = Issue(TestCa("root"));
   const TestIdentity cart = Issue({}, &root);

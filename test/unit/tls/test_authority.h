@@ -10,11 +10,11 @@
 
 namespace sluice::tls {
 
-// 2026-01-01 00:00:00 UTC. All tests say what time it is.
+// 2026-01-01 00:00:00 UTC. All tests set the time explicitly.
 inline const std::chrono::system_clock::time_point kTestNow =
     std::chrono::system_clock::from_time_t(1767225600);
 
-// What a certificate says; the defaults are a workload's that is valid for an hour.
+// The contents of a certificate; the defaults are a workload's, valid for an hour.
 struct TestCertificate {
   std::string names = "URI:spiffe://cluster.local/ns/shop/sa/cart";  // as in openssl.cnf
   std::string constraints = "critical,CA:FALSE";
@@ -23,7 +23,7 @@ struct TestCertificate {
   std::string subject = {};
   std::chrono::seconds from{-60};
   std::chrono::seconds until{3600};
-  bool key_ids = true;  // of the subject and of the authority
+  bool key_ids = true;  // subject and authority key identifiers
   int rsa_bits = 0;     // P-256 when 0
 };
 
@@ -45,7 +45,7 @@ struct TestIdentity {
   std::vector<std::uint8_t> Der() const;
 };
 
-// Makes one, signed by `issuer`, or by itself. Throws std::runtime_error.
+// Makes one, signed by `issuer`, or self-signed. Throws std::runtime_error.
 TestIdentity Issue(const TestCertificate& what, const TestIdentity* issuer = nullptr);
 
 }  // namespace sluice::tls

@@ -25,7 +25,7 @@ Segment Syn(const char* from, const char* to) {
   return out;
 }
 
-// The sum that a receiver makes over the transport part and the pseudo header: 0 when it is right.
+// A receiver's sum over the transport part and the pseudo header: 0 if it is correct.
 std::uint16_t ReceivedSum(const Bytes& frame, bool v4, capture::Protocol protocol) {
   const std::size_t header = kEthernet + (v4 ? 20U : 40U);
   const std::size_t addresses = kEthernet + (v4 ? 12U : 8U);
@@ -109,7 +109,7 @@ TEST(PacketFrameTest, FrameThatIsCutOffIsNoSegment) {
       segment.payload = "0123456789";
       const Bytes frame = BuildFrame(segment, kFrom, kTo);
       for (std::size_t length = 0; length < frame.size(); ++length) {
-        // A copy of exactly that size, so that a sanitizer sees a read behind its end.
+        // A copy of exactly that size, so that a sanitizer detects reads beyond its end.
         const Bytes part(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(length));
         EXPECT_EQ(ParseFrame(part), std::nullopt) << length;
       }
@@ -119,7 +119,7 @@ TEST(PacketFrameTest, FrameThatIsCutOffIsNoSegment) {
 
 TEST(PacketFrameTest, PaddingBehindThePacketIsNoPayload) {
   Bytes frame = BuildFrame(Syn("198.18.0.2", "198.18.0.1"), kFrom, kTo);
-  frame.resize(60);  // the shortest frame of Ethernet
+  frame.resize(60);  // the shortest Ethernet frame
   ASSERT_TRUE(ParseFrame(frame));
   EXPECT_EQ(ParseFrame(frame)->payload, "");
 }

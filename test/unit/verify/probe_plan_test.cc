@@ -46,7 +46,7 @@ std::vector<std::string> PathsOf(const std::vector<Probe>& probes) {
   return out;
 }
 
-// What the rules must do with the first packet for the probe to end where it is expected.
+// What the rules must do with the first packet for the probe to end as expected.
 capture::Verdict VerdictFor(const capture::CaptureConfig& config, const Probe& probe) {
   switch (probe.expected) {
     case Landing::kOutbound:
@@ -65,8 +65,8 @@ capture::Verdict VerdictFor(const capture::CaptureConfig& config, const Probe& p
   return capture::Passes{};
 }
 
-// The plan is made from the configuration and the rules are, each on its own way: they must agree
-// about every probe of every named configuration.
+// The plan and the rules are derived from the configuration independently: they must agree about
+// every probe of every named configuration.
 class PlanOfCaseTest : public testing::TestWithParam<CaptureCase> {};
 
 TEST_P(PlanOfCaseTest, RulesSendEveryProbeWhereThePlanExpectsIt) {
@@ -161,7 +161,7 @@ TEST(ProbePlanTest, SaysWhatAnInterfaceThatIsNotCapturedHides) {
   const auto inbound = std::ranges::find(probes, "inbound", &Probe::path);
   ASSERT_NE(inbound, probes.end());
   EXPECT_THAT(inbound->obstacle, HasSubstr("--include-interfaces"));
-  // What passes lo can be tried all the same.
+  // Probes through lo are still possible.
   EXPECT_THAT(PathsOf(probes), Contains("self-call of the proxy's uid 1337"));
 }
 

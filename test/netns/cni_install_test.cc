@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// sluice-cni install and uninstall, in directories of the test.
+// sluice-cni install and uninstall, in the test's own directories.
 
 #include <sys/stat.h>
 
@@ -57,7 +57,7 @@ class CniInstall : public testing::Test {
     std::ifstream file(path);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  // As careful people write it.
+  // Atomically, as careful programs do.
   void Put(const std::string& name, const std::string& text) const {
     std::ofstream(root_ / "new") << text;
     fs::rename(root_ / "new", Conf(name));
@@ -95,7 +95,7 @@ TEST_F(CniInstall, OnceAndAgainAndOut) {
   EXPECT_THAT(Text(Conf("10-a.conflist")), Not(HasSubstr("sluice-cni")));
   EXPECT_FALSE(fs::exists(program));
   Run("uninstall");
-  // Nothing is left beside them.
+  // No other files are left.
   EXPECT_EQ(std::distance(fs::directory_iterator(root_ / "net.d"), {}), 3);
   EXPECT_EQ(std::distance(fs::directory_iterator(root_ / "bin"), {}), 0);
 }
@@ -119,7 +119,7 @@ TEST_F(CniInstall, NoConfigurationYet) {
   EXPECT_THAT(result.err, HasSubstr("there is no network configuration"));
 }
 
-// A network's own daemon writes its configuration when it likes.
+// A network's daemon writes its configuration at any time.
 TEST_F(CniInstall, StaysUntilItIsTold) {
   for (const bool remove : {false, true}) {
     std::vector<std::string> more;

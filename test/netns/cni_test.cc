@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// sluice-cni, driven as a container runtime drives a plugin.
+// Runs sluice-cni as a container runtime runs a plugin.
 
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ namespace json = boost::json;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// A call of a plugin. What a runtime has from a pod's annotations is `annotations`.
+// A plugin call. `annotations` are those of the pod, as the runtime passes them.
 struct Call {
   std::string command = "ADD";
   std::string version = "1.0.0";
@@ -64,7 +64,7 @@ class Cni : public testing::Test {
   }
 
   const netns::Namespace& pod() const { return network_.pod(); }
-  // The node is elsewhere: the plugin has to find the pod.
+  // The working directory is elsewhere: the plugin must find the pod.
   CommandResult Run(Call call) const {
     if (call.network_namespace.empty()) call.network_namespace = PathOf(pod());
     return RunCommand(network_.outside(), CommandOf(call));
@@ -127,7 +127,7 @@ TEST_F(Cni, APodsLife) {
   EXPECT_EQ(Run(call).exit_status, 0);
 }
 
-// The runtime leaves the variable empty, or out, when the namespace is gone.
+// The runtime leaves the variable empty or unset when the namespace is gone.
 TEST_F(Cni, DelWithoutANamespace) {
   const CommandResult result =
       RunCommand(network_.outside(), CommandOf({.command = "DEL", .previous = {}}));
@@ -164,7 +164,7 @@ TEST_F(Cni, BadInput) {
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
-// Also how long that takes, which nobody should notice.
+// Also reports how long that takes; nobody should notice it.
 TEST_F(Cni, APodThatIsNotOurs) {
   const Call call{.annotations = {{"kubernetes.io/config.source", "api"}},
                   .network_namespace = "/run/netns/is-not-there"};
@@ -179,7 +179,7 @@ TEST_F(Cni, APodThatIsNotOurs) {
               static_cast<long>(best.count()));
 }
 
-// Before each call that changes something. The next one makes it whole, or takes all of it away.
+// Before each call that changes something. The next call completes the work, or removes all of it.
 TEST_F(Cni, Killed) {
   const Snapshot fresh = TakeSnapshot(pod());
   Add();
@@ -223,7 +223,7 @@ TEST_F(Cni, TwoAtOnce) {
   }
 }
 
-// The chain of a conflist, with plugins of others before it.
+// A conflist with other plugins before it.
 TEST_F(Cni, BehindBridgeAndHostLocal) {
   const std::string plugins = "/usr/lib/cni";
   if (::access((plugins + "/bridge").c_str(), X_OK) != 0) {

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""debugging.py PROGRAM [--write]: the commands of docs/debugging.md print what stands below them.
+"""debugging.py PROGRAM [--write]: the commands in docs/debugging.md print the output shown there.
 
 Each section gets a network namespace with a pod's interface. In its blocks of `console`, a line that
-begins with "# " is a command, and the lines up to the next one are its standard output. With --write
-the output is put into the document. Needs root."""
+begins with "# " is a command, and the lines up to the next one are its standard output. With --write,
+the output is written into the document. Needs root."""
 import difflib
 import os
 import pathlib
@@ -14,7 +14,7 @@ import sys
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "debugging.md"
-# What ctest takes for skipped; in CI that is a failure.
+# ctest's code for a skipped test; in CI that is a failure.
 SKIPPED = 77
 POD = """set -e
 ip link set lo up
@@ -28,7 +28,7 @@ BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
 class Pod:
-    """A shell in a namespace of its own."""
+    """A shell in its own namespace."""
 
     def __init__(self):
         path = f"{PROGRAM.parent}:{os.environ['PATH']}"
@@ -44,7 +44,7 @@ class Pod:
         lines = []
         for line in self.shell.stdout:
             if line == mark + "\n":
-                # The empty line of `echo`, or the end of one that had none.
+                # The empty line of `echo`, or the end of output without a final newline.
                 return "".join(lines[:-1]) if lines[-1] == "\n" else "".join(lines)
             lines.append(line)
         raise RuntimeError(f"the shell ended in: {command}")

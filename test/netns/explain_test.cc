@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// `sluice-init explain` against the kernel: where it says that a connection lands, there it lands.
+// Compares `sluice-init explain` with the kernel: connections land where it says.
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -47,7 +47,7 @@ struct Probe {
     out["proto"] = transport == Transport::kTcp ? "tcp" : "udp";
     if (from) out["from"] = from->ToString();
     if (inbound) {
-      // Each device of the pod has a network of its own: 192.0.2.0/24 and fd00:2::/64, or 3.
+      // Each device of the pod has its own network: 192.0.2.0/24 and fd00:2::/64, or 3.
       const bool second = to.ip.is_v4() ? to.ip.bytes()[2] == 3 : to.ip.bytes()[3] == 3;
       out["in_interface"] = second ? "eth1" : "eth0";
     } else {
@@ -79,7 +79,7 @@ Command ExplainCommand(std::vector<std::string> more = {}) {
   return InitCommand(args);
 }
 
-// One connection by its flags; the answer as JSON.
+// Explains one connection given by flags; returns the answer as JSON.
 json::object ExplainOne(const netns::Namespace& pod, std::vector<std::string> args) {
   args.insert(args.begin(), {"explain", "--output", "json"});
   const auto result = RunInit(pod, args);
@@ -91,7 +91,7 @@ std::string LandingOf(const json::object& answer) {
   return std::string(answer.at("landing").as_string());
 }
 
-// As the listeners of the conformance set are called.
+// The names of the listeners in the conformance set.
 std::string ListenerOf(const json::object& answer) {
   const std::string landing = LandingOf(answer);
   const std::string port = std::to_string(answer.at("port").to_number<int>());
@@ -102,8 +102,8 @@ std::string ListenerOf(const json::object& answer) {
 
 // --- every case of the conformance set ---
 
-// "out app 198.51.100.1:80", "in 192.0.2.2:80", "dns proxy udp 10.96.0.10:53" and so on, as the
-// conformance set names its connections.
+// "out app 198.51.100.1:80", "in 192.0.2.2:80", "dns proxy udp 10.96.0.10:53" and so on: the names
+// of connections in the conformance set.
 Probe ProbeOf(const std::string& name) {
   static const std::map<std::string, Credentials> kSenders = {
       {"app", {1000, 1000}},     {"proxy", {1337, 1337}},   {"root", {0, 0}},
@@ -168,7 +168,7 @@ TEST_F(ExplainNetns, EveryCaseOfTheConformanceSet) {
       const auto answers = Explain(network.pod(), probes, with_case(ExplainCommand(more)));
       for (std::size_t i = 0; i < probes.size(); ++i) {
         std::string expected(one.at("landings").at(names[i]).as_string());
-        // Where it goes nobody listens, which rules do not know.
+        // Nobody listens at its destination, which rules cannot know.
         if (expected == "refused") expected = "direct";
         EXPECT_EQ(ListenerOf(answers[i]), expected)
             << names[i] << (more.empty() ? "" : " --planned") << "\n"
@@ -178,7 +178,7 @@ TEST_F(ExplainNetns, EveryCaseOfTheConformanceSet) {
   }
 }
 
-// --- rules of others ---
+// --- foreign rules ---
 
 TEST_F(ExplainNetns, AForeignRuleDecidesFirstAndIsNamed) {
   const PodNetwork network;
@@ -229,7 +229,7 @@ TEST_F(ExplainNetns, WhatIsNotKnownIsSaidToBeUnknown) {
   EXPECT_EQ(answer.at("decided_by").at("chain"), "OUTPUT");
   EXPECT_THAT(json::serialize(answer.at("notes")), HasSubstr("it may be: outbound, port 15001"));
   EXPECT_THAT(json::serialize(answer.at("notes")), HasSubstr("it may be: direct"));
-  // The proxy goes directly either way.
+  // The proxy's connections are direct in either case.
   EXPECT_EQ(LandingOf(ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1337"})),
             "direct");
 }
@@ -248,7 +248,7 @@ TEST_F(ExplainNetns, RulesOfNfTablesAreWalkedTogetherWithThoseOfXtables) {
   EXPECT_EQ(answer.at("decided_by").at("table"), "other");
   EXPECT_EQ(answer.at("decided_by").at("rule"), 1);
   EXPECT_THAT(json::serialize(answer.at("decided_by").at("text")), HasSubstr("dport 80 drop"));
-  // The application's is redirected before it comes there, to another port.
+  // The application's is redirected to another port before it gets there.
   EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "198.51.100.1:80", "--from-uid", "1000"})),
             "out15001");
   EXPECT_EQ(ListenerOf(ExplainOne(pod, {"--to", "192.0.2.2:80", "--from", "192.0.2.1"})),
@@ -362,7 +362,7 @@ TEST_F(ExplainNetns, ThousandsInOneBatch) {
   }
 }
 
-// --- random configurations, rules of others and connections ---
+// --- random configurations, foreign rules and connections ---
 
 class Dice {
  public:
@@ -425,7 +425,7 @@ Words RandomConfiguration(Dice& dice) {
   return out;
 }
 
-// The conditions of a rule in a chain where packets leave, or arrive.
+// Random conditions for a rule in a chain where packets leave, or arrive.
 std::string RandomConditions(Dice& dice, bool v4, bool leaves) {
   std::string out;
   const auto no = [&dice] { return dice.Chance(4) ? std::string("! ") : std::string(); };
@@ -454,7 +454,7 @@ std::string RandomConditions(Dice& dice, bool v4, bool leaves) {
   return out;
 }
 
-// A rule of somebody else for iptables or ip6tables. "OTHER" is a chain of theirs in each table.
+// A foreign rule for iptables or ip6tables. "OTHER" is a foreign chain in each table.
 std::string RandomRule(Dice& dice, bool v4) {
   const bool own_chain = dice.Chance(4);
   const std::string table =
@@ -475,19 +475,19 @@ std::string RandomRule(Dice& dice, bool v4) {
     targets.insert(targets.end(), {"REJECT", "REJECT --reject-with tcp-reset", "DROP"});
   if (table == "raw") targets.insert(targets.end(), {"DROP"});
   std::string target = dice.Pick(targets);
-  if (target == "DROP" && !dice.Chance(3)) target = "ACCEPT";  // each costs the wait for nothing
+  if (target == "DROP" && !dice.Chance(3)) target = "ACCEPT";  // each costs a timeout
   std::string conditions = RandomConditions(dice, v4, leaves);
-  // Only the first packet is walked. What ends a connection later, or eats the reset of REJECT
-  // itself, is another question.
+  // Only the first packet is walked. Ending a connection later, or dropping REJECT's own reset, is
+  // a different matter.
   if (target == "DROP" || target.starts_with("REJECT")) {
     if (conditions.find("--ctstate") != std::string::npos) target = "ACCEPT";
-    // The option may be there already, and is taken once only.
+    // The option may be there already, and is accepted only once.
     if (conditions.find("--tcp-flags") != std::string::npos) target = "ACCEPT";
     conditions += table == "raw" ? "" : "-m conntrack --ctstate NEW ";
     if (table == "raw" && target == "DROP") conditions += "--tcp-flags SYN,ACK SYN ";
   }
   if (own_chain && target != "OTHER") {
-    // What the chain is called from knows whether an owner can be matched, so without it here.
+    // Whether an owner can be matched depends on where the chain is called from, so leave it out.
     const auto owner = conditions.find("-m owner");
     if (owner == std::string::npos)
       return "-t " + table + " -A OTHER " + conditions + "-j " + target;
@@ -497,7 +497,7 @@ std::string RandomRule(Dice& dice, bool v4) {
          (go ? "-g " : "-j ") + target;
 }
 
-// The conditions of a rule for nft, in a table of the family inet.
+// Random conditions for an nft rule, in a table of the family inet.
 std::string RandomNftConditions(Dice& dice, bool leaves, bool first_only) {
   std::string out = "meta l4proto tcp ";
   if (dice.Chance(2)) {
@@ -526,7 +526,7 @@ std::string RandomNftConditions(Dice& dice, bool leaves, bool first_only) {
   return out;
 }
 
-// A table of somebody else.
+// A foreign table.
 std::string RandomNftTable(Dice& dice) {
   std::string chains;
   int number = 0;
@@ -608,7 +608,7 @@ Probe RandomProbe(Dice& dice, bool v4) {
 constexpr int kRounds = 14;
 constexpr int kProbes = 40;
 
-// Who writes the rules of others.
+// Who writes the foreign rules.
 enum class Others { kLegacy, kNft, kIptablesNft };
 
 void Agree(Others others);
@@ -631,7 +631,7 @@ void Agree(Others others) {
     std::string story = "round " + std::to_string(round) + ":";
     for (const std::string& word : config) story += " " + word;
     const auto applied = RunInit(pod, config);
-    if (applied.exit_status == 2) continue;  // flags that exclude one another
+    if (applied.exit_status == 2) continue;  // mutually exclusive flags
     ASSERT_EQ(applied.exit_status, 0) << story << applied.err;
     if (others == Others::kNft) {
       const std::string table = RandomNftTable(dice);
@@ -670,7 +670,7 @@ void Agree(Others others) {
       const Probe& probe = probes[i];
       std::string expected = ListenerOf(answers[i]);
       ++landings[expected];
-      // That of two base chains of one priority nobody knows the first is all that is not known.
+      // The only unknown is the order of two base chains with equal priority.
       if (expected == "unknown") {
         ASSERT_THAT(json::serialize(answers[i].at("notes")), HasSubstr("which is asked first"))
             << json::serialize(answers[i]) << "\n"
@@ -679,7 +679,7 @@ void Agree(Others others) {
       }
       ConnectOptions options{.who = probe.inbound ? kRoot : probe.who, .source = probe.from};
       if (expected == "dropped") {
-        // What is to go nowhere is not waited for.
+        // Do not wait for packets that are to be lost.
         expected = "timeout";
         options.timeout = std::chrono::milliseconds(150);
       }

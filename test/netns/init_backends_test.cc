@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Which backend carries the rules, from one to the other, and what only one of them has to care
-// for.
+// The choice of the backend, changing from one to the other, and what matters to only one of
+// them.
 
 #include <linux/capability.h>
 #include <sys/xattr.h>
@@ -47,7 +47,7 @@ class InitBackends : public testing::Test {
   }
 
   static bool IsNft(const std::string& table) { return table.starts_with("nft "); }
-  // How many tables of ours there are: of x_tables, and of nf_tables.
+  // The number of Sluice tables: in x_tables, and in nf_tables.
   std::pair<int, int> Tables() {
     std::pair<int, int> out;
     for (const auto& [name, text] : TakeSnapshot(pod()).tables) {
@@ -72,7 +72,7 @@ TEST_F(InitBackends, AutoStaysWhereTheRulesAre) {
               testing::StartsWith("# backend nftables: its rules are there\n"));
 }
 
-// An ordinary user with CAP_NET_ADMIN and nothing else, as runAsNonRoot wants it.
+// An ordinary user with only CAP_NET_ADMIN, as with runAsNonRoot.
 TEST_F(InitBackends, NftablesNeedsOneCapability) {
   const CaptureCase& chosen = FindCase("tproxy-dual");
   Command command = CaseCommand(chosen);
@@ -97,7 +97,7 @@ TEST_F(InitBackends, NftablesNeedsOneCapability) {
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
-// What a kernel does not have is not chosen; without both it is said of both.
+// A backend that the kernel lacks is not chosen; if both are missing, the error names both.
 TEST_F(InitBackends, AutoTakesWhatTheKernelHas) {
   const Snapshot fresh = TakeSnapshot(pod());
   const auto run = [&](const std::string& without, const std::string& backend) {
@@ -130,7 +130,7 @@ TEST_F(InitBackends, AutoTakesWhatTheKernelHas) {
 }
 
 // As in a container with runAsNonRoot, allowPrivilegeEscalation: false and NET_ADMIN: the kernel
-// leaves an ordinary user what the program's file has as well.
+// leaves an ordinary user only the capabilities that the program's file has as well.
 TEST_F(InitBackends, AFileCapabilityServesAContainerWithoutRoot) {
   const auto directory = std::filesystem::temp_directory_path() /
                          ("sluice-file-capability-" + std::to_string(getpid()));
@@ -156,7 +156,7 @@ TEST_F(InitBackends, AFileCapabilityServesAContainerWithoutRoot) {
   const auto with = RunCommand(pod(), command);
   EXPECT_EQ(with.exit_status, 0) << with.err;
   EXPECT_GT(Tables().second, 0);
-  // It can also be started where the capability is not allowed, as beside a CNI plugin.
+  // It also starts where the capability is not allowed, as beside a CNI plugin.
   command.capabilities = std::vector<int>{};
   EXPECT_EQ(RunCommand(pod(), command).exit_status, 3);
   std::filesystem::remove_all(directory);
@@ -177,7 +177,7 @@ TEST_F(InitBackends, NoConnectionIsUncapturedDuringTheChange) {
       Process change(pod(),
                      CaseCommand(chosen, {"--backend", to_nftables ? "nftables" : "iptables"}));
       bool running = true;
-      // Once more after its end.
+      // One more after the change.
       for (int i = 0; i < 1000 && running; ++i) {
         running = change.Running();
         for (const char* const ip : {"198.51.100.1", "2001:db8::1"}) {
@@ -205,7 +205,7 @@ TEST_F(InitBackends, CleanUpRemovesTheRulesOfBoth) {
   const auto listed = RunCommand(pod(), {.argv = {"nft", "list", "table", "ip", "sluice"}}).out +
                       RunCommand(pod(), {.argv = {"nft", "list", "table", "ip6", "sluice"}}).out;
   Run(chosen, {"--backend", "iptables"});
-  Nft(pod(), listed);  // as if a change had been cut off
+  Nft(pod(), listed);  // as if a change had been interrupted
   EXPECT_GT(Tables().first, 0);
   EXPECT_GT(Tables().second, 0);
   const auto diff = RunInit(pod(), {"diff", "--cleanup-only", "--backend", "iptables"});
@@ -231,7 +231,7 @@ TEST_F(InitBackends, WhatCapturesAsWellIsNamedAndLeftAlone) {
   EXPECT_EQ(TakeSnapshot(pod()), before);
 }
 
-// x_tables' TPROXY drops where nobody listens. That of nf_tables goes on to the next rule, and the
+// x_tables' TPROXY drops if nobody listens. That of nf_tables continues with the next rule, and the
 // client would reach the application.
 TEST_F(InitBackends, TproxyWithoutAListenerLetsNobodyThrough) {
   const Listeners application(pod(), {{.port = 80}});
@@ -246,8 +246,8 @@ TEST_F(InitBackends, TproxyWithoutAListenerLetsNobodyThrough) {
   }
 }
 
-// Of two chains in one place the later one is asked first: ours stands behind, whoever came first,
-// so that a DNAT of others decides as it does with x_tables.
+// Of two chains with equal priority the later one runs first. Ours comes after, whoever was first,
+// so that a foreign DNAT decides first, as with x_tables.
 TEST_F(InitBackends, ADnatOfOthersDecidesFirstInBothOrders) {
   const Listeners agent(
       pod(), {{.port = 15001, .answer = "out15001"}, {.port = 8888, .answer = "docker"}});
@@ -268,7 +268,7 @@ TEST_F(InitBackends, ADnatOfOthersDecidesFirstInBothOrders) {
   }
 }
 
-// Somebody else changes the rule set all the time: neither loses anything.
+// Another program changes the rule set all the time: neither loses anything.
 TEST_F(InitBackends, OthersWriteAtTheSameTime) {
   const CaptureCase& chosen = FindCase("seed-dual-stack");
   Nft(pod(), "add table inet other\nadd chain inet other c\n");
@@ -292,13 +292,13 @@ TEST_F(InitBackends, OthersWriteAtTheSameTime) {
   }
 }
 
-// 10,000 ranges of each family as an ordinary user: more than one message can carry there.
+// 10,000 ranges of each family as an ordinary user: more than one message can hold there.
 TEST_F(InitBackends, ListsThatDoNotFitIntoOneMessageGoInParts) {
   const auto file = std::filesystem::temp_directory_path() /
                     ("sluice-many-ranges-" + std::to_string(getpid()) + ".json");
   std::string ranges = "198.51.100.1/32,2001:db8::1/128";
   for (int i = 0; i < 10'000; ++i) {
-    // No neighbours, which would become one.
+    // No adjacent ranges, which would be merged.
     ranges += ",10." + std::to_string(i / 120) + "." + std::to_string(i % 120 * 2) + ".0/24";
     std::array<char, 32> v6{};
     std::snprintf(v6.data(), v6.size(), ",fd01:%x::/32", static_cast<unsigned>(i) * 2);
@@ -313,7 +313,7 @@ TEST_F(InitBackends, ListsThatDoNotFitIntoOneMessageGoInParts) {
                   "libsluice_small_send_buffer.so");
   command.who = kApplication;
   command.capabilities = {CAP_NET_ADMIN};
-  // A run that was killed left a set, and only that.
+  // A killed run has left only a set.
   Nft(pod(), "add table ip sluice\nadd set ip sluice left { type ipv4_addr; }\n");
   const auto sets = [&] {
     const std::string listed = RunCommand(pod(), {.argv = {"nft", "list", "sets"}}).out;
@@ -342,19 +342,19 @@ TEST_F(InitBackends, ListsThatDoNotFitIntoOneMessageGoInParts) {
   }
   command.argv.pop_back();
   EXPECT_THAT(RunCommand(pod(), command).err, HasSubstr("nothing written"));
-  // A list that fits needs no set with a name.
+  // A list that fits needs no named set.
   Run(FindCase("many-excluded-cidrs"), {"--backend", "nftables"});
   EXPECT_THAT(sets(), IsEmpty());
   std::filesystem::remove(file);
 }
 
-// Without the comments, as a Sluice before there were any wrote it.
+// Without comments, as older versions of Sluice wrote the rules.
 std::string WithoutComments(const std::string& text) {
   return std::regex_replace(text, std::regex(R"( comment "[^"]*")"), "");
 }
 
-// nft prints which option a rule comes from, and reads the same from a dry run. A comment alone is
-// no difference.
+// nft shows which option a rule comes from, and reads it back from a dry run. A comment alone is
+// not a difference.
 TEST_F(InitBackends, RulesOfNftablesSayWhatTheyComeFrom) {
   const std::vector<std::string> nftables = {"--backend", "nftables"};
   const CaptureCase& chosen = FindCase("everything");
@@ -377,7 +377,7 @@ TEST_F(InitBackends, RulesOfNftablesSayWhatTheyComeFrom) {
   EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), Not(HasSubstr("comment")));
   EXPECT_THAT(Run(chosen, nftables), HasSubstr("nothing written"));
   EXPECT_THAT(chain("nat/ISTIO_REDIRECT"), Not(HasSubstr("comment")));
-  // What is written for another reason gets its comments, and the rest with --force-apply.
+  // Rules rewritten for another reason get their comments, and the rest with --force-apply.
   Nft(pod(), "flush chain ip sluice nat/ISTIO_IN_REDIRECT\n");
   Run(chosen, nftables);
   EXPECT_THAT(chain("nat/ISTIO_IN_REDIRECT"), HasSubstr("comment"));

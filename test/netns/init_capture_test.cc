@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Where real connections land. The conformance set has the reference tool's behaviour; here is what
-// Sluice adds to it, and what such rules are known to get wrong.
+// Where real connections land. The conformance set covers the reference tool's behaviour; this
+// covers Sluice's additions, and known faults of such rules.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -153,7 +153,7 @@ TEST_F(InitRedirect, PortRanges) {
   });
 }
 
-// Every proxy user's calls to its own pod are captured, and those of a group alone.
+// Every proxy user's calls to its own pod are captured, and so are those by group only.
 TEST_F(InitRedirect, EveryProxyUserAndGroupReachesItsOwnPod) {
   ApplyCase("multi-uid");  // -u 3,4 -g 3000,4000
   for (const Credentials& who :
@@ -182,7 +182,7 @@ TEST_F(InitRedirect, RangesOfDestinations) {
           {"not excluded", "2001:db8::1", 80, kOut}});
 }
 
-// A tree of chains: the ranges are these and sixty more.
+// A tree of chains for these ranges and sixty more.
 TEST_F(InitRedirect, LongListsOfRanges) {
   Apply({"-i", "*", "-x",
          ManyHosts(Family::kIpv4, 60) + ",203.0.113.0/24,2001:db8:ffff::/48," +
@@ -218,7 +218,7 @@ TEST_F(InitRedirect, OtherUsersAndGroups) {
           {"another one", "198.51.100.1", 80, kOut}});
 }
 
-// What is excluded from capture still goes through everybody else's rules.
+// Traffic excluded from capture still passes through all foreign rules.
 TEST_F(InitRedirect, ExcludedInterfacesDoNotSkipForeignRules) {
   ApplyCase("exclude-interface");  // -c eth1
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
@@ -264,7 +264,7 @@ TEST_F(InitRedirect, SourcesToLeaveAlone) {
 
 TEST_F(InitRedirect, VirtualMachinesBehindAnInterface) {
   ApplyCase("virt-and-cidrs");  // -i 198.51.100.0/24,2001:db8::/48 -k eth1,tap+
-  // What arrives there leaves the pod for these ranges; the pod's own address is not one of them.
+  // Traffic from there leaves the pod for these ranges, which do not include the pod's own address.
   Expect({In("not a range to capture", "192.0.3.2", 80, kDirect),
           In("another interface", "192.0.2.2", 80, kIn),
           {"the pod's own", "198.51.100.1", 80, kOut}});
@@ -318,8 +318,8 @@ TEST_F(InitRedirect, Dns) {
 
 class InitTproxy : public InitCapture {
  protected:
-  // TPROXY brings a connection to the proxy without another destination: what the listener says of
-  // its client is what the application would see.
+  // TPROXY keeps a connection's original destination: the listener reports the client that the
+  // application would see.
   Listeners pod_{network_.pod(), PodPorts(true)};
 };
 

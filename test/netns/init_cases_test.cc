@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Every named configuration, applied for real.
+// Applies every named configuration for real.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ PodNetwork::Ipv6 Ipv6Of(const CaptureCase& chosen) {
   return chosen.pod_has_ipv6 ? PodNetwork::Ipv6::kYes : PodNetwork::Ipv6::kNo;
 }
 
-// Rules of somebody else around the place where ours will stand.
+// Foreign rules around the place of ours.
 void AddForeignRules(const netns::Namespace& where) {
   for (const Family family : kFamilies) {
     for (const char* rule :
@@ -44,7 +44,7 @@ void AddForeignRules(const netns::Namespace& where) {
   }
 }
 
-// Where it lands is not the question here, and TPROXY without a proxy swallows it.
+// Where it lands does not matter here, and TPROXY without a proxy swallows it.
 const ConnectOptions kQuick = {.timeout = std::chrono::milliseconds(20)};
 
 void MakeTraffic(const PodNetwork& network) {
@@ -88,8 +88,8 @@ TEST_P(InitCases, LifeFromTheFirstApplyToTheLastCleanUp) {
   }
 }
 
-// What --dry-run prints, through the real restore programs, is what is committed; and to print it
-// takes no privilege and leaves no trace.
+// The output of --dry-run, through the real restore programs, gives the same rules as an apply; and
+// printing it needs no privilege and leaves no trace.
 TEST_P(InitCases, DryRunIsWhatIsCommitted) {
   const PodNetwork applied(Ipv6Of(GetParam()));
   const auto result = RunCase(applied.pod(), GetParam());
@@ -97,7 +97,7 @@ TEST_P(InitCases, DryRunIsWhatIsCommitted) {
 
   const PodNetwork restored(Ipv6Of(GetParam()));
   Command dry_run = CaseCommand(GetParam(), {"--dry-run"});
-  // But for the mount of another resolv.conf.
+  // Unless another resolv.conf must be mounted.
   if (dry_run.argv[0] != "unshare") dry_run.who = kApplication;
   const auto printed = RunCommand(restored.pod(), dry_run);
   ASSERT_EQ(printed.exit_status, 0) << printed.err;
@@ -113,7 +113,7 @@ TEST_P(InitCases, DryRunIsWhatIsCommitted) {
     EXPECT_EQ(restore.exit_status, 0) << restore.err << printed.out;
   }
   EXPECT_EQ(TakeSnapshot(restored.pod()).tables, TakeSnapshot(applied.pod()).tables) << printed.out;
-  // And sluice-init itself takes them for its own, to the last bit.
+  // sluice-init also recognizes them as its own, exactly.
   CaptureCase diff = GetParam();
   diff.args.insert(diff.args.begin(), "diff");
   const auto drift = RunCase(restored.pod(), diff);

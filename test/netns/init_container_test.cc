@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// As pods run it: an init container, another namespace, another name; and what it must not need.
+// As in pods: an init container, another namespace, another name; and what it must not need.
 
 #include <sched.h>
 #include <sys/ptrace.h>
@@ -117,8 +117,8 @@ TEST_F(InitContainer, NeedsFewCapabilitiesNoFileSystemAndLittleMemory) {
 
 // --- no child process is ever started ---
 
-// Runs a program in `where` under ptrace(2); returns how often it started a process or a thread, or
-// became another program.
+// Runs a program in `where` under ptrace(2); returns how often it started a process or thread, or
+// executed another program.
 int CountStarts(const netns::Namespace& where, const Command& command) {
   std::vector<std::string> words = command.argv;
   std::vector<char*> argv;
@@ -140,14 +140,14 @@ int CountStarts(const netns::Namespace& where, const Command& command) {
   int starts = 0;
   ptrace(PTRACE_CONT, child, nullptr, nullptr);
   for (;;) {
-    // What it starts is traced as well, and has to be let go on.
+    // Children are traced as well, and must be continued.
     const pid_t who = waitpid(-1, &status, __WALL);
     if (who < 0 || (who == child && WIFSIGNALED(status))) return -1;
     if (who == child && WIFEXITED(status)) break;
     if (!WIFSTOPPED(status)) continue;
     const bool event = status >> 16 != 0;
     starts += event ? 1 : 0;
-    // A new one stops first of all, without any signal of its own.
+    // A new one first stops without a signal of its own.
     const int signal = WSTOPSIG(status);
     const bool passed_on = !event && signal != SIGSTOP && signal != SIGTRAP;
     ptrace(PTRACE_CONT, who, nullptr, static_cast<long>(passed_on ? signal : 0));
@@ -161,7 +161,7 @@ TEST_F(InitContainer, StartsNoProcess) {
     EXPECT_EQ(CountStarts(pod(), InitCommand(FindCase(name).args)), 0) << name;
   }
   EXPECT_EQ(CountStarts(pod(), InitCommand({"--cleanup-only"})), 0);
-  // What counts must be able to count.
+  // Proves that the counter works.
   EXPECT_EQ(CountStarts(pod(), {.argv = {"/bin/sh", "-c", "true & wait"}}), 1);
 }
 
@@ -180,7 +180,7 @@ TEST_F(InitContainer, WorksInTheNamespaceThatIsNamed) {
         RunInit(elsewhere, {"--network-namespace", where, "--dual-stack", "-i", "*"});
     EXPECT_EQ(result.exit_status, 0) << result.err;
     EXPECT_THAT(result.err, HasSubstr(target.pod().Identity().ToString()));
-    // Rules, the address and the routes alike, and none of them where the program came from.
+    // Rules, address and routes, and nothing in the namespace where the program came from.
     EXPECT_EQ(TakeSnapshot(target.pod()), wanted);
     EXPECT_EQ(TableNames(elsewhere), "");
     EXPECT_EQ(RunInit(elsewhere, {"--network-namespace", where, "--cleanup-only"}).exit_status, 0);
@@ -200,7 +200,7 @@ TEST_F(InitContainer, WorksInANamespaceOfIpNetns) {
   EXPECT_EQ(TableNames(pod()), "");
 }
 
-// The rules of a pod with a user namespace of its own can only be written from inside.
+// The rules of a pod with its own user namespace can only be written from inside.
 TEST_F(InitContainer, EntersTheUserNamespaceThatOwnsTheNetwork) {
   const netns::Namespace here = netns::Namespace::Current();
   Process pod_of_its_own(
@@ -252,7 +252,7 @@ TEST_F(InitContainer, WarnsOfExcludedInterfacesThatAreNotThere) {
   EXPECT_THAT(result.err, Not(HasSubstr("no interface l")));
 }
 
-// What is left of DNS capture on a kernel without the raw table: everything but conntrack zones.
+// DNS capture on a kernel without the raw table: everything except conntrack zones.
 TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
   const CaptureCase& dns = FindCase("dns-all-v6");
   const PodNetwork elsewhere;
@@ -271,7 +271,7 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
     EXPECT_THAT(result.err, HasSubstr(outcome));
     EXPECT_EQ(TakeSnapshot(pod()), wanted);
   }
-  // What the kernel cannot have is no drift.
+  // What the kernel lacks is no drift.
   Command diff = command;
   std::vector<std::string> words = dns.args;
   words.insert(words.begin(), "diff");
@@ -284,7 +284,7 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 
-// --force-apply writes what is in place already; --reconcile and --cni-mode are taken.
+// --force-apply rewrites what is already in place; --reconcile and --cni-mode are accepted.
 TEST_F(InitContainer, ForceApplyWritesAnyway) {
   ASSERT_EQ(RunCase(pod(), FindCase("seed-dual-stack")).exit_status, 0);
   const Snapshot wanted = TakeSnapshot(pod());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// `sluice-init doctor`, in pods that something is wrong with.
+// `sluice-init doctor`, in pods with something wrong.
 
 #include <linux/capability.h>
 #include <sys/file.h>
@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 
 constexpr int kProblem = 10;
 
-// A file that goes with the test.
+// A file that the destructor removes.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& text) : path_(testing::TempDir() + "doctor.XXXXXX") {
@@ -68,7 +68,7 @@ class InitDoctor : public testing::Test {
   CommandResult Doctor(std::vector<std::string> more = {}) {
     more.insert(more.begin(), "doctor");
     Command command = InitCommand(std::move(more));
-    // That of the machine may be held by anybody, such as another test.
+    // The machine's lock may be held, for example by another test.
     command.environment.push_back("XTABLES_LOCKFILE=/nonexistent");
     return RunCommand(pod(), command);
   }
@@ -152,7 +152,7 @@ TEST_F(InitDoctor, ARuleOfOthersDecidesFirst) {
                     HasSubstr("\n1 problem, ")));
 }
 
-// Those of x_tables are asked before ours, wherever ours are.
+// x_tables runs before ours, wherever ours are.
 TEST_F(InitDoctor, ARuleOfTheOtherBackendDecidesFirst) {
   Install({"--backend", "nftables"});
   const auto proxy = StartProxy();
@@ -244,7 +244,7 @@ TEST_F(InitDoctor, AResolverThatTheRulesDoNotKnow) {
                                    "/etc/resolv.conf is not in the DNS rules"));
 }
 
-// The table's size is everybody's, so the numbers are laid over those of the kernel.
+// The table's size is global, so the numbers are mounted over the kernel's.
 TEST_F(InitDoctor, ConntrackIsNearlyFull) {
   Install();
   const TemporaryFile count("960\n");

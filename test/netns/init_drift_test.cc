@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Rules that somebody has changed behind our back are found, and made right again; what is not ours
-// stays as it is.
+// Rules changed behind our back are found and repaired; foreign rules stay as they
+// are.
 
 #include <array>
 #include <sstream>
@@ -20,7 +20,7 @@ namespace {
 using capture::kFamilies;
 using testing::HasSubstr;
 
-// The configurations that together use every table, every extension and a tree of chains.
+// Configurations that together use every table, every extension and a tree of chains.
 class InitDrift : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -38,12 +38,12 @@ class InitDrift : public testing::TestWithParam<std::string> {
     return result.err;
   }
 
-  // After a change that must be found: that is said, and it is healed.
+  // After a change that must be found: checks that it is reported and repaired.
   void ExpectHealed(const std::string& change) {
     EXPECT_THAT(Apply(), HasSubstr("]: done (")) << change;
     EXPECT_EQ(TakeSnapshot(pod()), wanted_) << change;
   }
-  // The same, quicker, for a change of one family's rules.
+  // The same, faster, for a change of one family's rules.
   void ExpectHealed(const std::string& change, Family family) {
     EXPECT_THAT(Apply(), HasSubstr("]: done (")) << change;
     EXPECT_EQ(RulesOf(pod(), family), wanted_rules_[family == Family::kIpv6]) << change;
@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(, InitDrift,
                          testing::Values("everything", "tproxy-dns", "many-excluded-cidrs"),
                          [](const auto& info) { return TestName(info.param); });
 
-// One chain of ours, with its rules in the language of the backend's own program.
+// One Sluice chain, with its rules in the format of the backend's own program.
 struct SavedChain {
   Family family;
   std::string table;
@@ -96,7 +96,7 @@ std::vector<SavedChain> NftChainsOf(const Snapshot& snapshot) {
       if (line.starts_with("\tchain ")) {
         chains.push_back({family, "sluice", line.substr(7, line.rfind(" {") - 7), {}});
       } else if (line.starts_with("\t\t") && !line.starts_with("\t\ttype ")) {
-        // An anonymous set of many elements takes several lines.
+        // A large anonymous set takes several lines.
         if (line.starts_with("\t\t\t")) {
           chains.back().rules.back() += line;
         } else {
@@ -108,7 +108,7 @@ std::vector<SavedChain> NftChainsOf(const Snapshot& snapshot) {
   return chains;
 }
 
-// What a chain of ours may be turned into.
+// Ways to change a Sluice chain.
 struct Editor {
   std::vector<SavedChain> (*chains)(const Snapshot& snapshot);
   void (*write)(const netns::Namespace& pod, const SavedChain& chain,
@@ -166,7 +166,7 @@ TEST_P(InitDrift, RuleDeletedPermutedAppendedOrReplaced) {
     rules = chain.rules;
     rules.front() = editor.foreign_rule;
     becomes(rules, "a rule replaced");
-    // As many rules, and the same ones: only the order differs, which changes what they do.
+    // The same rules in another order, which changes their effect.
     if (chain.rules.size() < 2 || chain.rules[0] == chain.rules[1]) continue;
     rules = chain.rules;
     std::swap(rules[0], rules[1]);
@@ -174,7 +174,7 @@ TEST_P(InitDrift, RuleDeletedPermutedAppendedOrReplaced) {
   }
 }
 
-// What somebody may do to the nat table: for iptables, and for nft in "ip sluice".
+// Damage to the nat table: for iptables, and for nft in "ip sluice".
 struct Damage {
   const char* what;
   std::vector<const char*> iptables;
@@ -193,7 +193,7 @@ TEST_P(InitDrift, JumpsAndChains) {
        "add rule TABLE nat/PREROUTING meta l4proto tcp jump nat/ISTIO_REDIRECT"},
       {"a chain left over", {"-N ISTIO_LEFT_OVER"}, "add chain TABLE nat/ISTIO_LEFT_OVER"},
       {"a chain emptied", {"-F ISTIO_OUTPUT"}, "flush chain TABLE nat/ISTIO_OUTPUT"},
-      // Rules that Sluice cannot express, in a chain of ours.
+      // Rules that Sluice cannot express, in a Sluice chain.
       {"an unknown match",
        {"-I ISTIO_OUTPUT 1 -m comment --comment foreign -j RETURN"},
        "insert rule TABLE nat/ISTIO_OUTPUT meta length 5 return"},
@@ -222,7 +222,7 @@ TEST_P(InitDrift, JumpsAndChains) {
   }
 }
 
-// `diff` tells, and changes nothing.
+// `diff` reports, and changes nothing.
 TEST_P(InitDrift, DiffTellsByItsExitCode) {
   CaptureCase asked = FindCase(GetParam());
   asked.args.insert(asked.args.begin(), "diff");
@@ -261,8 +261,8 @@ TEST_P(InitDrift, AddressAndPolicyRouting) {
   }
 }
 
-// Rules of others before and after ours, with their counters, through a change of configuration and
-// a clean-up.
+// Foreign rules before and after ours, with their counters, survive a change of configuration and a
+// clean-up.
 TEST_P(InitDrift, ForeignRulesKeepOrderAndCounters) {
   for (const Family family : kFamilies) {
     for (const char* rule :
@@ -282,7 +282,7 @@ TEST_P(InitDrift, ForeignRulesKeepOrderAndCounters) {
     for (std::string line; std::getline(lines, line);) {
       const auto rule = line.find("-A ");
       if (rule == std::string::npos || line.find("-A ISTIO_") != std::string::npos) continue;
-      // Our jumps count packets of their own.
+      // Our jumps have counters of their own.
       found.push_back(line.find("-j ISTIO_") == std::string::npos ? line : line.substr(rule));
     }
     return found;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Rules of others that decide before Sluice's: named by show, diff, verify and an apply, with what
-// they mean; and no others are.
+// Foreign rules that decide before Sluice's: show, diff, verify and an apply report them, with
+// their effect; and report no others.
 
 #include <ostream>
 #include <string>
@@ -29,8 +29,8 @@ using Words = std::vector<std::string>;
 
 struct Foreign {
   std::string name;
-  std::vector<std::string> commands;  // of iptables-legacy and ip6tables-legacy
-  std::string place;                  // empty: nothing is to be said
+  std::vector<std::string> commands;  // for iptables-legacy and ip6tables-legacy
+  std::string place;                  // empty: nothing to report
   std::string says;
   bool certain = true;
   Words config = {};
@@ -65,7 +65,7 @@ class ForeignTest : public testing::Test {
     return With({"-u", "1337", "-i", "*", "-b", "*", "--log-format", "json"}, more);
   }
 
-  // Those about rules of others.
+  // The warnings about foreign rules.
   static Words Warnings(const CommandResult& result) {
     Words out;
     const json::value report = json::parse(result.err);

@@ -31,7 +31,7 @@ print(data.decode())
 
 
 def namespace(prepare):
-    """A process that sleeps in a network namespace of its own."""
+    """A process that sleeps in its own network namespace."""
     process = subprocess.Popen(
         ["unshare", "--net", "sh", "-ec", f"ip link set lo up\n{prepare}\necho ready\nexec cat"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What sluice-init refuses to do, or cannot: the exact words, the exit code, and no trace.
+// What sluice-init refuses or cannot do: the exact message, the exit code, and no trace.
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -33,10 +33,10 @@ class InitRefusal : public testing::Test {
 
   const netns::Namespace& pod() const { return network_.pod(); }
 
-  // The manifest's line.
+  // The command line of a manifest.
   static Command Manifest() { return CaseCommand(FindCase("seed-manifest")); }
 
-  // Nothing is there. Reading a table makes it, so that no table may have been read either.
+  // Nothing is there. Reading a table creates it, so no table may have been read either.
   void ExpectUntouched() {
     EXPECT_EQ(TableNames(pod()), "");
     EXPECT_EQ(TakeSnapshot(pod()), fresh_);
@@ -66,7 +66,7 @@ TEST_F(InitRefusal, NamesEachMissingCapability) {
     EXPECT_THAT(result.err, HasSubstr(": missing " + missing + help + "(exit code 3)\n"));
     ExpectUntouched();
   };
-  // With CAP_NET_ADMIN alone there is another backend, where nobody insists.
+  // With only CAP_NET_ADMIN there is another backend, unless this one was requested.
   const auto manifest = [] {
     return CaseCommand(FindCase("seed-manifest"), {"--backend", "iptables"});
   };
@@ -82,7 +82,7 @@ TEST_F(InitRefusal, NamesEachMissingCapability) {
   refused(command, "CAP_NET_ADMIN and CAP_NET_RAW");
 }
 
-// What is missing is missing for a clean-up, too; and nothing is missing to look where nothing is.
+// A missing privilege is also missing for a clean-up; but looking needs none if nothing is there.
 TEST_F(InitRefusal, CleanUpSaysWhatIsMissingOnceThereIsSomething) {
   Command clean_up = InitCommand({"--cleanup-only"});
   clean_up.who = kApplication;
@@ -147,7 +147,7 @@ TEST_F(InitRefusal, MachinesCanReadIt) {
 
 // --- the lock ---
 
-// The lock of a namespace, held by this process.
+// A namespace's lock, held by this process.
 UniqueFd HoldLock(const netns::Namespace& where) {
   UniqueFd lock;
   RunIn(where, kRoot, [&lock] {
@@ -180,7 +180,7 @@ TEST_F(InitRefusal, LockOfAnotherNamespaceIsNobodysBusiness) {
   EXPECT_EQ(RunCommand(pod(), command).exit_status, 0);
 }
 
-// Where nothing is to be written nobody has to wait.
+// No need to wait if nothing is to be written.
 TEST_F(InitRefusal, NoLockIsTakenWhenAllIsInPlace) {
   ASSERT_EQ(RunCommand(pod(), Manifest()).exit_status, 0);
   const UniqueFd lock = HoldLock(pod());
@@ -192,7 +192,7 @@ TEST_F(InitRefusal, NoLockIsTakenWhenAllIsInPlace) {
 TEST_F(InitRefusal, WaitsUntilTheLockIsFree) {
   UniqueFd lock = HoldLock(pod());
   Process waiting(pod(), Manifest());
-  // It cannot end before the lock is free, however long it is looked at.
+  // It cannot end before the lock is free, however long we look.
   EXPECT_FALSE(waiting.WaitForText("sluice-init", std::chrono::milliseconds(100)));
   EXPECT_TRUE(waiting.Running());
   ExpectUntouched();
@@ -201,7 +201,7 @@ TEST_F(InitRefusal, WaitsUntilTheLockIsFree) {
   EXPECT_EQ(result.exit_status, 0) << result.err;
 }
 
-// The lock of iptables-legacy, which libiptc does not take by itself.
+// The lock of iptables-legacy, which libiptc does not take.
 TEST_F(InitRefusal, LockOfIptablesIsRespected) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("sluice-lock-" + std::to_string(getpid()));
@@ -217,7 +217,7 @@ TEST_F(InitRefusal, LockOfIptablesIsRespected) {
   ExpectUntouched();
 }
 
-// Nobody will ever write to it: to open it must not wait, longer than --wait and with the lock
+// Nobody will ever write to it: opening it must not wait longer than --wait, nor with the lock
 // held.
 TEST_F(InitRefusal, LockFileThatIsAFifo) {
   const std::string path =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Failures at every step: all is as it was before.
+// Failures at every step: everything is as before.
 
 #include <algorithm>
 #include <functional>
@@ -44,7 +44,7 @@ class InitRollback : public testing::Test {
     ASSERT_EQ(result.exit_status, 0) << result.err;
   }
 
-  // Rules of the nat table count the first packet of a connection only, so that these stand still.
+  // nat rules only count the first packet of a connection, so their counters stand still.
   void MakeCountersOfNat() {
     for (const char* ip : {"198.51.100.1", "192.0.2.2", "2001:db8::1", "fd00:2::2"}) {
       Connect(pod(), {IpAddress::Parse(ip), 80});
@@ -54,7 +54,7 @@ class InitRollback : public testing::Test {
   PodNetwork network_;
 };
 
-// A rule of somebody else leads into a chain that is to go: the second family fails.
+// A foreign rule leads into a chain that is to be removed: the second family fails.
 TEST_F(InitRollback, SecondFamilyFailsAndTheFirstIsPutBackWithItsCounters) {
   Apply("seed-dual-stack");
   Iptables(pod(), Family::kIpv6, "-t nat -N FOREIGN");
@@ -75,11 +75,11 @@ TEST_F(InitRollback, SecondFamilyFailsAndTheFirstIsPutBackWithItsCounters) {
             "that rule, or the chain that holds it (exit code 1)\n"));
     EXPECT_EQ(TakeSnapshot(pod(), WithCounters::kYes), before);
   }
-  // What keeps that chain is in nobody's way.
+  // The rule that keeps that chain does not hinder other changes.
   Apply("multi-uid");
 }
 
-// ::6 cannot be added to lo where IPv6 is disabled.
+// ::6 cannot be added to lo if IPv6 is disabled.
 TEST_F(InitRollback, Ipv6DisabledOnLoIsAMissingFeatureAndNothingChanges) {
   RunIn(pod(), kRoot, [] { netns::WriteSysctl("ipv6/conf/lo/disable_ipv6", "1"); });
   const Snapshot fresh = TakeSnapshot(pod(), WithCounters::kYes);
@@ -97,7 +97,7 @@ TEST_F(InitRollback, Ipv6DisabledOnLoIsAMissingFeatureAndNothingChanges) {
   refused(FindCase("tproxy-dual").args, TakeSnapshot(pod(), WithCounters::kYes));
 }
 
-// A default route that is not ours stands where ours is to go.
+// A foreign default route is in the place of ours.
 TEST_F(InitRollback, RouteTableOfSomebodyElseIsNotTakenOver) {
   netns::RouteSocket socket(pod());
   socket.AddRoute({.destination = Cidr::Parse("0.0.0.0/0"),
@@ -111,7 +111,7 @@ TEST_F(InitRollback, RouteTableOfSomebodyElseIsNotTakenOver) {
   EXPECT_EQ(TakeSnapshot(pod()), before);
 }
 
-// A step that fails where the other ones are real.
+// A failing step among real ones.
 class Failing : public capture::Step {
  public:
   std::string Name() const override { return "a failing step"; }
@@ -132,8 +132,8 @@ capture::InitConfig Plan(const std::string& name) {
   return config;
 }
 
-// From one configuration to another, or to none: at every table of every family, policy rules,
-// routes and the address.
+// From one configuration to another, or to none: fails at every table of every family, policy
+// rules, routes and the address.
 TEST_F(InitRollback, WhereverItFailsAllIsAsItWas) {
   struct Transition {
     std::string from;
@@ -206,7 +206,7 @@ TEST_F(InitRollback, EveryStepUndoesItself) {
   });
 }
 
-// What packets are marked for is there before and while they are marked.
+// The route of marked packets exists before and while packets are marked.
 TEST_F(InitRollback, TheRouteOfTproxyComesBeforeTheRulesAndGoesBehindThem) {
   const auto names = [&](const capture::InitConfig& config) {
     std::vector<std::string> out;
@@ -232,8 +232,8 @@ TEST_F(InitRollback, TheRouteOfTproxyComesBeforeTheRulesAndGoesBehindThem) {
   }
 }
 
-// The kernel compares the number of rules only: a rule that somebody else replaces, or deletes and
-// appends, after the table was read would be put back as it was.
+// The kernel only compares the number of rules: a rule that is replaced, or deleted and appended,
+// after the table was read would be restored.
 TEST_F(InitRollback, ARuleThatIsReplacedMeanwhileIsNotLost) {
   const std::string iptables = "iptables-legacy -t nat ";
   const std::string replace = iptables + "-R OUTPUT 1 -p tcp --dport 82 -j RETURN";

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""init_schemas.py PROGRAM: what sluice-init prints as JSON is what the schemas in docs/ say, in new
+"""init_schemas.py PROGRAM: sluice-init's JSON output follows the schemas in docs/, in new
 network namespaces. Needs root."""
 import json
 import os
@@ -13,7 +13,7 @@ import jsonschema
 PROGRAM = sys.argv[1]
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
 ALL = ["-i", "*", "-b", "*", "-d", "15090", "--ipv6", "off"]
-# What ctest takes for skipped; in CI that is a failure.
+# ctest's code for a skipped test; in CI that is a failure.
 SKIPPED = 77
 
 
@@ -27,7 +27,7 @@ def schema(name):
 
 
 class Namespace:
-    """A process that sleeps in a network namespace of its own, with a pod's interface."""
+    """A process that sleeps in its own network namespace, with a pod's interface."""
 
     def __init__(self):
         self.process = subprocess.Popen(
@@ -45,7 +45,7 @@ class Namespace:
         self.process.wait()
 
     def explain(self, *words):
-        """The answers for many connections, each as its schema says."""
+        """The answers for many connections, each checked with its schema."""
         connections = [
             {"to": "198.51.100.1:80", "from_uid": 1000}, {"to": "10.1.2.200:80", "from_uid": 1000},
             {"to": "10.1.2.9:80", "from_uid": 1337}, {"to": "[2001:db8::1]:80", "from_uid": 0},
@@ -63,7 +63,7 @@ class Namespace:
         return answers
 
     def run(self, *words, code):
-        """What it prints, and its report; both must be as their schemas say."""
+        """Its output and its report; both must follow their schemas."""
         done = subprocess.run([PROGRAM, "--network-namespace", f"pid:{self.process.pid}",
                                "--log-format", "json", *words],
                               capture_output=True, text=True, check=False, timeout=300)
@@ -106,7 +106,7 @@ def main():
         assert passed["result"] == "passed", passed
         shown = pod.run("show", *json_of, code=0)
         assert shown["tables"] and not shown["foreign"], shown
-        # The checks have counted on the rules of nat, not on all of them.
+        # The checks have counted on some rules of nat, not on all.
         counted = pod.run("show", "--nonzero", *json_of, code=0)
 
         def rules(state):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// `sluice-init show`: which Sluice rules are installed, with its counters, whatever configuration
-// made it.
+// `sluice-init show`: which Sluice rules are installed, with counters, whatever configuration
+// created them.
 
 #include <string>
 
@@ -57,7 +57,7 @@ TEST_F(InitShow, RulesRoutesAndAddressesOfAnyConfiguration) {
   EXPECT_EQ(Show(), "# no Sluice rules are installed\n");
 }
 
-// Installed rules of ours, and a rule of others that leads to a chain of others.
+// Installed Sluice rules, and a foreign rule that leads to a foreign chain.
 TEST_F(InitShow, GraphsOfTheRulesOfEverybody) {
   Iptables(pod(), Family::kIpv4, "-t nat -N OTHERS");
   Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 4433 -j OTHERS");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What only a socket of one's own can see: addresses that are kept, and conntrack zones.
+// What is only visible with special sockets: preserved addresses, and conntrack zones.
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -34,7 +34,7 @@ class InitSockets : public testing::Test {
   PodNetwork network_;
 };
 
-// A socket in `where` bound to `address`, with a bound on every wait.
+// A socket in `where` bound to `address`, with a limit on every wait.
 UniqueFd Bound(const netns::Namespace& where, const SocketAddress& address, int type,
                const Credentials& who = kRoot, bool transparent = false) {
   UniqueFd fd;
@@ -68,7 +68,7 @@ SocketAddress NameOf(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
 
 SocketAddress At(const char* ip, std::uint16_t port) { return {IpAddress::Parse(ip), port}; }
 
-// The reason for TPROXY: the proxy sees who calls, and what was called, on the socket itself.
+// The reason for TPROXY: the proxy sees both client and destination on the socket itself.
 TEST_F(InitSockets, TproxyKeepsTheClientsAddress) {
   Apply("tproxy-dual");
   struct {
@@ -91,7 +91,7 @@ TEST_F(InitSockets, TproxyKeepsTheClientsAddress) {
   }
 }
 
-// One query from `port`, and who answered it.
+// Sends one query from `port`, and returns who answered it.
 std::string Ask(const netns::Namespace& from, const char* source, std::uint16_t port,
                 const SocketAddress& server, const Credentials& who) {
   const UniqueFd fd = Bound(from, At(source, port), SOCK_DGRAM, who);
@@ -104,7 +104,7 @@ std::string Ask(const netns::Namespace& from, const char* source, std::uint16_t 
 }
 
 // Why there are conntrack zones: the agent's query may have the port that a query of the
-// application had a moment ago, and conntrack would take the one for the other.
+// application just had, and conntrack would confuse them.
 TEST_F(InitSockets, QueriesFromTheSamePortDoNotMix) {
   const Listeners world(network_.outside(), {{.port = 53, .transport = Transport::kUdp}});
   const Listeners agent(network_.pod(),

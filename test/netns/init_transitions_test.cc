@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// From one configuration to another, one after the other, at the same moment, and cut off half-way.
+// Changes of configuration: one after the other, concurrent, and interrupted.
 
 #include <algorithm>
 #include <csignal>
@@ -18,7 +18,7 @@ using testing::AnyOf;
 using testing::Eq;
 using testing::HasSubstr;
 
-// As different from one another as can be.
+// As different from one another as possible.
 const std::vector<std::string>& Dozen() {
   static const std::vector<std::string> names = {
       "defaults",       "seed-manifest",       "outbound-cidrs", "multi-uid",
@@ -32,14 +32,14 @@ void Apply(const netns::Namespace& where, const std::string& name) {
   EXPECT_EQ(result.exit_status, 0) << name << ": " << result.err;
 }
 
-// What a configuration alone makes of a fresh pod.
+// The result of a configuration in a fresh pod.
 Snapshot Alone(const std::string& name) {
   const PodNetwork network;
   Apply(network.pod(), name);
   return TakeSnapshot(network.pod());
 }
 
-// `command` that dies before its call of that number, from 1 on, that changes a namespace.
+// `command`, killed before its call number `call`, from 1, that changes a namespace.
 Command KilledAt(int call, Command command) {
   command.environment.push_back("SLUICE_KILL_AT_CALL=" + std::to_string(call));
   return WithPreload(std::move(command), "libsluice_kill_at_call.so");
@@ -99,7 +99,7 @@ TEST_F(InitRaces, SixteenOfOneConfigurationConverge) {
   }
 }
 
-// Whoever is last wins, wholly: never a table of one and a table of another.
+// The last one wins entirely: never a table of one and a table of another.
 TEST_F(InitRaces, SixteenOfFourConfigurationsEndAsOneOfThem) {
   const std::vector<std::string> names = {"seed-dual-stack", "tproxy-dual", "dns-all-v6",
                                           "no-ipv6"};
@@ -114,7 +114,7 @@ TEST_F(InitRaces, SixteenOfFourConfigurationsEndAsOneOfThem) {
   }
 }
 
-// Applying and cleaning up at the same time: each of them succeeds, and the end is one of the two.
+// Apply and clean-up at the same time: each succeeds, and the result is one of the two.
 TEST_F(InitRaces, ApplyAndCleanUpDoNotHurtEachOther) {
   const Snapshot nothing = TakeSnapshot(network_.pod());
   const Snapshot alone = Alone("tproxy-dual");
@@ -132,7 +132,7 @@ TEST_F(InitRaces, ApplyAndCleanUpDoNotHurtEachOther) {
 }
 
 // kill -9 before each call that changes something: each table is old or new, and the next run
-// heals.
+// repairs the rest.
 TEST_F(InitRaces, KilledBeforeAnyChangeLeavesWholeTables) {
   const netns::Namespace& pod = network_.pod();
   const CaptureCase& old_case = FindCase("seed-dual-stack");
@@ -146,7 +146,7 @@ TEST_F(InitRaces, KilledBeforeAnyChangeLeavesWholeTables) {
     return table == snapshot.tables.end() ? std::string() : table->second;
   };
 
-  // Changes are some thirty: five tables, an address, policy rules and routes. The tables of
+  // There are some thirty changes: five tables, an address, policy rules and routes. The tables of
   // nf_tables are one change.
   const int kFewest = TestsNftables() ? 5 : 10;
   constexpr int kMost = 200;
@@ -156,7 +156,7 @@ TEST_F(InitRaces, KilledBeforeAnyChangeLeavesWholeTables) {
     Apply(pod, old_case.name);
     ASSERT_EQ(TakeSnapshot(pod), before);
     const auto result = RunCommand(pod, KilledAt(call, CaseCommand(new_case)));
-    ended = result.exit_status == 0;  // it makes fewer calls than that
+    ended = result.exit_status == 0;  // it makes fewer calls
     if (!ended) {
       ASSERT_EQ(result.exit_status, 128 + SIGKILL) << result.err;
       ++kills;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The program that -DSLUICE_IPTABLES=OFF makes: sluice-init without libiptc.
+// The program built with -DSLUICE_IPTABLES=OFF: sluice-init without libiptc.
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -76,8 +76,8 @@ TEST_F(InitWithoutIptables, RefusesTheOtherBackend) {
   EXPECT_THAT(neither.err, HasSubstr("; and iptables is not in this build"));
 }
 
-// Rules of x_tables may decide about a connection: where there are any, it says that it does not
-// see them.
+// x_tables rules may decide about a connection: if there are any, it reports that it cannot see
+// them.
 TEST_F(InitWithoutIptables, SaysWhatItDoesNotSee) {
   const std::string unseen = "rules of x_tables cannot be seen: iptables is not in this build";
   EXPECT_THAT(Run({"show"}).out, Not(HasSubstr(unseen))) << "there is no table";

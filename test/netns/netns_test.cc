@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Namespaces: made, named, found, entered, left and deleted, as `ip netns` does it.
+// Namespaces: created, named, found, entered, left and deleted, as in `ip netns`.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,7 +46,7 @@ class NamespaceTest : public testing::Test {
     if (std::ranges::find(names, name_) != names.end()) Delete(name_);
   }
 
-  // Of this process alone: tests run side by side.
+  // Unique to this process: tests run in parallel.
   const std::string name_ = "sluice-test-" + std::to_string(getpid());
 };
 
@@ -158,7 +158,7 @@ TEST_F(NamespaceTest, OpensTheNamespaceOfAProcess) {
             Namespace::Current().Identity());
   const Namespace elsewhere = Namespace::CreateAnonymous();
   const testing_support::Process process(elsewhere, {.argv = {"sleep", "60"}});
-  // The child enters the namespace after the fork; its program is what shows that it has.
+  // The child enters the namespace after the fork; once its program runs, it has.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   const std::string pid = "pid:" + std::to_string(process.pid());
   while (Namespace::Open(pid).Identity() != elsewhere.Identity() &&
@@ -246,7 +246,7 @@ TEST_F(NamespaceTest, GuardThatCannotComeBackEndsTheProcess) {
   EXPECT_EXIT(
       {
         const ScopedNamespace inside(elsewhere);
-        // No way back for nobody.
+        // User nobody cannot go back.
         if (setresuid(65534, 65534, 65534) != 0) _exit(1);
       },
       testing::KilledBySignal(SIGABRT), "");
@@ -278,7 +278,7 @@ TEST_F(NamespaceTest, EntersForGood) {
   EXPECT_EQ(seen, elsewhere.Identity());
 }
 
-// What `unshare -Urn` makes, whose owner is a user namespace of its own.
+// The result of `unshare -Urn`, owned by a separate user namespace.
 TEST_F(NamespaceTest, EntersTheOwningUserNamespaceToo) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "needs a process of one thread, and ThreadSanitizer has one of its own";
@@ -295,7 +295,7 @@ TEST_F(NamespaceTest, EntersTheOwningUserNamespaceToo) {
                            std::filesystem::read_symlink("/proc/" + pid + "/ns/user");
     return same_user && Namespace::Current().Identity() == target.Identity();
   };
-  // A child, which cannot go back and must not go on as a second test.
+  // A child: it cannot go back, and must not continue as a second test.
   const pid_t child = fork();
   if (child == 0) {
     try {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// accept4(2) fails in one worker: for want of something it waits, without spinning, and goes on;
-// for a single connection it goes on at once. The other worker never notices.
+// accept4(2) fails in one worker: if resources are missing, it waits without spinning, and
+// continues; if a single connection failed, it continues at once. The other worker is not affected.
 
 #include <sys/socket.h>
 
@@ -37,7 +37,7 @@ void AcceptTest::PausesOn(int error) {
   AcceptFailurePlan& plan = failures_.plan();
   plan.left = -1;
   plan.error = error;
-  // SO_REUSEPORT gives about half of them to each worker.
+  // SO_REUSEPORT gives each worker about half of them.
   std::vector<Peer> peers;
   for (int i = 0; i < 64; ++i) {
     auto peer = Peer::Connect(cluster_->node(), ServerAt(echo.ports().front()));
@@ -47,7 +47,7 @@ void AcceptTest::PausesOn(int error) {
   }
   const auto cpu = server_proxy_->Cpu();
   EXPECT_TRUE(Eventually([&] { return Pauses() >= 5; }));
-  // A pause costs the call that failed, and one for each listener, to reset at least one client.
+  // A pause costs the failed call, and at least one for each listener, to reset a client.
   constexpr double kCallsPerPause = 1 + 4;
   const auto failed = static_cast<double>(plan.failed.load());
   EXPECT_LE(failed, Pauses() * kCallsPerPause) << "it spins";
@@ -73,8 +73,8 @@ TEST_P(AcceptTest, PausesWithoutDescriptors) { PausesOn(EMFILE); }
 TEST_P(AcceptTest, PausesWithoutFilesInTheSystem) { PausesOn(ENFILE); }
 TEST_P(AcceptTest, PausesWithoutMemory) { PausesOn(ENOMEM); }
 TEST_P(AcceptTest, PausesWithoutBuffers) { PausesOn(ENOBUFS); }
-// A security module refuses before the connection is taken off the queue, so that it would refuse
-// again and again.
+// A security module refuses before the connection is taken off the queue, and so would refuse again
+// and again.
 TEST_P(AcceptTest, PausesWithoutPermission) { PausesOn(EPERM); }
 
 void AcceptTest::LosesOneConnectionOn(int error) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// DNS that the rules capture, answered by sluice-proxy --dns-port: an application in a pod, the
-// proxy under its filter, and resolvers in another namespace.
+// Captured DNS, answered by sluice-proxy --dns-port: an application in a pod, the proxy under its
+// filter, and resolvers in another namespace.
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -47,7 +47,7 @@ class DnsTest : public testing::TestWithParam<Family> {
   }
   ~DnsTest() override { std::remove(path_.c_str()); }
 
-  // The addresses that resolv.conf names, in its order.
+  // The addresses named in resolv.conf, in order.
   SocketAddress Resolver(int number) const {
     const bool v4 = GetParam() == Family::kIpv4;
     const char* const text = number == 0 ? (v4 ? "10.96.0.10" : "2001:db8::1")
@@ -59,7 +59,7 @@ class DnsTest : public testing::TestWithParam<Family> {
                   [&] { return std::make_unique<FakeDnsServer>(Resolver(number), answer); });
   }
 
-  // Captures the pod and starts the proxy there. `options` is resolv.conf's line.
+  // Captures the pod and starts the proxy there. `options` is the line in resolv.conf.
   void Start(const std::vector<std::string>& flags = {"--dns-port=15053"},
              const std::string& options = "timeout:5") {
     std::ofstream(path_) << "nameserver " << Resolver(0).ip << "\nnameserver " << Resolver(1).ip
@@ -81,7 +81,7 @@ class DnsTest : public testing::TestWithParam<Family> {
   }
 
   // An application's socket: it knows the resolver's address and nothing of a proxy. Connected, so
-  // that it takes no answer from another address.
+  // that it accepts no answer from another address.
   DnsClient Client(bool tcp = false) const {
     return CallIn(network_->pod(), kApplication, [&] { return DnsClient(Resolver(0), tcp); });
   }
@@ -91,7 +91,7 @@ class DnsTest : public testing::TestWithParam<Family> {
     const auto reply = client.Receive(kPatience);
     return reply ? dns::ParseDnsMessage(*reply) : std::nullopt;
   }
-  // What connecting an application's socket of `type` to `to`, or sending there, ends with.
+  // The error when an application's socket of `type` connects or sends to `to`.
   static int ErrorOf(const netns::Namespace& from, const SocketAddress& to, int type) {
     return CallIn(from, kApplication, [&] {
       sockaddr_storage storage;
@@ -152,7 +152,7 @@ TEST_P(DnsTest, AsksAgainOverTcpWhenTheAnswerIsTruncated) {
   EXPECT_EQ(reply->header.answers, 100);
   EXPECT_EQ(server->asked(), 2) << "over UDP, then over TCP";
   EXPECT_EQ(Metric("upstream_tcp_retries_total"), 1);
-  // Now from the cache, and too long for a datagram: the client is told to come by TCP.
+  // Now from the cache, and too long for a datagram: the client is told to use TCP.
   const auto datagram = Ask("long.example");
   ASSERT_TRUE(datagram);
   EXPECT_NE(datagram->header.flags & dns::dns_flag::kTruncated, 0);
@@ -191,7 +191,7 @@ TEST_P(DnsTest, AsksTheNextResolverWhenOneIsSilent) {
   EXPECT_GE(took, milliseconds(1990));
   EXPECT_EQ(silent->asked(), 1);
   EXPECT_EQ(Metric("upstream_timeouts_total"), 1);
-  // The one that answers is asked first for a while.
+  // The server that answers is asked first for a while.
   ASSERT_TRUE(Ask("b.example"));
   EXPECT_EQ(silent->asked(), 1);
 }
@@ -220,7 +220,7 @@ TEST_P(DnsTest, BoundsWhatWaitsForAnAnswer) {
   const DnsClient client = Client();
   for (int i = 0; i < kAsked; ++i) {
     client.Send(TestMessage{.name = "n" + std::to_string(i) + ".example"}.Bytes());
-    // As many as a socket's receive buffer surely holds.
+    // As many as a socket's receive buffer certainly holds.
     if (i % 32 == 31) {
       ASSERT_TRUE(Eventually([&] { return Metric("queries_total") == i + 1; }));
     }
@@ -232,7 +232,7 @@ TEST_P(DnsTest, BoundsWhatWaitsForAnAnswer) {
   }
   EXPECT_EQ(Metric("failed_total{reason=\"over_limit\"}"), kAsked - kLimit);
   EXPECT_LE(proxy_->OpenDescriptors(), descriptors + kLimit + 10);
-  // Time-outs make room, and give everything back.
+  // Timeouts make room, and free everything.
   EXPECT_TRUE(Eventually([&] { return Metric("failed_total{reason=\"no_answer\"}") == kLimit; }));
   EXPECT_TRUE(Eventually([&] { return proxy_->OpenDescriptors() <= descriptors + 2; }));
 }
@@ -254,7 +254,7 @@ TEST_P(DnsTest, NothingListensUnlessAsked) {
   for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {
     EXPECT_EQ(ErrorOf(network_->pod(), Loopback(), type), ECONNREFUSED);
   }
-  // Captured. The ICMP error for a datagram belongs to another conntrack zone, and gets lost.
+  // Captured. The ICMP error for a datagram belongs to another conntrack zone, and is lost.
   EXPECT_EQ(ErrorOf(network_->pod(), Resolver(0), SOCK_STREAM), ECONNREFUSED);
   EXPECT_EQ(ErrorOf(network_->pod(), Resolver(0), SOCK_DGRAM), EAGAIN);
   EXPECT_EQ(server->asked(), 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The end of the process in the middle of work: connections finish, and nothing of them is lost.
+// The process ends in the middle of work: connections finish, and no bytes are lost.
 
 #include <algorithm>
 #include <atomic>
@@ -26,7 +26,7 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-// Connections that are always on their way while listeners change hands.
+// Connections in progress at any time while listeners change hands.
 constexpr std::size_t kAtOnce = 8;
 
 class DrainTest : public ProxyTest {
@@ -36,7 +36,7 @@ class DrainTest : public ProxyTest {
 
 INSTANTIATE_TEST_SUITE_P(, DrainTest, testing::Values(Family::kIpv4, Family::kIpv6), FamilyName);
 
-// Some of each stream, then SIGTERM to both proxies in the middle of the flood.
+// Part of each stream, then SIGTERM to both proxies in the middle of the transfer.
 void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each) {
   RaiseDescriptorLimit();
   StartProxies({"--drain-duration=60s"});
@@ -47,11 +47,11 @@ void DrainTest::DrainInTheMiddleOf(std::size_t streams, std::uint64_t bytes_each
     ASSERT_TRUE(pair);
     transfers.Add(std::move(pair->client), std::move(pair->server));
   }
-  // So little that all of them have most of their way before them.
+  // So little that all have most of their data still to come.
   EXPECT_TRUE(transfers.RunIntoTheMiddle(streams * bytes_each / 8));
   const std::uint64_t arrived = transfers.arrived();
   const std::size_t under_way = transfers.begun() - transfers.complete();
-  // They take turns, so that hardly one is at its end before the last has begun.
+  // They take turns, so that hardly any ends before the last has begun.
   EXPECT_GT(under_way, streams * 9 / 10);
   client_proxy_->process().Signal(SIGTERM);
   server_proxy_->process().Signal(SIGTERM);
@@ -75,11 +75,11 @@ TEST_P(DrainTest, SixteenLargeTransfersWithNothingLost) { DrainInTheMiddleOf(16,
 TEST_P(DrainTest, TwoThousandTransfersWithNothingLost) { DrainInTheMiddleOf(2000, 256 << 10); }
 
 // New connections keep coming while the server's proxy is told to end: each is either served or
-// refused, none is taken and then lost.
+// refused; none is accepted and then lost.
 TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
   StartServerProxy({"--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
-  // From outside the client pod's capture: straight from the node.
+  // From outside the client pod's capture: directly from the node.
   const ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, kAtOnce);
   EXPECT_TRUE(Eventually([&] { return load.served() > 200; }));
   server_proxy_->process().Signal(SIGTERM);
@@ -90,7 +90,7 @@ TEST_P(DrainTest, ClosesItsListenersWithoutLosingAConnection) {
   EXPECT_EQ(load.refused(), kAtOnce);
 }
 
-// How often a SYN was sent again, which is a second after it was not answered.
+// How often a SYN was sent again, a second after it was not answered.
 long SynRetransmissions(const netns::Namespace& where) {
   return CallIn(where, kRoot, [] {
     std::ifstream file("/proc/thread-self/net/netstat");
@@ -108,9 +108,9 @@ long SynRetransmissions(const netns::Namespace& where) {
   });
 }
 
-// Each generation takes the listening sockets of the one before, which had another number of
-// workers, and tells it to go, while connections come in: each of them is served, and none waits
-// for a second SYN.
+// Each generation takes the listening sockets of the previous one, which had another number of
+// workers, and tells it to end, while connections come in: each is served, and none waits for a
+// second SYN.
 TEST_P(DrainTest, GenerationsHandOverWithoutHoldingAConnectionUp) {
   StartServerProxy({"--concurrency=3", "--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
@@ -136,8 +136,8 @@ TEST_P(DrainTest, GenerationsHandOverWithoutHoldingAConnectionUp) {
   EXPECT_EQ(SynRetransmissions(cluster_->node()) - before, 0) << "of " << load.served();
 }
 
-// One that is not told to stop goes on accepting from the same sockets, and leaves them to the
-// other when it is.
+// A proxy that is not told to stop goes on accepting from the same sockets, and leaves them to the
+// other one when it is told.
 TEST_P(DrainTest, HandOverSaysThatTheOldOneGoesOn) {
   StartServerProxy({"--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
@@ -158,7 +158,7 @@ TEST_P(DrainTest, HandOverSaysThatTheOldOneGoesOn) {
   EXPECT_EQ(SynRetransmissions(cluster_->node()) - before, 0) << "of " << load.served();
 }
 
-// A second proxy takes the ports over while connections come in: each of them is served.
+// A second proxy takes over the ports while connections come in: each is served.
 TEST_P(DrainTest, HandsItsPortsOverWithoutRefusingAConnection) {
   StartServerProxy({"--drain-duration=60s"});
   const EchoServer echo(server(), GetParam());
@@ -183,7 +183,7 @@ TEST_P(DrainTest, DrainingIsNotReadyAndTheApplicationMayStillConnect) {
   ASSERT_TRUE(pair);
   client_proxy_->process().Signal(SIGTERM);
   EXPECT_TRUE(Eventually([&] { return client_proxy_->Get(15020, "/healthz/ready").first == 503; }));
-  EXPECT_TRUE(Eventually([&] {  // no inbound connections any more
+  EXPECT_TRUE(Eventually([&] {  // no more inbound connections
     return !Peer::Connect(cluster_->node(), {Cluster::PodIp(0, GetParam()), 8080});
   }));
   auto late = Connected(acceptor);
@@ -226,7 +226,7 @@ TEST_P(DrainTest, ASecondSignalEndsAtOnce) {
   EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
 }
 
-// As a preStop hook does it, which may be run twice; then the kubelet sends SIGTERM.
+// As a preStop hook does it, which may run twice; then the kubelet sends SIGTERM.
 TEST_P(DrainTest, HoweverOftenItIsAskedForOneDrainIsOneDrain) {
   StartClientProxy({"--drain-duration=1h"});
   StartServerProxy({});
@@ -246,7 +246,7 @@ TEST_P(DrainTest, HoweverOftenItIsAskedForOneDrainIsOneDrain) {
       client_proxy_->process().WaitForText("draining 1 connections, up to 3600 s", kPatience))
       << client_proxy_->process().Err();
   client_proxy_->process().Signal(SIGTERM);
-  // What ends at once would end within its next few looks at the signals.
+  // If it were to end, it would do so within its next few checks for signals.
   for (int i = 0; i < 100; ++i) {
     EXPECT_TRUE(pair->client.Send("x"));
     EXPECT_EQ(pair->server.Receive(1), "x");

@@ -21,17 +21,17 @@
 namespace sluice::testing_support {
 namespace {
 
-// At once: enough to keep the proxy busy all the time, few enough to be answered at once.
+// Concurrent connections: enough to keep the proxy busy, few enough to be answered at once.
 constexpr std::size_t kAtOnce = 64;
 
-// Each port has its own range of source ports, so that none has to be waited for.
+// Each port has its own range of source ports, so that there is never a wait for one.
 constexpr std::size_t kPorts = 8;
 
-// Half a byte per connection, of a million: what is lost for each of them is larger.
+// Half a byte per connection, for a million: any leak per connection is larger.
 constexpr long kNoiseKilobytes = 512;
 
-// How many connections after the warm-up. A million takes a minute and a half of two CPUs, which
-// the optimised build spends; under a sanitizer, or unoptimised, it is 50,000, unless
+// How many connections after the warm-up. A million takes a minute and a half of two CPUs, in the
+// optimised build; with a sanitizer, or without optimisation, it is 50,000, unless
 // SLUICE_ENDURANCE_CONNECTIONS says otherwise.
 std::uint64_t Connections() {
   if (const char* const number = std::getenv("SLUICE_ENDURANCE_CONNECTIONS")) {
@@ -44,12 +44,12 @@ std::uint64_t Connections() {
 #endif
 }
 
-// After so many everything has its size: slabs, buffers, the allocator's own arenas. 50,000 before
-// a million.
+// After this many everything has its final size: slabs, buffers, the allocator's arenas. 50,000
+// before a million.
 std::uint64_t WarmUp(std::uint64_t count) { return count / 20; }
 
-// Whether memory can be compared: a sanitizer keeps what was freed, to see its use; what is lost
-// for good, its own leak check finds.
+// Whether memory can be compared: a sanitizer keeps freed memory, to detect its use; its own leak
+// check finds leaks.
 constexpr bool MemoryIsComparable() {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   return false;
@@ -60,7 +60,7 @@ constexpr bool MemoryIsComparable() {
 
 struct Usage {
   long rss_kilobytes = 0;
-  long anonymous_kilobytes = 0;  // the part of it that is no file's
+  long anonymous_kilobytes = 0;  // the part not backed by files
   int descriptors = 0;
 };
 
@@ -76,10 +76,10 @@ Usage UsageOf(const ProxyProcess& proxy) {
 
 class EnduranceTest : public ProxyTest {
  protected:
-  // Source ports and the kernel's tables are not to be what limits the rate.
+  // Source ports and the kernel's tables must not limit the rate.
   static void WidenTables(const netns::Namespace& where);
   static std::uint64_t TrackedConnections(const netns::Namespace& where);
-  // Makes so many connections; the most that the kernel has tracked meanwhile.
+  // Makes this many connections; returns the most that the kernel tracked meanwhile.
   std::uint64_t MakeConnections(const EchoServer& echo, std::uint64_t count);
 };
 
@@ -88,11 +88,11 @@ INSTANTIATE_TEST_SUITE_P(, EnduranceTest, testing::Values(Family::kIpv4), Family
 void EnduranceTest::WidenTables(const netns::Namespace& where) {
   RunIn(where, kRoot, [] {
     netns::WriteSysctl("ipv4/ip_local_port_range", "16000 65000");
-    // A port in TIME_WAIT is used again after a second, which timestamps make safe (RFC 6191).
+    // A port in TIME_WAIT is reused after a second, which timestamps make safe (RFC 6191).
     netns::WriteSysctl("ipv4/tcp_tw_reuse", "1");
     try {
       // Otherwise every connection is remembered for two minutes, and the table, of 262,144 entries
-      // on a machine of this size, is full after ten seconds; the kernel then drops new ones.
+      // on such a machine, is full after ten seconds; the kernel then drops new ones.
       netns::WriteSysctl("netfilter/nf_conntrack_tcp_timeout_time_wait", "1");
     } catch (const Error&) {
       // Nothing is tracked in a namespace without rules.
@@ -110,7 +110,7 @@ std::uint64_t EnduranceTest::MakeConnections(const EchoServer& echo, std::uint64
   for (const std::uint16_t port : echo.ports()) targets.push_back(ServerAt(port));
   const ShortConnections load(cluster_->node(), targets, kAtOnce, count);
   std::uint64_t most_tracked = 0;
-  // A load that is stuck ends by itself after kPatience.
+  // A load that is stuck ends after kPatience.
   while (!load.done()) {
     most_tracked = std::max(most_tracked, TrackedConnections(server()));
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -144,7 +144,7 @@ TEST_P(EnduranceTest, AMillionShortConnectionsWithoutGrowth) {
                   static_cast<double>(after.rss_kilobytes) / 1024, before.anonymous_kilobytes,
                   after.anonymous_kilobytes, before.descriptors, after.descriptors,
                   static_cast<double>(count) / took.count(), tracked));
-  // One may still be that of the last scrape.
+  // One may still belong to the last scrape.
   EXPECT_TRUE(Eventually([&] { return server_proxy_->OpenDescriptors() <= before.descriptors; }));
   if (MemoryIsComparable()) {
     EXPECT_LE(after.anonymous_kilobytes, before.anonymous_kilobytes + kNoiseKilobytes);
@@ -157,8 +157,8 @@ class V6EnduranceTest : public EnduranceTest {};
 
 INSTANTIATE_TEST_SUITE_P(, V6EnduranceTest, testing::Values(Family::kIpv6), FamilyName);
 
-// More to one port, within a minute, than the kernel has source ports: those of ::6 are used again
-// although it does not count ::6 as loopback. Nothing is set in the server's pod.
+// More connections to one port, within a minute, than there are source ports: those of ::6 are
+// reused although the kernel does not count ::6 as loopback. No settings in the server's pod.
 TEST_P(V6EnduranceTest, FortyThousandToOnePortWithTheKernelsDefaults) {
   WidenTables(cluster_->node());
   StartServerProxy({"--access-log=/dev/null"});

@@ -43,10 +43,10 @@ SocketAddress NameOf(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
                                                                       : SocketAddress{};
 }
 
-// What each descriptor of a process leads to, as proc(5) says it: "socket:[1234]".
+// The target of each descriptor of a process, as in proc(5): "socket:[1234]".
 std::vector<std::string> DescriptorsOf(pid_t pid) {
   std::vector<std::string> out;
-  std::error_code ignored;  // one may be closed while we look
+  std::error_code ignored;  // a descriptor may be closed meanwhile
   const std::filesystem::path all = "/proc/" + std::to_string(pid) + "/fd";
   for (const auto& entry : std::filesystem::directory_iterator(all, ignored)) {
     out.push_back(std::filesystem::read_symlink(entry.path(), ignored).string());
@@ -169,7 +169,7 @@ void RaiseDescriptorLimit() {
 }
 
 void Report(std::string_view figure) {
-  // Like GoogleTest's own lines.
+  // In the style of GoogleTest's own lines.
   std::cout << "[   FIGURE ] " << figure << std::endl;
 }
 
@@ -196,7 +196,7 @@ std::vector<boost::json::object> ProxyProcess::Log() const {
   std::vector<boost::json::object> out;
   std::istringstream text(process_.Out());
   for (std::string line; std::getline(text, line);) {
-    // The last line may be on its way.
+    // The last line may be incomplete.
     if (line.ends_with('}')) out.push_back(boost::json::parse(line).as_object());
   }
   return out;
@@ -225,7 +225,7 @@ boost::json::object ProxyProcess::LogLineTo(const SocketAddress& original_destin
 
 namespace {
 
-// The body of a message whose head says "Transfer-Encoding: chunked".
+// The body of a message with "Transfer-Encoding: chunked".
 std::string Unchunked(std::string_view chunks) {
   std::string out;
   while (true) {
@@ -242,7 +242,7 @@ std::string Unchunked(std::string_view chunks) {
 
 std::pair<int, std::string> ProxyProcess::Get(std::uint16_t port, std::string_view path,
                                               std::string_view method) {
-  // As root: the proxy's own uid would do as well, an application's connection to loopback is not
+  // As root. The proxy's uid would do as well: an application's connections to loopback are not
   // captured either.
   auto peer = Peer::Connect(where_, {IpAddress::V4(127, 0, 0, 1), port}, kRoot);
   if (!peer) return {0, ""};
@@ -272,7 +272,7 @@ milliseconds ProxyProcess::Cpu() const {
   std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/stat");
   std::string text;
   std::getline(file, text);
-  // Fields are counted from behind the name, which may hold anything (proc(5)).
+  // Fields are counted after the name, which may contain anything (proc(5)).
   std::istringstream fields(text.substr(text.rfind(')') + 2));
   std::string field;
   long ticks = 0;
@@ -345,7 +345,7 @@ std::optional<ProxyTest::Pair> ProxyTest::Connected(Acceptor& acceptor) {
 
 void ProxyTest::LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
                                    std::size_t send_bytes) {
-  // The least, the first and the largest size.
+  // The minimum, default and maximum size.
   const auto sizes = [](std::size_t largest) {
     return "4096 " + std::to_string(largest / 2) + " " + std::to_string(largest);
   };

@@ -21,38 +21,38 @@
 
 namespace sluice::testing_support {
 
-// What no step of these tests takes, even under a sanitizer on a busy machine; a wait that lasts so
+// Longer than any step of these tests takes, even with a sanitizer on a busy machine; a wait this
 // long has failed.
 inline constexpr std::chrono::seconds kPatience{60};
 
-// How a stream of bytes came to its end.
+// How a byte stream ended.
 enum class End : std::uint8_t { kFin, kReset, kTimeout };
 std::ostream& operator<<(std::ostream& out, End end);
 
-// A source port that the kernel gives to nobody by itself, another one for each `i` below 10,000.
-// A client that takes any port may get one that the proxy had for an attempt that nobody answered:
-// conntrack keeps that entry for two minutes, without a redirection, and the client's connection to
-// the same destination follows it past the proxy.
+// A source port that the kernel never chooses, a different one for each `i` below 10,000. A client
+// with an arbitrary port may get one that the proxy has used for an unanswered connect: conntrack
+// keeps that entry for two minutes, without a redirection, and the client's connection to the same
+// destination then bypasses the proxy.
 inline std::uint16_t PortOfNoProxy(int i) { return static_cast<std::uint16_t>(20'000 + i); }
 
-// One end of a TCP connection, played by the test. Blocking, with kPatience as limit.
+// One end of a TCP connection, operated by the test. Blocking, with kPatience as limit.
 class Peer {
  public:
   explicit Peer(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  // From `where`, as an application, and from any port unless one is given; none when it was
-  // refused, reset or not answered, with errno.
+  // Connects from `where`, as an application, from any port unless one is given; none if refused,
+  // reset or not answered, with errno.
   static std::optional<Peer> Connect(const netns::Namespace& where, const SocketAddress& to,
                                      const Credentials& who = kApplication,
                                      std::uint16_t from_port = 0);
 
-  // False when the connection was reset meanwhile.
+  // False if the connection was reset meanwhile.
   bool Send(std::string_view bytes);
-  // Exactly `size` bytes; fewer when the stream has ended before.
+  // Exactly `size` bytes; fewer if the stream ends before.
   std::string Receive(std::size_t size);
   // Everything up to the end.
   std::string ReceiveAll(End& end);
-  // Waits for the end of the stream; what comes before it is thrown away.
+  // Waits for the end of the stream; discards bytes before it.
   End WaitForEnd();
   void EndSending();
   // Closes with a reset.
@@ -70,13 +70,13 @@ class Peer {
 // A listening socket on all addresses of one family of a namespace.
 class Acceptor {
  public:
-  // Port 0: any that is free.
+  // Port 0: any free port.
   Acceptor(const netns::Namespace& where, Family family, std::uint16_t port = 0,
            std::optional<IpAddress> address = std::nullopt);
 
   // None after kPatience.
   std::optional<Peer> Accept();
-  // What nobody accepts waits here.
+  // The listening socket; connections that nobody accepts wait here.
   int fd() const { return fd_.get(); }
   std::uint16_t port() const { return port_; }
 
@@ -88,13 +88,13 @@ class Acceptor {
 // Waits until `condition` holds; false after kPatience.
 bool Eventually(const std::function<bool()>& condition);
 
-// Lets this process have as many descriptors as it may: it plays both ends of every connection.
+// Raises this process's descriptor limit as far as possible: it has both ends of every connection.
 void RaiseDescriptorLimit();
 
-// Prints what a test has measured; ctest -V shows it.
+// Prints a measurement; ctest -V shows it.
 void Report(std::string_view figure);
 
-// As whom and with what a proxy is started; by itself as uid 1337 and with no capability.
+// The user and environment of a proxy; by default uid 1337 without capabilities.
 struct ProxySetting {
   Credentials who = kProxy;
   std::optional<std::vector<int>> capabilities = {};  // as in Command
@@ -111,7 +111,7 @@ class ProxyProcess {
   // Does not wait for it to be ready.
   ProxyProcess(const netns::Namespace& where, const std::vector<std::string>& flags,
                ProxySetting setting = {});
-  // Run otherwise than by itself, such as WithResolvConf.
+  // Runs a modified command, such as from WithResolvConf.
   ProxyProcess(const netns::Namespace& where, const Command& command)
       : where_(where), process_(where, command) {}
 
@@ -120,20 +120,20 @@ class ProxyProcess {
   bool WaitReady();
   // The lines of the access log so far.
   std::vector<boost::json::object> Log() const;
-  // The first line for which `matches` holds, waiting for it; fails the test when there is none.
+  // Waits for the first line for which `matches` holds; fails the test if there is none.
   boost::json::object LogLine(const std::function<bool(const boost::json::object&)>& matches);
   boost::json::object LogLineTo(const SocketAddress& original_destination);
-  // Status and body of a request of `path`; status 0 when nobody answers.
+  // Status and body of a request for `path`; status 0 if nobody answers.
   std::pair<int, std::string> Get(std::uint16_t port, std::string_view path,
                                   std::string_view method = "GET");
-  // A sample of /stats/prometheus, such as `sluice_accept_pauses_total`; -1 when it is missing.
+  // A sample of /stats/prometheus, such as `sluice_accept_pauses_total`; -1 if it is missing.
   double Metric(std::string_view sample);
   // User and system time so far.
   std::chrono::milliseconds Cpu() const;
-  // How often its threads have gone to sleep so far: who is not woken does not use a processor.
+  // How often its threads have gone to sleep so far: a thread that is not woken uses no CPU.
   long Sleeps() const;
   int OpenDescriptors() const;
-  // Those of them that are sockets.
+  // Descriptors that are sockets.
   int OpenSockets() const;
 
  private:
@@ -141,8 +141,8 @@ class ProxyProcess {
   Process process_;
 };
 
-// A client pod and a server pod, captured by sluice-init with the usual command line, with a proxy
-// in each.
+// A client pod and a server pod, captured by sluice-init with the usual command line, each with a
+// proxy.
 class ProxyTest : public testing::TestWithParam<Family> {
  protected:
   void SetUp() override;
@@ -154,7 +154,7 @@ class ProxyTest : public testing::TestWithParam<Family> {
 
   const netns::Namespace& client() const { return cluster_->client(); }
   const netns::Namespace& server() const { return cluster_->server(1); }
-  // Where the server pod's application is, for the family of this case.
+  // The address of the server pod's application, for the family of this case.
   SocketAddress ServerAt(std::uint16_t port) const { return {Cluster::PodIp(1, GetParam()), port}; }
   // A connection through both proxies: the client's end and the server's end.
   struct Pair {
@@ -163,8 +163,8 @@ class ProxyTest : public testing::TestWithParam<Family> {
   };
   std::optional<Pair> Connected(Acceptor& acceptor);
 
-  // At most so much in each TCP socket of a namespace; otherwise it is up to several MiB, and what
-  // stalls fills the machine's memory before it is the proxy's turn to hold something.
+  // Limits the buffers of TCP sockets in a namespace; by default they grow to several MiB, and
+  // stalled connections fill the machine's memory before the proxy has to buffer anything.
   static void LimitSocketBuffers(const netns::Namespace& where, std::size_t receive_bytes,
                                  std::size_t send_bytes);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What the other side may do to a proxy, while one connection through the same worker behaves well:
-// its bytes stay right, its latency is reported, and nothing is left of the hostility after it.
+// Hostile peers of a proxy, while one connection through the same worker behaves well: its bytes
+// stay correct, its latency is reported, and the hostility leaves nothing behind.
 
 #include <sys/socket.h>
 
@@ -17,26 +17,26 @@
 namespace sluice::testing_support {
 namespace {
 
-// Pings for a 99th percentile that is not a single one.
+// Enough pings for a meaningful 99th percentile.
 constexpr std::uint64_t kRounds = 200;
 
-// In each socket of a connection that stalls.
+// The size of each socket's buffer on a stalled connection.
 constexpr std::size_t kStalledBytes = 128 << 10;
 
-// The pipes of one worker, which it keeps: see PipePool.
+// The pipes that one worker keeps: see PipePool.
 constexpr int kPooledPipeEnds = 2 * 16;
 
 class HostileTest : public ProxyTest {
  protected:
-  // One worker in each proxy, so that everybody shares it, and a connection that behaves well.
+  // One worker in each proxy, shared by all, and a well-behaved connection.
   void Begin(std::vector<std::string> flags = {});
-  // The well-behaved connection goes on for a while.
+  // The well-behaved connection continues for a while.
   void Meanwhile() { EXPECT_TRUE(well_behaved_->MakesRounds(kRounds)) << "the stream is stuck"; }
-  // Nothing is left of what `hostility` names.
+  // Checks that `hostility` has left nothing behind.
   void Finish(const std::string& hostility);
 
   std::vector<Pair> ConnectMany(Acceptor& acceptor, std::size_t count);
-  // A connection of which nothing but a reset is expected.
+  // Connects; the only expected result is a reset.
   bool IsReset(const SocketAddress& to);
 
  private:
@@ -111,7 +111,7 @@ std::vector<ProxyTest::Pair> HostileTest::ConnectMany(Acceptor& acceptor, std::s
 }
 
 bool HostileTest::IsReset(const SocketAddress& to) {
-  // The reset may be there before connect(2) has returned.
+  // The reset may arrive before connect(2) has returned.
   auto peer = Peer::Connect(client(), to);
   return !peer || peer->WaitForEnd() == End::kReset;
 }
@@ -133,7 +133,7 @@ TEST_P(HostileTest, ClientsThatReadOneByteASecond) {
   {
     Acceptor acceptor(server(), GetParam());
     auto slow = ConnectMany(acceptor, 300);  // far more than a worker has pipes
-    // More than the buffers on the way hold, so that all of them are full all the time.
+    // More than the buffers on the way hold, so that all of them are always full.
     constexpr std::size_t kBytes = 2 << 20;
     const Pattern pattern(1);
     std::vector<std::size_t> sent;
@@ -147,7 +147,7 @@ TEST_P(HostileTest, ClientsThatReadOneByteASecond) {
       for (Pair& pair : slow) got = pair.client.Receive(1);
       std::this_thread::sleep_for(std::chrono::seconds(1));
     }
-    // Half of them lose patience; the others read what has waited all the time.
+    // Half of them lose patience; the others read what has been waiting.
     for (std::size_t i = 0; i < slow.size() / 2; ++i) {
       End end{};
       const std::string rest = slow[i].client.ReceiveAll(end);
@@ -218,7 +218,7 @@ TEST_P(HostileTest, ServersThatHalfCloseFirst) {
       EXPECT_EQ(pair.client.WaitForEnd(), End::kFin);
     }
     Meanwhile();
-    // The other direction is as good as ever.
+    // The other direction still works.
     const std::string request(8 << 10, 'x');
     for (Pair& pair : pairs) {
       EXPECT_TRUE(pair.client.Send(request));
@@ -233,7 +233,7 @@ TEST_P(HostileTest, ServersThatHalfCloseFirst) {
 
 TEST_P(HostileTest, PortScan) {
   Begin();
-  // Below the range from which the acceptor of the well-behaved connection has its port.
+  // Below the range from which the well-behaved connection's acceptor has its port.
   constexpr std::uint16_t kFirst = 20'000;
   constexpr std::uint16_t kPorts = 2000;
   int reset = 0;
@@ -248,14 +248,14 @@ TEST_P(HostileTest, PortScan) {
 TEST_P(HostileTest, DestinationsThatDoNotExist) {
   Begin({"--connect-timeout=1s"});
   const bool v4 = GetParam() == Family::kIpv4;
-  // Nobody answers the node's question for the first; the node has no route to the second.
+  // The first does not answer neighbour discovery; the node has no route to the second.
   const SocketAddress nowhere[] = {{IpAddress::Parse(v4 ? "10.244.1.9" : "fd00:244:1::9"), 80},
                                    {IpAddress::Parse(v4 ? "203.0.113.1" : "fd00:dead::1"), 80}};
   {
     std::vector<Peer> peers;
     for (int i = 0; i < 1000; ++i) {
       auto peer = Peer::Connect(client(), nowhere[i % 2], kApplication, PortOfNoProxy(i));
-      // The reset may be there before connect(2) has returned.
+      // The reset may arrive before connect(2) has returned.
       ASSERT_TRUE(peer || errno == ECONNRESET) << "after " << i << ", errno " << errno;
       if (peer) peers.push_back(std::move(*peer));
     }

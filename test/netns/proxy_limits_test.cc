@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What the proxy refuses, gives up, and survives.
+// What the proxy refuses, drops, and survives.
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,11 +20,11 @@ using testing::StartsWith;
 
 class LimitsTest : public ProxyTest {
  protected:
-  // Connects, and expects nothing but a reset.
+  // Connects, and expects only a reset.
   static void ExpectReset(const netns::Namespace& where, const SocketAddress& to,
                           const Credentials& who = kApplication) {
     auto peer = Peer::Connect(where, to, who);
-    // The reset may be there before connect has returned.
+    // The reset may arrive before connect has returned.
     if (peer) {
       EXPECT_EQ(peer->WaitForEnd(), End::kReset);
     }
@@ -76,7 +76,7 @@ TEST_P(LimitsTest, RefusesALoopWithoutFollowingItEvenOnce) {
 
 TEST_P(LimitsTest, GivesUpADestinationThatDoesNotAnswer) {
   StartClientProxy({"--connect-timeout=300ms"});
-  // Nobody has this address, so that nothing answers for three seconds.
+  // No host has this address, so nothing answers for three seconds.
   auto address = Cluster::PodIp(1, GetParam()).ToString();
   address.back() = '9';
   const SocketAddress nobody{IpAddress::Parse(address), 80};
@@ -94,13 +94,13 @@ TEST_P(LimitsTest, ResetsWhatIsSilentForTooLong) {
   Acceptor acceptor(server(), GetParam());
   auto pair = Connected(acceptor);
   ASSERT_TRUE(pair);
-  // Not while it speaks...
+  // Not while it sends...
   for (int i = 0; i < 8; ++i) {
     EXPECT_TRUE(pair->client.Send("x"));
     EXPECT_EQ(pair->server.Receive(1), "x");
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
   }
-  // ...but when it falls silent.
+  // ...but when it is silent.
   EXPECT_EQ(pair->client.WaitForEnd(), End::kReset);
   EXPECT_EQ(pair->server.WaitForEnd(), End::kReset);
   const auto line = server_proxy_->LogLineTo(ServerAt(acceptor.port()));
@@ -119,7 +119,7 @@ TEST_P(LimitsTest, RefusesMoreConnectionsThanAllowed) {
   const auto line = client_proxy_->LogLineTo(ServerAt(acceptor.port()));
   EXPECT_EQ(Text(line, "response_flags"), "UO");
   EXPECT_EQ(Failures(*client_proxy_, "source", "connection_limit"), 1);
-  // The others are well, and a place that is given up is taken again.
+  // The others are fine, and a freed place is used again.
   EXPECT_TRUE(first->client.Send("hello"));
   EXPECT_EQ(first->server.Receive(5), "hello");
   second->client.Close();
@@ -136,8 +136,8 @@ TEST_P(LimitsTest, DoesNotSpinWithoutDescriptorsAndRecovers) {
   Acceptor acceptor(server(), GetParam());
   auto before = Connected(acceptor);
   ASSERT_TRUE(before);
-  // None is left from here on. The soft limit only, so that it can be undone; by the proxy's own
-  // user, for anybody else would need CAP_SYS_RESOURCE.
+  // None is left from here on. Only the soft limit, so that it can be undone; and as the proxy's
+  // own user, because others would need CAP_SYS_RESOURCE.
   const auto limit_descriptors = [&](std::optional<rlim_t> soft) {
     return CallIn(client(), kProxy, [&] {
       const pid_t pid = client_proxy_->process().pid();
@@ -156,14 +156,14 @@ TEST_P(LimitsTest, DoesNotSpinWithoutDescriptorsAndRecovers) {
   }
   const auto cpu = client_proxy_->Cpu();
   std::this_thread::sleep_for(std::chrono::seconds(1));
-  // A loop around accept4 would have used the whole second.
+  // A busy loop around accept4 would have used the whole second.
   EXPECT_LT(client_proxy_->Cpu() - cpu, std::chrono::milliseconds(200));
   EXPECT_TRUE(before->client.Send("still"));
   EXPECT_EQ(before->server.Receive(5), "still");
 
   ASSERT_TRUE(limit_descriptors(std::nullopt));
   waiting.clear();
-  // The connections of before are in the queue first, and gone.
+  // The earlier connections come first in the queue, and are gone.
   EXPECT_TRUE(Eventually([&] {
     auto pair = Peer::Connect(client(), ServerAt(acceptor.port()));
     return pair && pair->Send("again") &&
@@ -184,7 +184,7 @@ TEST_P(LimitsTest, SleepsWhileConnectionsAreIdle) {
     ASSERT_TRUE(pair);
     pairs.push_back(std::move(*pair));
   }
-  // Keep-alive is set once, after five seconds; from then on there is nothing to do.
+  // Keep-alive is set once, after five seconds; then there is nothing to do.
   const auto sleeps = [&] { return client_proxy_->Sleeps() + server_proxy_->Sleeps(); };
   EXPECT_TRUE(Eventually([&] {
     const long before = sleeps();

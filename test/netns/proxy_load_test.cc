@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Much at once: nothing may be lost, and what cannot keep up may hold up nothing.
+// High load: nothing may be lost, and slow readers must not delay others.
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -53,7 +53,7 @@ TEST_P(LoadTest, CarriesAGibibyteBothWaysAtOnce) {
   EXPECT_EQ(line.at("bytes_sent"), kBytes);
 }
 
-// Opens `count` connections, uses each of them and closes them: nothing is lost.
+// Opens `count` connections, uses each and closes them: nothing is lost.
 void ManyTest::UseAtOnce(std::size_t count) {
   RaiseDescriptorLimit();
   StartProxies();
@@ -77,7 +77,7 @@ void ManyTest::UseAtOnce(std::size_t count) {
   ASSERT_EQ(clients.size(), count);
   ASSERT_EQ(servers.size(), count);
   EXPECT_EQ(client_proxy_->Metric("sluice_tcp_connections_active{reporter=\"source\"}"), count);
-  // All of them are asked before any is answered, each with its own number.
+  // All requests, each with its own number, are sent before any is answered.
   for (std::size_t i = 0; i < count; ++i) {
     ASSERT_TRUE(clients[i].Send("number " + std::to_string(10000 + i)));
   }
@@ -105,8 +105,8 @@ void ManyTest::UseAtOnce(std::size_t count) {
 
 TEST_P(ManyTest, TwoThousandConnectionsAtOnce) { UseAtOnce(2000); }
 
-// What a limit of 20,000 descriptors allows, for the proxies and for this process, which has both
-// ends of each connection.
+// As many as a limit of 20,000 descriptors allows, for the proxies and for this process, which has
+// both ends of each connection.
 TEST_P(ManyTest, NineThousandFiveHundredConnectionsAtOnce) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -114,7 +114,7 @@ TEST_P(ManyTest, NineThousandFiveHundredConnectionsAtOnce) {
   UseAtOnce(9500);
 }
 
-// A directory that goes with the test.
+// A directory that the destructor removes.
 class Directory {
  public:
   Directory() {
@@ -165,7 +165,7 @@ TEST_P(LogFileTest, IsOpenedAgainAfterRotation) {
   EXPECT_EQ(Lines(directory / "log.1"), 3U);
 }
 
-// Nobody reads the pipe: lines are dropped and counted, connections go on, and the end is in time.
+// Nobody reads the pipe: lines are dropped and counted, connections continue, and it ends in time.
 TEST_P(LogFileTest, AStoppedReaderHoldsUpNothing) {
   const Directory directory;
   const std::filesystem::path path = directory / "pipe";
@@ -175,7 +175,7 @@ TEST_P(LogFileTest, AStoppedReaderHoldsUpNothing) {
   StartClientProxy({"--access-log", path, "--concurrency=1", "--drain-duration=1s"});
   StartServerProxy({"--access-log=off"});
   Acceptor acceptor(server(), GetParam());
-  // The pipe takes 64 KiB and the batch a mebibyte, at 600 bytes a line.
+  // The pipe holds 64 KiB and the batch a mebibyte, at 600 bytes per line.
   MakeConnections(acceptor, 3000);
   EXPECT_TRUE(
       Eventually([&] { return client_proxy_->Metric("sluice_access_log_dropped_total") > 0; }));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// A proxy that runs as somebody whom the rules do not exempt: its own connections are redirected
-// back to it, each of them would make another one, and none would ever arrive. And one whom they
-// do, whose connection comes back once because conntrack remembers another one.
+// A proxy that runs as a user whom the rules do not exempt: its own connections are redirected back
+// to it, each would create another one, and none would ever arrive. And a proxy with an exempt
+// user, whose connection comes back once because conntrack remembers another one.
 
 #include <algorithm>
 #include <string>
@@ -19,18 +19,18 @@ namespace {
 
 using testing::HasSubstr;
 
-// Neither the application nor the proxy that sluice-init was told of.
+// Neither the application nor the proxy's user in the rules.
 const Credentials kSomebody = {.uid = 2000, .gid = 2000};
 
-// Without the check it is as many as there are descriptors. Some may pass before a worker, or
-// another generation, has seen what it made.
+// Without the check there would be as many as descriptors. Some may pass before a worker, or
+// another generation, knows what it made.
 constexpr double kFew = 100;
 
 class LoopTest : public ProxyTest {
  protected:
   void Connect() {
     auto peer = Peer::Connect(client(), ServerAt(8080));
-    // The reset may be there before connect has returned.
+    // The reset may arrive before connect has returned.
     if (peer) {
       EXPECT_EQ(peer->WaitForEnd(), End::kReset);
     }
@@ -38,7 +38,7 @@ class LoopTest : public ProxyTest {
   void LetKernelChoose(const std::string& ports) {
     RunIn(client(), kRoot, [&] { netns::WriteSysctl("ipv4/ip_local_port_range", ports); });
   }
-  // An application's connection from `port` that the server resets, so that conntrack keeps it.
+  // Makes a connection from `port` that the server resets, so that conntrack keeps its entry.
   void LeaveEntry(Acceptor& acceptor, std::uint16_t port) {
     auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, port);
     ASSERT_TRUE(near);
@@ -81,7 +81,7 @@ TEST_P(LoopTest, OwnConnectionsAreRefusedAndTheUidIsNamed) {
                      Opened(*client_proxy_), Loops(*client_proxy_)));
 }
 
-// Nobody asks for the addresses of a socket then, until it looks like a loop.
+// Then nobody reads a socket's addresses until it looks like a loop.
 TEST_P(LoopTest, WithoutAnAccessLog) {
   StartClientProxy({"--concurrency=2", "--access-log=off"}, {.who = kSomebody});
   Connect();
@@ -100,22 +100,22 @@ TEST_P(LoopTest, AcrossGenerations) {
   const auto lines = [&](ProxyProcess& proxy) {
     return static_cast<double>(std::ranges::count(proxy.process().Out(), '\n'));
   };
-  // Metrics come from whichever of them answers: the access logs are counted.
+  // Metrics come from whichever answers, so the access logs are counted.
   EXPECT_TRUE(Eventually([&] { return lines(*client_proxy_) + lines(next) >= 10; }));
   EXPECT_LE(lines(*client_proxy_) + lines(next), 5 * kFew);
   Report(fmt::format("{} and {} lines", lines(*client_proxy_), lines(next)));
 }
 
 // Conntrack keeps an application's connection for ten seconds after a reset by the other side, and
-// sends the next one from that port where it had sent this one: to the proxy, also when the next
-// one is the proxy's own. That is passed on once more, and arrives.
+// sends the next one from that port the same way: to the proxy, even if it is the proxy's own. That
+// one is passed on once more, and arrives.
 TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
   constexpr std::uint16_t kOld = 40000;
   LetKernelChoose("50000 50999");
   StartProxies();
   Acceptor acceptor(server(), GetParam());
   ASSERT_NO_FATAL_FAILURE(LeaveEntry(acceptor, kOld));
-  // The kernel takes the lower one for the proxy's connection first.
+  // The kernel first chooses the lower one for the proxy's connection.
   LetKernelChoose(fmt::format("{} {}", kOld, kOld + 1));
   auto near = Peer::Connect(client(), ServerAt(acceptor.port()), kApplication, kOld + 1000);
   ASSERT_TRUE(near);
@@ -129,7 +129,7 @@ TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
   EXPECT_EQ(Opened(*client_proxy_), 3) << "the kernel has chosen another port";
 }
 
-// After many resets such entries stand side by side, and the kernel gives their ports one after the
+// After many resets there are many such entries, and the kernel chooses their ports one after the
 // other.
 TEST_P(LoopTest, AConnectionBesideManyOldEntriesOfConntrackArrives) {
   constexpr std::uint16_t kFirst = 40000;
@@ -137,7 +137,7 @@ TEST_P(LoopTest, AConnectionBesideManyOldEntriesOfConntrackArrives) {
   LetKernelChoose("50000 50999");
   StartProxies();
   Acceptor acceptor(server(), GetParam());
-  // The even ones, which connect(2) takes first.
+  // The even ones, which connect(2) chooses first.
   for (std::uint16_t port = kFirst; port < kFirst + kPorts; port += 2) {
     ASSERT_NO_FATAL_FAILURE(LeaveEntry(acceptor, port));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// A proxy with little memory, as a small container has it: more connections than fit are refused,
-// and those that are there go on, to the last byte.
+// A proxy with little memory, as in a small container: more connections than fit are refused, and
+// the existing ones continue, to the last byte.
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,14 +19,14 @@ namespace sluice::testing_support {
 namespace {
 
 constexpr std::uint64_t kLimitBytes = 32 << 20;
-// More than twice of what fits: 24 KiB for each is what the proxy reckons with.
+// More than twice as many as fit: the proxy calculates 24 KiB for each.
 constexpr int kConnections = 3000;
-// What each server has to say; far more than the buffers on the way hold.
+// Each server's answer; far more than the buffers on the way hold.
 constexpr std::size_t kAnswerBytes = 256 << 10;
 
 class MemoryTest : public ProxyTest {
  protected:
-  // A connection from outside through the server's proxy; none when it was refused.
+  // A connection from outside through the server's proxy; none if it was refused.
   std::optional<Pair> ConnectUnlessRefused(Acceptor& acceptor);
 };
 
@@ -49,11 +49,11 @@ TEST_P(MemoryTest, ServesWhatFitsAndRefusesTheRest) {
   RaiseDescriptorLimit();
   const auto group = MemoryGroup::Make(kLimitBytes);
   if (!group) GTEST_SKIP() << "no cgroup with a memory controller that we may use";
-  // The proxy receives whole buffers and cannot pass them on, so that it has to keep something for
-  // each of them.
+  // The proxy receives whole buffers and cannot pass them on, so it has to hold something for each
+  // connection.
   LimitSocketBuffers(server(), 256 << 10, 16 << 10);
   LimitSocketBuffers(cluster_->node(), 16 << 10, 16 << 10);
-  // Without the log in memory, which standard output is here.
+  // The log is not kept in memory, as standard output is here.
   StartServerProxy({"--concurrency=1", "--access-log=/dev/null"}, {.cgroup_procs = group->procs()});
   Acceptor acceptor(server(), GetParam());
   auto pair = ConnectUnlessRefused(acceptor);
@@ -67,13 +67,13 @@ TEST_P(MemoryTest, ServesWhatFitsAndRefusesTheRest) {
     auto connected = ConnectUnlessRefused(acceptor);
     most_used = std::max(most_used, group->UsedBytes());
     if (!connected) continue;
-    // The application's own buffer, in spite of that.
+    // The application has a large buffer of its own all the same.
     const int size = kAnswerBytes / 2;
     ::setsockopt(connected->server.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     served.push_back(std::move(*connected));
   }
   const std::size_t refused = kConnections - served.size();
-  // Nobody reads the answers yet. Several times, for the proxy takes part of them meanwhile.
+  // Nobody reads the answers yet. Several rounds, because the proxy takes part of them meanwhile.
   std::vector<std::size_t> sent(served.size());
   for (int pass = 0; pass < 5; ++pass) {
     for (std::size_t i = 0; i < served.size(); ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What the application is told about the client, and what the log about the application.
+// What the application learns about the client, and the log about the application.
 
 #include <linux/capability.h>
 
@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 class ModesTest : public ProxyTest {
  protected:
-  // A request over a connection of its own, answered and closed.
+  // One request over its own connection, answered and closed.
   void Exchange(Acceptor& acceptor, const std::string& request, const std::string& response) {
     auto pair = Connected(acceptor);
     ASSERT_TRUE(pair);
@@ -151,7 +151,7 @@ TEST_P(ModesTest, AdminShowsTheConnectionsAndDrains) {
   EXPECT_EQ(client_proxy_->Get(15000, "/logging?level=debug", "POST").second, "debug\n");
   EXPECT_EQ(client_proxy_->Get(15000, "/logging?level=loud", "POST").first, 400);
 
-  // Neither from outside, nor by way of the proxy.
+  // Neither from outside, nor through the proxy.
   EXPECT_FALSE(Peer::Connect(client(), {Cluster::PodIp(0, GetParam()), 15000}));
   auto intruder = Peer::Connect(client(), ServerAt(15000));
   if (intruder) {

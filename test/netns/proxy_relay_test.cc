@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Connections through both proxies: what arrives, how it ends, and what the log says about it.
+// Connections through both proxies: the data, their ends, and the log lines.
 
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -132,7 +132,7 @@ TEST_P(RelayTest, ADestinationThatRefusesIsAResetToTheClient) {
     free_port = acceptor.port();
   }
   auto peer = Peer::Connect(client(), ServerAt(free_port));
-  // The reset may be there before the client's connect has returned.
+  // The reset may arrive before the client's connect has returned.
   if (peer) {
     EXPECT_EQ(peer->WaitForEnd(), End::kReset);
   }
@@ -175,7 +175,7 @@ TEST_P(RelayTest, AResetByTheClientIsAResetToTheServer) {
 }
 
 TEST_P(RelayTest, WhatAServerSentBeforeItsResetArrivesBeforeTheReset) {
-  // The client does not keep up.
+  // The client reads slowly.
   LimitSocketBuffers(client(), 16 * 1024, 16 * 1024);
   StartProxies();
   Acceptor acceptor(server(), GetParam());
@@ -183,7 +183,7 @@ TEST_P(RelayTest, WhatAServerSentBeforeItsResetArrivesBeforeTheReset) {
   ASSERT_TRUE(pair);
   const std::string answer(100'000, 'a');
   ASSERT_TRUE(pair->server.Send(answer));
-  // Its own socket forgets what it has not got rid of.
+  // Its own socket discards unsent data.
   ASSERT_TRUE(Eventually([&] {
     int waiting = 0;
     return ::ioctl(pair->server.fd(), SIOCOUTQ, &waiting) == 0 && waiting == 0;
@@ -206,7 +206,7 @@ TEST_P(RelayTest, AResetPassesAReceiverThatDoesNotRead) {
   ASSERT_TRUE(pair);
   const std::string chunk(65536, 'x');
   int sent = 0;
-  // Until everything on the way is full.
+  // Until all buffers on the way are full.
   while (::send(pair->client.fd(), chunk.data(), chunk.size(), MSG_DONTWAIT) > 0 || sent++ < 50) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -262,7 +262,7 @@ TEST_P(RelayTest, CopiesOrSplicesAsTold) {
     auto pair = Connected(acceptor);
     ASSERT_TRUE(pair);
     std::string sent;
-    // Small ones, and then more than the thresholds of the switch.
+    // Small ones, and then one larger than the switching thresholds.
     for (const std::size_t size : {1, 1000, 70'000, 5'000'000}) {
       const std::string block(size, static_cast<char>('a' + sent.size() % 26));
       std::thread sender([&] { pair->client.Send(block); });
@@ -290,7 +290,7 @@ void SendUrgent(const Peer& peer, char byte) {
   EXPECT_EQ(::send(peer.fd(), &byte, 1, MSG_OOB | MSG_NOSIGNAL), 1);
 }
 
-// recv(2) stops in front of urgent data, and splice(2) never gets past it.
+// recv(2) stops before urgent data, and splice(2) never gets past it.
 TEST_P(RelayTest, UrgentDataInABulkTransferArrivesInItsPlace) {
   for (const std::string splice : {"auto", "on", "off"}) {
     StartProxies({"--splice=" + splice});
@@ -350,7 +350,7 @@ int OpenPipes(pid_t pid) {
   return count;
 }
 
-// Their pages are a quota of the user id, which all sidecars of a node share.
+// Pipe pages count against a quota of the user id, which all sidecars of a node share.
 TEST_P(RelayTest, GivesItsPipesBackWhenItHasGoneQuiet) {
   StartProxies();
   Acceptor acceptor(server(), GetParam());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What a running proxy could do if it were taken over, and where it can be reached.
+// What a compromised proxy could do, and from where a proxy can be reached.
 
 #include <linux/capability.h>
 #include <netinet/in.h>
@@ -27,7 +27,7 @@ namespace {
 
 using testing::ElementsAre;
 
-// "CapEff" and so on of proc(5), for each thread; a value that is the same in all is said once.
+// "CapEff" and so on of proc(5), for all threads; equal values are listed once.
 std::map<std::string, std::set<std::string>> StatusOf(pid_t pid) {
   std::map<std::string, std::set<std::string>> out;
   for (const auto& task :
@@ -54,13 +54,13 @@ class SecurityTest : public testing::Test {
     if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
     network_ = std::make_unique<PodNetwork>();
   }
-  // The state of every thread once the proxy is at work.
+  // The state of every thread of a running proxy.
   std::map<std::string, std::set<std::string>> Running(
       const std::vector<std::string>& flags, const Credentials& who,
       const std::optional<std::vector<int>>& capabilities = std::nullopt) {
     proxy_ = std::make_unique<ProxyProcess>(network_->pod(), flags,
                                             ProxySetting{.who = who, .capabilities = capabilities});
-    // The first request is answered by a thread that was there all the time; the filter comes
+    // A thread that existed before answers the first request; the filter comes
     // last.
     EXPECT_TRUE(proxy_->process().WaitForText("outbound on", kPatience)) << proxy_->process().Err();
     return StatusOf(proxy_->process().pid());
@@ -87,7 +87,7 @@ TEST_F(SecurityTest, HasNoCapability) {
 }
 
 TEST_F(SecurityTest, GivesUpRootsCapabilities) {
-  // A port for which it needs one of them, until it is bound.
+  // A port for which it needs a capability until it is bound.
   auto status = Running({"--allow-root", "--metrics-port=90"}, kRoot);
   ExpectLocked(status, kNone);
   EXPECT_THAT(status["CapBnd"], ElementsAre(kNone));
@@ -106,8 +106,8 @@ TEST_F(SecurityTest, KeepsOfRootsCapabilitiesWhatTproxyNeeds) {
   EXPECT_THAT(status["CapBnd"], ElementsAre(kNone));
 }
 
-// With many threads the C library makes other system calls: it counts CPUs for the number of its
-// heaps, and has three ways for that. The filter has to know the last one.
+// With many threads the C library makes other system calls: to limit its heaps it counts the CPUs,
+// in one of three ways. The filter must allow the last one.
 TEST_F(SecurityTest, ManyThreadsLiveUnderTheFilter) {
   proxy_ = std::make_unique<ProxyProcess>(
       network_->pod(), WithMounts(ProxyCommand({"--concurrency=24", "--access-log=off"}),
@@ -131,7 +131,7 @@ TEST_F(SecurityTest, ManyThreadsLiveUnderTheFilter) {
   EXPECT_TRUE(proxy_->process().Running()) << proxy_->process().Err();
 }
 
-// "0100007F:3A98" of /proc/net/tcp (proc(5)): words of the host's byte order.
+// "0100007F:3A98" in /proc/net/tcp (proc(5)): words in host byte order.
 SocketAddress FromProc(const std::string& text) {
   const std::size_t colon = text.find(':');
   std::string bytes;
@@ -154,7 +154,7 @@ SocketAddress FromProc(const std::string& text) {
   return out;
 }
 
-// Where a process takes connections or datagrams: "tcp 0.0.0.0:15001", each once.
+// Where a process accepts connections or datagrams: "tcp 0.0.0.0:15001", each once.
 std::set<std::string> ListenersOf(pid_t pid) {
   const std::string proc = "/proc/" + std::to_string(pid);
   std::set<std::string> inodes;
@@ -202,7 +202,7 @@ TEST_F(SecurityTest, ListensLessWhenTold) {
                                    "tcp [::]:15006"}));
 }
 
-// Without rules, which is the worst case: nothing stands between the network and the proxy.
+// Without rules, the worst case: nothing is between the network and the proxy.
 TEST_F(SecurityTest, IsReachedFromOutsideWhereItShouldOnly) {
   using Ports = std::initializer_list<std::uint16_t>;
   Running({"--dns-port=15053"}, kProxy);
@@ -212,7 +212,7 @@ TEST_F(SecurityTest, IsReachedFromOutsideWhereItShouldOnly) {
     };
     for (const std::uint16_t port : Ports{15020, 15090}) EXPECT_TRUE(reach(port)) << pod << port;
     for (const std::uint16_t port : Ports{15000, 15053}) EXPECT_FALSE(reach(port)) << pod << port;
-    // Accepted, for that is how captured connections come, and reset, for this one is not.
+    // Accepted, as captured connections arrive there, and reset, as this one is not captured.
     for (const std::uint16_t port : Ports{15001, 15006}) {
       auto peer = reach(port);
       if (peer) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What one user of a pod takes must not be missing to the others: connections of the other
-// direction, places of those that connect, source ports.
+// What one user of a pod takes must not be missing for the others: connections of the other
+// direction, places for connecting ones, source ports.
 
 #include <sys/socket.h>
 
@@ -21,17 +21,17 @@ namespace {
 
 class SharesTest : public ProxyTest {
  protected:
-  // The client's pod takes connections as it is, without capture.
+  // Removes capture from the client's pod.
   void ReleaseClient() {
     const CommandResult result =
         RunCommand(client(), {.argv = {ProgramPath("sluice-init"), "--cleanup-only"}});
     ASSERT_EQ(result.exit_status, 0) << result.err;
   }
-  // The server's proxy, with 64 places: 62 of them are for one direction at most.
+  // The server's proxy, with 64 places: at most 62 for one direction.
   void StartWith64Places() {
     StartServerProxy({"--max-connections=64", "--concurrency=2", "--connect-timeout=5m"});
   }
-  // From outside of any capture, through the server's proxy.
+  // From outside any capture, through the server's proxy.
   std::optional<Pair> Inbound(Acceptor& acceptor) {
     auto near = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
     if (!near) return std::nullopt;
@@ -39,7 +39,7 @@ class SharesTest : public ProxyTest {
     if (!far) return std::nullopt;
     return Pair{.client = std::move(*near), .server = std::move(*far)};
   }
-  // An application of the server's pod calls somebody outside.
+  // An application in the server's pod connects to the outside.
   std::optional<Pair> Outbound(Acceptor& outside) {
     auto near = Peer::Connect(server(), {Cluster::PodIp(0, GetParam()), outside.port()});
     if (!near) return std::nullopt;
@@ -79,7 +79,7 @@ TEST_P(SharesTest, OneDirectionLeavesPlacesToTheOther) {
   EXPECT_EQ(outbound->server.Receive(5), "hello");
 }
 
-// A destination whose queue is full answers no SYN.
+// A destination with a full queue does not answer SYNs.
 TEST_P(SharesTest, ConnectsThatNobodyAnswersMakeRoomForOthers) {
   ReleaseClient();
   StartWith64Places();
@@ -93,7 +93,7 @@ TEST_P(SharesTest, ConnectsThatNobodyAnswersMakeRoomForOthers) {
   }
   EXPECT_TRUE(
       Eventually([&] { return Metric("istio_tcp_connections_opened_total", "source") >= 100; }));
-  // Half of the 64 may wait; the others were given up, the oldest first.
+  // Half of the 64 may wait; the others were dropped, the oldest first.
   EXPECT_GE(Metric("sluice_tcp_connections_failed_total", "source", ",reason=\"pending_limit\""),
             60);
   const auto line = server_proxy_->LogLine([](const boost::json::object& each) {
@@ -111,8 +111,8 @@ class V6SharesTest : public SharesTest {};
 
 INSTANTIATE_TEST_SUITE_P(, V6SharesTest, testing::Values(Family::kIpv6), FamilyName);
 
-// Source ports of ::6 in TIME_WAIT are used again, which the kernel does by itself for 127.0.0.6
-// only.
+// Source ports of ::6 in TIME_WAIT are reused; the kernel does so automatically only for
+// 127.0.0.6.
 TEST_P(V6SharesTest, MoreConnectionsThanSourcePorts) {
   RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "40000 40299"); });
   StartServerProxy({});

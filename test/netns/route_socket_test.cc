@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// RouteSocket against a real kernel: what is added is listed, what is there is told from what
-// failed, and what is refused is explained.
+// RouteSocket with a real kernel: what is added is listed, what exists already is told from
+// failures, and refusals are explained.
 
 #include "netns/route_socket.h"
 
@@ -32,7 +32,7 @@ using testing_support::MissingPrivilege;
 
 InterfaceAddress Address(std::string_view text) { return InterfaceAddress::Parse(text); }
 
-// The rule and the route of TPROXY.
+// The policy rule of TPROXY.
 PolicyRule MarkRule(Family family) {
   return {.family = family, .priority = 1337, .mark = 1337, .mask = 0xffffffff, .table = 133};
 }
@@ -55,7 +55,7 @@ class RouteSocketTest : public testing::Test {
     routes_ = std::make_unique<RouteSocket>(*one_);
   }
 
-  // eth0 of both, with 192.0.2.1 and 192.0.2.2, fd00:2::1 and fd00:2::2.
+  // Connects eth0 of both, with 192.0.2.1 and 192.0.2.2, fd00:2::1 and fd00:2::2.
   void Join() {
     AddCable({one_.get(), "eth0", {Address("192.0.2.1/24"), Address("fd00:2::1/64")}},
              {other_.get(), "eth0", {Address("192.0.2.2/24"), Address("fd00:2::2/64")}});
@@ -88,7 +88,7 @@ TEST_F(RouteSocketTest, KnowsTheNamespaceThatItSpeaksFor) {
 
 TEST_F(RouteSocketTest, VethHasItsEndsWhereTheyWereAskedFor) {
   RouteSocket other(*other_);
-  // Made from a third place: the socket's namespace need not be one of the two.
+  // From a third place: the socket's namespace need not be one of the two.
   RouteSocket(Namespace::CreateAnonymous())
       .AddVeth({.name = "left", .name_space = one_.get()},
                {.name = "right", .name_space = other_.get()});
@@ -204,7 +204,7 @@ TEST_F(RouteSocketTest, DuplicateAddressDetectionIsSkippedUnlessWanted) {
   {
     const ScopedNamespace inside(*one_);
     WriteSysctl("ipv6/conf/eth0/accept_dad", "1");
-    WriteSysctl("ipv6/conf/eth0/dad_transmits", "100");  // it does not end before this test
+    WriteSysctl("ipv6/conf/eth0/dad_transmits", "100");  // keeps it running during this test
   }
   routes_->AddAddress("eth0", Address("fd00:2::7/64"));
   routes_->AddAddress("eth0", Address("fd00:2::8/64"), Dad::kAsTheLink);

@@ -18,10 +18,10 @@
 namespace sluice::testing_support {
 namespace {
 
-// Of a request and of its answer; fits into any socket's buffer, so that no send(2) is partial.
+// A request or its answer; fits into any socket's buffer, so that no send(2) is partial.
 using Message = std::array<char, 64>;
 
-// What the events of an EchoServer say besides a connection's descriptor, which is smaller.
+// The data of an EchoServer's listener events; descriptors are smaller.
 constexpr std::uint64_t kListenerTag = 1ULL << 32;
 constexpr std::uint64_t kWakeTag = 1ULL << 33;
 
@@ -36,8 +36,8 @@ void Watch(int epoll, int fd, std::uint32_t events, std::uint64_t data) {
   ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-// Closing alone leaves the socket watched while a child process that has not become its program yet
-// has it too, and events would come for whoever is given the number next.
+// If a child process that has not called exec yet also has the socket, closing alone does not end
+// the watch, and its events would go to the next owner of the number.
 void Unwatch(int epoll, int fd) { ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr); }
 
 }  // namespace
@@ -124,7 +124,7 @@ void ShortConnections::Run() {
   while (open_ > 0) {
     const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
                                    static_cast<int>(std::chrono::milliseconds(kPatience).count()));
-    if (count == 0) break;  // nobody answers any more
+    if (count == 0) break;  // no more answers
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<std::size_t>(i)];
       OnEvents(places_[event.data.u64], event.events);

@@ -12,11 +12,11 @@
 #include "netns/namespace.h"
 #include "test/netns/proxy_fixture.h"
 
-// Connections that ask once, are answered, and are closed by the client: as many as a CPU makes.
-// One thread and one event loop for each side, because what is tested is the proxy.
+// Connections that ask once, are answered, and are closed by the client: as many as a CPU can make.
+// One thread and one event loop for each side, because the proxy is what is tested.
 namespace sluice::testing_support {
 
-// Answers each request by the same bytes and waits for the client's end, on some ports at once.
+// Answers each request with the same bytes and waits for the client's end, on several ports.
 class EchoServer {
  public:
   // On free ports of all addresses of a family.
@@ -33,7 +33,7 @@ class EchoServer {
   void Serve(int fd);
 
   std::vector<Acceptor> listeners_;
-  std::vector<UniqueFd> connections_;  // each at the index that is its descriptor
+  std::vector<UniqueFd> connections_;  // indexed by descriptor
   UniqueFd epoll_;
   UniqueFd wake_;
   std::thread thread_;
@@ -42,7 +42,7 @@ class EchoServer {
 class ShortConnections {
  public:
   // Makes connections from `where` to each of `to` in turn, `at_once` at a time, until `count` were
-  // made. A place whose connection fails is not used again, so that a test ends whose proxy is
+  // made. A slot whose connection failed is not used again, so that the test ends if its proxy is
   // gone.
   ShortConnections(const netns::Namespace& where, std::vector<SocketAddress> to,
                    std::size_t at_once, std::uint64_t count = UINT64_MAX);
@@ -51,14 +51,14 @@ class ShortConnections {
   ShortConnections(const ShortConnections&) = delete;
   ShortConnections& operator=(const ShortConnections&) = delete;
 
-  // Makes no new connections, and waits until those that are open are answered.
+  // Makes no new connections, and waits until the open ones are answered.
   void Stop();
 
-  // Answered with the bytes that were sent.
+  // Answered with the bytes sent.
   std::uint64_t served() const { return served_; }
   // Not connected at all (ECONNREFUSED).
   std::uint64_t refused() const { return refused_; }
-  // Connected, and then not answered, or wrongly.
+  // Connected, and then not answered, or answered wrongly.
   std::uint64_t lost() const { return lost_; }
   // Whether nothing is left to do.
   bool done() const { return done_; }
@@ -66,14 +66,14 @@ class ShortConnections {
  private:
   struct Place {
     UniqueFd fd;
-    std::uint64_t number = 0;  // what it asks
+    std::uint64_t number = 0;  // the number in its request
     bool asked = false;
   };
 
   void Run();
   void Open(Place& place);
   void OnEvents(Place& place, std::uint32_t events);
-  // Ends the use of a place.
+  // Ends the use of a slot.
   void Fail(Place& place, int error);
   void Close(Place& place);
 

@@ -23,8 +23,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kBlock = 64 * 1024;
 constexpr std::size_t kPing = 64;
 
-// Between two rounds: at full speed the stream would take a whole CPU for itself, and its latency
-// would tell about nothing else.
+// Between two rounds: at full speed the stream would occupy a whole CPU, and its latency would mean
+// nothing else.
 constexpr std::chrono::milliseconds kBreath{1};
 
 void SetNonBlocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
@@ -108,7 +108,7 @@ Transfers::Transfers(std::uint64_t bytes_each)
 
 void Transfers::Add(Peer sender, Peer receiver) {
   const std::uint64_t index = streams_.size();
-  // The lowest bit of an event says whose it is.
+  // The lowest bit of an event's data says which end it is for.
   epoll_event event{.events = EPOLLOUT, .data = {.u64 = index * 2}};
   SetNonBlocking(sender.fd());
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, sender.fd(), &event);

@@ -17,8 +17,8 @@
 // Streams whose bytes are compared, for tests of what the proxy must not lose.
 namespace sluice::testing_support {
 
-// Bytes that are known at every position and differ between streams: what is lost, doubled or
-// swapped does not match.
+// Bytes that are known for every position and differ between streams: lost, repeated or swapped
+// bytes do not match.
 class Pattern {
  public:
   explicit Pattern(std::uint64_t seed) : seed_(seed) {}
@@ -35,15 +35,15 @@ class Pattern {
 
 // Sends the first `size` bytes of a pattern, then the end of the stream.
 void SendPattern(Peer& peer, const Pattern& pattern, std::uint64_t size);
-// Sends what goes without waiting of a pattern's bytes from `begin` to `end`; returns how far it
-// has come.
+// Sends bytes `begin` to `end` of a pattern, as far as possible without waiting; returns the new
+// position.
 std::size_t SendUntilFull(const Peer& peer, const Pattern& pattern, std::size_t begin,
                           std::size_t end);
-// The number of bytes that arrived as they were sent; the stream must end with a FIN.
+// The number of correct bytes received; the stream must end with a FIN.
 std::uint64_t ReceivePattern(Peer& peer, const Pattern& pattern);
 
-// Many streams in one direction, all at once, driven by the calling thread. Each is a pattern of
-// its own; sender and receiver are closed when all of it has arrived, and the FIN behind it.
+// Many concurrent streams in one direction, driven by the calling thread. Each has its own pattern;
+// both ends are closed when all of it has arrived, and then the FIN.
 class Transfers {
  public:
   explicit Transfers(std::uint64_t bytes_each);
@@ -52,17 +52,17 @@ class Transfers {
 
   void Add(Peer sender, Peer receiver);
 
-  // Goes on until something of each stream has arrived, and so many bytes in all of them together.
-  // False when nothing has moved for kPatience.
+  // Runs until something of each stream has arrived, and this many bytes in total. False when
+  // nothing has moved for kPatience.
   bool RunIntoTheMiddle(std::uint64_t bytes);
-  // Until none is left; false as above.
+  // Until all have ended; false as above.
   bool RunToTheEnd();
 
-  // Bytes, in all streams together.
+  // Bytes, in total.
   std::uint64_t arrived() const { return arrived_; }
   // Streams of which something has arrived.
   std::size_t begun() const { return begun_; }
-  // Streams that arrived whole, every byte right, and ended with a FIN.
+  // Streams that arrived complete and correct, and ended with a FIN.
   std::size_t complete() const { return complete_; }
 
  private:
@@ -75,7 +75,7 @@ class Transfers {
     bool over = false;
   };
 
-  // One turn of the event loop; false when nothing has happened for kPatience.
+  // One turn of the event loop; false if nothing happens for kPatience.
   bool Turn();
   void SendSome(Stream& stream);
   void ReceiveSome(Stream& stream);
@@ -102,9 +102,9 @@ class Latencies {
   std::vector<std::chrono::nanoseconds> times_;
 };
 
-// A connection that behaves well while others do not: in each round it sends a small ping and then
-// a block, and gets both back from the server, byte by byte as they were sent. Runs on two threads
-// of its own from the start.
+// A well-behaved connection while others are not: in each round it sends a small ping and then a
+// block, and compares what the server echoes, byte by byte. Runs on two threads of its own from the
+// start.
 class WellBehaved {
  public:
   WellBehaved(Peer client, Peer server);
@@ -112,11 +112,11 @@ class WellBehaved {
   WellBehaved(const WellBehaved&) = delete;
   WellBehaved& operator=(const WellBehaved&) = delete;
 
-  // Waits for so many more rounds; false when they are not made.
+  // Waits for this many more rounds; false if they do not happen.
   bool MakesRounds(std::uint64_t count);
-  // How long the pings took since the last call.
+  // The ping times since the last call.
   Latencies TakeLatencies();
-  // Bytes that came back right.
+  // Bytes that came back correctly.
   std::uint64_t bytes() const { return bytes_; }
   // Whether a byte was wrong or missing.
   bool failed() const { return failed_; }

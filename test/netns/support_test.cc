@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The helpers that every test in namespaces is built on: what they say must be what happens.
+// The helpers behind all namespace tests: they must report what really happens.
 
 #include <linux/capability.h>
 #include <unistd.h>
@@ -85,7 +85,7 @@ TEST_F(SupportTest, WithoutIpv6ThereIsNoWayOverIt) {
 TEST_F(SupportTest, SilenceIsATimeout) {
   const PodNetwork network;
   const ConnectOptions quick = {.timeout = std::chrono::milliseconds(50)};
-  // Nobody answers for this neighbour.
+  // Nobody answers neighbour discovery for this address.
   EXPECT_EQ(Connect(network.pod(), At("192.0.2.77", 80), quick), "timeout");
 }
 
@@ -96,7 +96,7 @@ TEST_F(SupportTest, ServiceAddressIsSpreadOverTheServers) {
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     EXPECT_EQ(Connect(cluster.client(), {Cluster::PodIp(2, family), 80}), "two");
     std::set<std::string> answers;
-    // Chance picks the server, so one of the two could be missed; not in so many tries.
+    // The server is random, so one of the two could be missed; but not in so many tries.
     for (int tries = 0; answers.size() < 2 && tries < 64; ++tries) {
       answers.insert(Connect(cluster.client(), {Cluster::ServiceIp(family), 80}));
     }
@@ -148,7 +148,7 @@ TEST_F(RunCommandTest, EndsWhatTheProgramLeavesBehind) {
     std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
     std::string text;
     std::getline(status, text);
-    // Killed, but perhaps not yet waited for by init.
+    // Killed, but perhaps not yet reaped by init.
     return text.empty() || text.find(") Z ") != std::string::npos;
   };
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -160,7 +160,7 @@ TEST_F(RunCommandTest, RefusesToWaitTwice) {
   Process process(here_, {.argv = {"true"}});
   EXPECT_EQ(process.Wait(std::chrono::seconds(60)).exit_status, 0);
   EXPECT_THROW(process.Wait(std::chrono::seconds(60)), std::logic_error);
-  process.Signal(SIGKILL);  // reaches nobody
+  process.Signal(SIGKILL);  // signals nobody
 }
 
 TEST_F(RunCommandTest, GivesTheUserAndNoCapability) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// --run-validation and `sluice-init verify`: they pass where the rules are right, and find each way
-// in which they are not, in a real namespace.
+// --run-validation and `sluice-init verify`: they pass when the rules are correct, and find every
+// kind of error, in a real namespace.
 
 #include <linux/capability.h>
 
@@ -75,9 +75,9 @@ class VerifyTest : public testing::Test {
                .neighbours = {}};
     for (const auto& route : socket.Routes(Family::kIpv6)) out.routes.push_back(route);
     out.neighbours = RunCommand(pod(), {.argv = {"ip", "neigh", "show", "nud", "permanent"}}).out;
-    // Duplicate address detection of the pod's own interfaces goes on meanwhile.
+    // Duplicate address detection of the pod's own interfaces may still run.
     for (auto& entry : out.addresses) entry.tentative = false;
-    // ::6 on lo is the rules' own, not the validation's.
+    // ::6 on lo belongs to the rules, not to the validation.
     std::erase_if(out.addresses, [](const auto& entry) { return entry.link == "lo"; });
     std::erase_if(out.routes,
                   [](const auto& route) { return route.destination == Cidr::Parse("::6/128"); });
@@ -93,7 +93,7 @@ class VerifyTest : public testing::Test {
   std::optional<PodNetwork> network_;
 };
 
-// "IPv4 inbound" -> {status, detail}, of a run with --log-format json.
+// "IPv4 inbound" -> {status, detail}, from a run with --log-format json.
 using Checks = std::map<std::string, std::pair<std::string, std::string>>;
 Checks ChecksOf(const CommandResult& result) {
   Checks out;
@@ -153,7 +153,7 @@ TEST_P(VerifyCaseTest, EveryPathIsAsConfigured) {
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const Checks checks = ChecksOf(result);
   EXPECT_THAT(PathsWith(checks, "ok"), Not(IsEmpty()));
-  // Root can do everything, so the one reason is an interface that is not ours to use.
+  // Root can do everything, so the only reason is an interface that we must not use.
   for (const std::string& path : PathsWith(checks, "not checked")) {
     EXPECT_THAT(path, testing::AnyOf(HasSubstr("interface"), HasSubstr("of the range"))) << path;
   }
@@ -191,12 +191,12 @@ TEST_F(VerifyTest, ProbePortIsTheOneThatWasAskedFor) {
 
 // --- it finds what is wrong ---
 
-// What somebody does to the rules behind our back, the path that it breaks, and what the report has
-// to say. A command runs with the iptables of both families.
+// A change of the rules behind our back, the path that it breaks, and the expected report. The
+// command is run with the iptables of both families.
 struct Tampering {
   std::string name;
   std::vector<std::string> config;
-  std::vector<std::string> commands;  // behind "iptables-legacy -t "
+  std::vector<std::string> commands;  // after "iptables-legacy -t "
   std::string path;
   std::string says;
 };
@@ -441,11 +441,11 @@ TEST_F(VerifyTest, TimeoutBoundsEachCheck) {
   EXPECT_EQ(result.exit_status, kInvalid);
   const auto failed = PathsWith(ChecksOf(result), "failed").size();
   EXPECT_GE(failed, 5U) << result.err;
-  // The default of 5 s would take many times as long, on a machine that is busy, too.
+  // The default of 5 s would take many times as long, even on a busy machine.
   EXPECT_LT(result.wall, failed * milliseconds(2500));
 }
 
-// --- what becomes of the rules ---
+// --- what happens to the rules ---
 
 TEST_F(VerifyTest, RollBackPutsBackWhatWasThere) {
   ASSERT_EQ(Init(Usual({"-m", "TPROXY", "-o", "9"})).exit_status, 0);
@@ -522,7 +522,7 @@ TEST_F(VerifyTest, WithoutACapabilityItDoesTheRestAndSaysWhich) {
   EXPECT_EQ(Look(), before);
 }
 
-// As Istio's CNI mode starts the container that validates.
+// As Istio's CNI mode starts the validation container.
 class UnprivilegedTest : public VerifyTest {
  protected:
   CommandResult Validate(Credentials who, std::initializer_list<std::string> more = {}) const {
@@ -605,7 +605,7 @@ TEST_F(VerifyTest, PortOfTheProxyInUseIsSaid) {
   EXPECT_FALSE(LinkIsThere());
 }
 
-// What follows a run that was killed, and how it ends.
+// The run after a killed one, and how it ends.
 struct NextRun {
   std::string name;
   Words words;
@@ -628,14 +628,14 @@ TEST_P(KilledRunTest, WhatItLeftGoesWithTheNextRun) {
   };
   while (!ready() && std::chrono::steady_clock::now() < deadline) {
   }
-  // Nobody takes it away from a run that is alive.
+  // No other run removes it while its run is alive.
   EXPECT_EQ(Init({"show"}).exit_status, 0);
   EXPECT_TRUE(LinkIsThere());
   process.Signal(SIGKILL);
   EXPECT_EQ(process.Wait(std::chrono::seconds(60)).exit_status, 128 + SIGKILL);
   ASSERT_TRUE(LinkIsThere());
   Must({"iptables-legacy", "-t", "raw", "-D", "PREROUTING", "-i", "slprobe0", "-j", "DROP"});
-  // Other tests hold the machine's lock of iptables now and then, and nobody waits for it here.
+  // Other tests sometimes hold the machine's iptables lock, and this one must not wait for it.
   Command next = InitCommand(GetParam().words);
   next.environment = {"XTABLES_LOCKFILE=/nonexistent"};
   const auto healed = RunCommand(pod(), next);
@@ -652,7 +652,7 @@ INSTANTIATE_TEST_SUITE_P(All, KilledRunTest,
                          [](const auto& info) { return TestName(info.param.name); });
 
 TEST_F(VerifyTest, NothingLeavesThePodWhenTheRulesAreBroken) {
-  // Counts, outside, each packet from the pod to the addresses that are probed.
+  // Counts, outside, each packet from the pod to the probed addresses.
   const netns::Namespace& outside = network_->outside();
   const std::vector<std::string> probed = {"198.51.100.1", "203.0.113.9"};
   for (const std::string& address : probed) {
@@ -666,7 +666,7 @@ TEST_F(VerifyTest, NothingLeavesThePodWhenTheRulesAreBroken) {
         .out;
   };
   EXPECT_THAT(heard(), Not(HasSubstr("-c 1 ")));
-  // Nothing is installed, so every packet takes the way of its destination.
+  // Nothing is installed, so every packet goes to its destination.
   const auto result = Init(Verify({"-u", "1337", "-i", "198.51.100.1/32", "-x", "203.0.113.9/32",
                                    "-b", "*", "--log-format", "json"}));
   EXPECT_EQ(result.exit_status, kInvalid);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// sluice-load: a server and a client that load what is between them, for scripts/bench proxy and
-// scripts/bench thresholds.
+// sluice-load: a server and a client that put load on whatever is between them, for scripts/bench
+// proxy and scripts/bench thresholds.
 //
 //   sluice-load serve PORT COUNT              listens on COUNT ports from PORT on
 //   sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS
 //   sluice-load fetch ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES
 //
-// The server answers each byte with the same byte, but streams for ever to a client whose first
-// byte is 'S', and answers each byte with BYTES bytes to one that begins with 'F' and that number,
-// in four bytes of the host's order. The client, after a warm-up, prints "begin", works for
-// SECONDS, prints "end" and one line of JSON; `idle` opens the connections, uses each once, prints
-// "ready" and waits for the end of standard input. One thread and one event loop each, and no
-// copying where it can be helped: what is to be measured is the proxy.
+// The server echoes each byte, but streams forever to a client whose first byte is 'S', and answers
+// each byte with BYTES bytes to one that begins with 'F' and that number, as four bytes in host
+// order. The client, after a warm-up, prints "begin", works for SECONDS, prints "end" and one line
+// of JSON; `idle` opens the connections, uses each once, prints "ready" and waits for the end of
+// standard input. Each is one thread with one event loop, and avoids copying: the proxy is what is
+// measured.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -55,7 +55,7 @@ enum class Work : std::uint8_t { kBulk, kShort, kPing, kIdle, kFetch };
 
 struct Connection {
   int fd = -1;
-  std::size_t answered = 0;  // bytes of the answer that is awaited
+  std::size_t answered = 0;  // bytes received of the current answer
   Clock::time_point asked{};
 };
 
@@ -110,7 +110,7 @@ class Client {
   }
 
   void WaitIdle() {
-    // A connection takes milliseconds; the last ones wait behind all others.
+    // A connection takes milliseconds; the last ones wait for all the others.
     const Clock::time_point give_up = Clock::now() + std::chrono::seconds(60);
     while (count_ < connections_.size()) {
       RunUntil(Clock::now() + std::chrono::milliseconds(50));
@@ -168,8 +168,8 @@ class Client {
   }
 
   void Swallow(Connection& connection) {
-    // MSG_TRUNC throws the bytes away in the kernel. A few times only: the others have their turn,
-    // and the event of new bytes comes anyway.
+    // MSG_TRUNC discards the bytes in the kernel. Only a few times: others get their turn, and new
+    // bytes cause an event anyway.
     while (true) {
       const ssize_t got = ::recv(connection.fd, nullptr, 4 * kChunk, MSG_TRUNC);
       if (got < 0 && errno == EAGAIN) return;
@@ -182,7 +182,7 @@ class Client {
   }
 
   void ReadAnswer(Connection& connection) {
-    // The bytes of a large answer are thrown away in the kernel.
+    // The kernel discards the bytes of a large answer.
     const ssize_t got = work_ == Work::kFetch
                             ? ::recv(connection.fd, nullptr, 4 * kChunk, MSG_TRUNC)
                             : ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);

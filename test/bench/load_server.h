@@ -10,17 +10,17 @@ namespace sluice::bench {
 // The server of sluice-load, for any number of clients on one thread.
 class Server {
  public:
-  // Listens on `count` ports from `port` on.
+  // Listens on `count` ports from `port`.
   Server(std::uint16_t port, int count);
   [[noreturn]] void Run();
 
  private:
-  // What a client asked for with its first byte.
+  // What a client's first byte asks for.
   enum class Mode : std::uint8_t { kNew, kEcho, kStream, kFetch };
   struct Served {
     Mode mode = Mode::kNew;
     std::uint32_t answer_bytes = 0;  // kFetch
-    std::uint64_t owed = 0;          // of answers that were asked for
+    std::uint64_t owed = 0;          // bytes of requested answers
   };
 
   void Accept(int listener);

@@ -10,12 +10,12 @@
 #include <cstdio>
 #include <cstdlib>
 
-// What both sides of sluice-load use.
+// Shared by both sides of sluice-load.
 namespace sluice::bench {
 
 inline constexpr std::size_t kChunk = 256 * 1024;
 
-// What begins a connection of kFetch, and asks for the first answer.
+// Begins a kFetch connection, and requests the first answer.
 struct __attribute__((packed)) FetchHeader {
   char kind = 'F';
   std::uint32_t answer_bytes = 0;

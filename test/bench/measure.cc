@@ -3,8 +3,8 @@
 //
 //   sluice-measure PROGRAM [ARGUMENT]... <INPUT
 //
-// The namespace has lo up. The program inherits standard input; what it prints goes to standard
-// error. One line of JSON on standard output:
+// The namespace has lo up. The program inherits standard input; its output goes to standard error.
+// Prints one line of JSON:
 //   {"status": 0, "wall_us": 1234.5, "cpu_us": 987.0, "peak_kib": 3456}
 //
 // A program of its own, linked statically and without iostreams, because the kernel counts a

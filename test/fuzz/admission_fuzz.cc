@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Whatever comes in as an AdmissionReview gets an answer, and the same one again. Whatever object
-// is in it, what the webhook makes of it is what the command line makes of its text.
+// Every input as an AdmissionReview gets an answer, and always the same. For every object in it,
+// the webhook's result equals that of the command line for its text.
 #include <string>
 #include <string_view>
 
@@ -47,11 +47,11 @@ void CheckAnswer(const inject::webhook::Answer& answer, std::string_view body) {
   if (answer.kind == Kind::kRefused) Require(!response.contains("patch"), "there is no patch");
 }
 
-// One decision, two endings.
+// One decision, applied both ways.
 void CheckObject(const json::object& object) {
   const std::string text = json::serialize(object);
-  // libyaml refuses or folds some characters that JSON takes; and what claims to be injected
-  // already may stay as it is here, when it has more than was put in.
+  // libyaml refuses or folds some characters that JSON accepts; and an object that claims to be
+  // injected already may stay as it is here, if it has more than was added.
   if (!IsAscii(text) || text.find("sluice.dev") != std::string::npos) return;
   const inject::ObjectResult ours = inject::InjectObject(object, {}, "1", Decision());
   try {

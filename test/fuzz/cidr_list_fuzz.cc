@@ -15,7 +15,7 @@ namespace {
 
 using fuzz::Require;
 
-constexpr std::size_t kMaxRanges = 64;  // what holds for more holds for these, and they are fast
+constexpr std::size_t kMaxRanges = 64;  // more would test nothing new, and be slow
 
 bool Covers(const std::vector<Cidr>& ranges, const IpAddress& address) {
   return std::any_of(ranges.begin(), ranges.end(),
@@ -34,7 +34,7 @@ IpAddress Last(const Cidr& range) {
   return IpAddress::FromBytes(std::span(bytes).first(from.size()));
 }
 
-// The address behind `address` (step 1) or before it (step -1); round from the last to the first.
+// The address after `address` (step 1) or before it (step -1), with wrap-around.
 IpAddress Neighbour(const IpAddress& address, int step) {
   std::array<std::uint8_t, 16> bytes{};
   const auto from = address.bytes();
@@ -46,7 +46,7 @@ IpAddress Neighbour(const IpAddress& address, int step) {
   return IpAddress::FromBytes(std::span(bytes).first(from.size()));
 }
 
-// Whether an address is covered changes at the ends of ranges only: it is enough to look there.
+// Coverage changes only at the ends of ranges, so it is enough to compare there.
 void RequireSameCover(const std::vector<Cidr>& one, const std::vector<Cidr>& other) {
   for (const auto* ranges : {&one, &other}) {
     for (const Cidr& range : *ranges) {
@@ -75,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (ranges.size() == kMaxRanges) break;
     }
   } catch (const std::invalid_argument&) {
-    return 0;  // refused, as most of it should be
+    return 0;  // refused, as most inputs should be
   }
   const std::vector<Cidr> merged = Aggregate(ranges);
   RequireSameCover(ranges, merged);

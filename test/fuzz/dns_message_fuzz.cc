@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// DNS messages: the same bytes as a client's, and as a server's answer.
+// DNS messages: the same bytes as a client's query and as a server's answer.
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -14,7 +14,7 @@ namespace {
 using fuzz::Require;
 using std::chrono::seconds;
 
-// A reply of ours is a message that others can read, and about the question.
+// Our reply is a valid message about the same question.
 void RequireReply(dns::DnsView reply, const dns::DnsQuery& query, std::size_t max_bytes) {
   const auto message = dns::ParseDnsMessage(reply);
   Require(message.has_value(), "a reply can be read");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Everybody's rules as `explain` reads them, whatever the bytes, and the walk through them. The
-// first byte: bit 0 the family, bits 1 and 2 what the rest is - an entry of x_tables, a match or a
-// target with the length of its name and its revision before it, or messages of nf_tables.
+// Rules as `explain` reads them, from any bytes, and the walk through them. The first byte: bit 0
+// is the family, bits 1 and 2 say what the rest is - an x_tables entry, a match or target preceded
+// by the length of its name and its revision, or messages of nf_tables.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -36,7 +36,7 @@ void Walk(ex::Model& model, Family family) {
   fuzz::Require(!walker.Explain(connection).candidates.empty(), "each walk has an end");
 }
 
-// Messages: what it is, the length in two bytes, and attributes.
+// Messages: a type, the length in two bytes, and attributes.
 nftables::Ruleset Read(std::span<const std::uint8_t> bytes) {
   using Add = void (*)(nftables::Ruleset&, std::uint8_t, nftables::Bytes);
   constexpr Add kAdd[] = {nftables::AddTable, nftables::AddChain, nftables::AddSet,
@@ -44,7 +44,7 @@ nftables::Ruleset Read(std::span<const std::uint8_t> bytes) {
   nftables::Ruleset out;
   while (bytes.size() >= 4) {
     const std::size_t size = std::min<std::size_t>(bytes[2] * 256U + bytes[3], bytes.size() - 4);
-    // A body of its own, so that a read behind it is seen.
+    // A separate copy, so that reads beyond its end are detected.
     const std::vector<std::uint8_t> body(bytes.begin() + 4,
                                          bytes.begin() + 4 + static_cast<std::ptrdiff_t>(size));
     kAdd[bytes[0] % 5U](out, bytes[1], body);

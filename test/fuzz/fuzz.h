@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace sluice::fuzz {
 
-// A property that must hold for every input; libFuzzer keeps the one for which it does not.
+// A property that must hold for every input; libFuzzer saves an input that violates it.
 inline void Require(bool holds, const char* property) {
   if (holds) return;
   std::fprintf(stderr, "does not hold: %s\n", property);

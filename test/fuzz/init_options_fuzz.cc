@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The command line and the environment of sluice-init, up to the rules that come of them. The input
-// is a list of words, one a line; behind an empty line variables, "NAME=value".
+// The command line and the environment of sluice-init, up to the resulting rules. The input is a
+// list of words, one per line; after an empty line variables, "NAME=value".
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,7 +33,7 @@ Words Split(std::string_view text) {
     if (word.empty() && into == &out.arguments && end != std::string_view::npos) {
       into = &out.variables;
     } else {
-      // What a word on a command line can be; and the file that --config names is not the subject.
+      // Words that a command line can contain; and not --config, whose file is not tested here.
       if (word.find('\0') != std::string_view::npos ||
           word.find("config") != std::string_view::npos) {
         return {};
@@ -45,7 +45,7 @@ Words Split(std::string_view text) {
   return out;
 }
 
-// Whatever was accepted, netfilter can say.
+// Netfilter must be able to express whatever was accepted.
 void Build(capture::CaptureConfig& config) {
   config.ipv6 = true;
   const capture::RuleSet rules = iptables::Compile(capture::BuildRules(config));

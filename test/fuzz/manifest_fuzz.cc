@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Whatever text comes in as a manifest: it is an error, or what is put in can be taken out again.
+// Any text as a manifest: it is an error, or the additions can be removed again.
 #include <string>
 #include <string_view>
 
@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   constexpr std::size_t kMaxSize = 8192;
   if (size > kMaxSize) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  // A text that says that something was put in need not be one of ours.
+  // A text that claims to be injected need not be ours.
   const bool claims = text.find("sluice.dev") != std::string_view::npos;
   try {
     const inject::Result once = inject::Inject(text, "a.yaml", "1", Everything);

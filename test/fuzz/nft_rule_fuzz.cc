@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The decoder of what nf_tables holds. The first byte says the family and whether the rest is a
-// rule's expressions, the elements of a set, or what nft(8) keeps about a rule (its comment).
+// The decoder of nf_tables rules. The first byte gives the family and whether the rest is a rule's
+// expressions, the elements of a set, or nft(8)'s data for a rule (its comment).
 #include <string>
 #include <utility>
 #include <variant>
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const Family family = (data[0] & 1) == 0 ? Family::kIpv4 : Family::kIpv6;
   const auto table = static_cast<capture::Table>((data[0] >> 1) % 3);
-  // Bytes of their own, so that a read behind them is seen.
+  // A separate copy, so that reads beyond its end are detected.
   const std::vector<std::uint8_t> bytes(data + 1, data + size);
   if ((data[0] & 0x80) != 0) {
     std::vector<nftables::Element> elements;
@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   auto decoded = nftables::DecodeProgram(bytes, family);
-  // As when the elements have been read.
+  // As after reading the elements.
   for (nftables::Expression& expression : decoded.program) {
     if (auto* const set = std::get_if<nftables::InSet>(&expression)) {
       set->name.clear();

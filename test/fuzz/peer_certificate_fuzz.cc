@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// Names of workloads, patterns of them, and the certificates in which they come.
+// Names of workloads, patterns for them, and certificates that contain them.
 #include <algorithm>
 #include <stdexcept>
 #include <string_view>
@@ -29,7 +29,7 @@ void RequireId(const SpiffeId& id) {
 void AsText(std::string_view text) {
   try {
     RequireId(SpiffeId::Parse(text));
-  } catch (const std::invalid_argument&) {  // refused, as most of it should be
+  } catch (const std::invalid_argument&) {  // refused, as most inputs should be
   }
   try {
     const SpiffePattern pattern = SpiffePattern::Parse(text);

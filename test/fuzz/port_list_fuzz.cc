@@ -30,7 +30,7 @@ std::unique_ptr<Ports> Cover(const std::vector<PortRange>& ranges) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice;  // NOLINT(google-build-using-namespace): the whole of a program
   using fuzz::Require;
-  constexpr std::size_t kMaxRanges = 8;  // each may be 65,535 ports to go through
+  constexpr std::size_t kMaxRanges = 8;  // each may have 65,535 ports to check
   std::vector<PortRange> ranges;
   try {
     for (const std::string_view item : SplitList({reinterpret_cast<const char*>(data), size})) {
@@ -41,7 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (ranges.size() == kMaxRanges) break;
     }
   } catch (const std::invalid_argument&) {
-    return 0;  // refused, as most of it should be
+    return 0;  // refused, as most inputs should be
   }
   const std::vector<PortRange> merged = Coalesce(ranges);
   Require(*Cover(merged) == *Cover(ranges), "the same ports are covered");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// What is read off the first bytes of a connection. The input: how the bytes are cut into pieces
-// (1 byte), how many of them the client sends (2 bytes, little-endian), the client's, the server's.
+// Detection from the first bytes of a connection. The input: how to cut the bytes into pieces (1
+// byte), how many of them the client sends (2 bytes, little-endian), the client's, the server's.
 #include <algorithm>
 #include <span>
 #include <string_view>
@@ -53,7 +53,7 @@ Sniffed AtOnce(Bytes client, Bytes server) {
   return Result(sniffer);
 }
 
-// In pieces of `size` bytes, in turn, the server's first.
+// In pieces of `size` bytes, alternating, the server's first.
 Sniffed InPieces(Bytes client, Bytes server, std::size_t size) {
   Sniffer sniffer;
   while (!client.empty() || !server.empty()) {

@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t name_size = data[1] % 32U;
   if (size < 2 + name_size) return 0;
   const std::string name(reinterpret_cast<const char*>(data) + 2, name_size);
-  // Bytes of their own, so that a read behind them is seen.
+  // A separate copy, so that reads beyond its end are detected.
   const std::vector<std::byte> entry(reinterpret_cast<const std::byte*>(data) + 2 + name_size,
                                      reinterpret_cast<const std::byte*>(data) + size);
   const auto rule = iptables::DecodeEntry(entry, name, family);
@@ -28,10 +28,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Require(foreign.conditions_known && foreign.target_known, "what is ours is known in full");
   Require(foreign.rule == *rule, "a rule is the same whoever wrote it");
   Require(!capture::ToText(*rule).empty(), "a rule has a text");
-  // A chain's name that no kernel would have is the one thing that cannot be written again.
+  // The only thing that cannot be encoded again is a chain name that no kernel would have.
   if (name.empty() || name.size() > 28 || name.find('\0') != std::string::npos) return 0;
   auto again = iptables::EncodeEntry(*rule, family);
-  // A verdict or a jump comes from the kernel as a number; libiptc alone knows its name.
+  // The kernel gives a verdict or a jump as a number; only libiptc knows its name.
   constexpr std::size_t kStandardTarget = 40;
   constexpr std::size_t kNameOffset = 2;
   constexpr std::size_t kNameSize = 29;

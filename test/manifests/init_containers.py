@@ -47,7 +47,7 @@ def variables(container):
 
 
 def containers_in(value):
-    """Every init container for capture in a document, however deep it stands."""
+    """Every init container for capture in a document, at any depth."""
     if is_init_container(value) and ("image" in value or "args" in value or "command" in value):
         yield value
         return
@@ -66,7 +66,7 @@ def containers_in(value):
 
 def documents(text):
     import yaml
-    # Actions of a Go template; what is left reads as a manifest, or does not.
+    # Remove actions of a Go template; the rest may then parse as a manifest.
     for attempt in (text, re.sub(r"\{\{.*?\}\}", "", text, flags=re.DOTALL)):
         try:
             return list(yaml.load_all(attempt, Loader=getattr(yaml, "CSafeLoader",
@@ -98,7 +98,7 @@ def value_of(words, letter):
 
 
 def expected_rules(words):
-    """What the rules of an ordinary line must contain, read from it in another way."""
+    """What the rules of an ordinary command line must contain, derived in another way."""
     out = []
     if value_of(words, "-i"):
         out.append(f"-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports {value_of(words, '-p')}")
@@ -112,7 +112,7 @@ def expected_rules(words):
 def check(programs, name, words, environment, expected):
     """Yields what is wrong with one command line."""
     for program, arguments in forms(programs, words):
-        # Behind the rest, since a name of the reference tool stands first.
+        # At the end, since a name of the reference tool comes first.
         code, out, err = run(program, [*arguments, "--dry-run"], environment)
         shown = " ".join([pathlib.PurePath(program).name, *(word or "''" for word in arguments)])
         if code != expected.get("exit", 0):
@@ -153,7 +153,7 @@ def check_manifests(programs, directory):
         for document in documents(text):
             for container in containers_in(document):
                 words = command_line(container)
-                # One without a word says nothing; what is no flag is somebody's own program.
+                # Without a word it says nothing; a word that is no flag is another program.
                 if not any(word.startswith("-") for word in words):
                     unused += 1
                     continue

@@ -16,7 +16,7 @@ require_root() {
   [[ $EUID -eq 0 ]] || die "network namespaces need root: run it with sudo"
 }
 
-# The names of the packages of the groups given (scripts/packages).
+# The packages in the given groups (scripts/packages).
 packages() {
   local group name wanted
   while read -r group name _; do
@@ -26,11 +26,11 @@ packages() {
   done <"$REPO/scripts/packages" | sort -u
 }
 
-# Installs the packages of these groups that are missing, and names them; silent when there are none.
+# Installs missing packages of these groups, and names them; silent if there are none.
 install_packages() {
   local name missing=()
   for name in $(packages "$@"); do
-    # "other|name": another package that does is as good.
+    # "other|name": the other package is also sufficient.
     # shellcheck disable=SC2016  # a format of dpkg-query, not of the shell
     [[ " $(IFS='|' && dpkg-query -W -f '${db:Status-Status} ' $name 2>/dev/null)" == *" installed "* ]] ||
       missing+=("${name##*|}")
@@ -80,7 +80,7 @@ netns() { "$BIN/sluice-netns" "$@"; }
 
 netns_exists() { netns list | grep -qxF -- "$1"; }
 
-# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails when the time is over.
+# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift

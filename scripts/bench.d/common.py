@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""Shared by the benches of this directory: runs programs alternately, each time in a new network
+"""Shared by the benchmarks in this directory: runs programs alternately, each time in a new network
 namespace, and compares the medians of their cost."""
 import dataclasses
 import json
@@ -30,7 +30,7 @@ class Cost:
     peak_kib: float
 
     def less(self, other):
-        """The times less those of `other`. Memory is not additive, so it is kept."""
+        """The times minus those of `other`. Memory is not additive, so it is unchanged."""
         return Cost(self.wall_us - other.wall_us, self.cpu_us - other.cpu_us, self.peak_kib)
 
     def then(self, other):

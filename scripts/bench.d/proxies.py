@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""Shared by the benches of this directory that measure proxies: two network namespaces, a load between
+"""Shared by the proxy benchmarks in this directory: two network namespaces, a load between
 them, and the cost of a proxy in the middle."""
 import contextlib
 import json
@@ -12,8 +12,8 @@ import time
 import common
 
 CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
-# Several ports, because a client that makes ten thousand connections per second to a single one would
-# run out of its own.
+# Several ports, because a client that makes ten thousand connections per second to a single one
+# would run out of source ports.
 PORT, PORTS = 9000, 8
 UID = 1337
 LOAD = common.BIN / "sluice-load"
@@ -67,7 +67,7 @@ def tree(pid):
 
 
 def cpu_seconds(pid):
-    """The CPU time of all threads by the scheduler's accounts, which have nanoseconds."""
+    """The CPU time of all threads from the scheduler's statistics, in nanoseconds."""
     total = 0
     for process in tree(pid):
         for task in pathlib.Path(f"/proc/{process}/task").iterdir():
@@ -100,7 +100,7 @@ def started(process):
     try:
         yield process
     finally:
-        # Its children too: nginx's workers survive a master that is killed.
+        # Children too: nginx's workers survive a master that is killed.
         for pid in tree(process.pid) if process.poll() is None else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -154,7 +154,7 @@ class Namer {
       return Set(rule, {}, "the proxy's own connection to the application, in every configuration");
     }
     if (to == "ISTIO_OUTPUT_DNS") return Set(rule, "--redirect-dns=true");
-    if (to == "ISTIO_OUTPUT_PORTS") return Set(rule, {}, "the rules behind a list of ranges");
+    if (to == "ISTIO_OUTPUT_PORTS") return Set(rule, {}, "the rules after a list of ranges");
     if (to.starts_with("ISTIO_OUTPUT_EXCLUDE")) {
       return Set(rule, "--istio-service-exclude-cidr", "a list of ranges, sorted into chains");
     }
@@ -233,7 +233,7 @@ class Namer {
     if (known.list && known.list->of == RangeOf::kSource) {
       return Set(rule, "--istio-inbound-exclude-cidr", "a list of ranges");
     }
-    if (to == "ISTIO_INBOUND_PORTS") return Set(rule, {}, "the rules behind a list of ranges");
+    if (to == "ISTIO_INBOUND_PORTS") return Set(rule, {}, "the rules after a list of ranges");
     if (to == "ISTIO_DROP") return Set(rule, "--drop-invalid=true");
     if (to == "ISTIO_IN_REDIRECT" || to == "ISTIO_TPROXY" || to == "ISTIO_DIVERT") {
       const bool some = port != nullptr && port->destination;
@@ -320,7 +320,7 @@ std::string AdviceFor(std::string_view flag, bool captured) {
        "the proxy's group in"},
       {"--inbound-tunnel-port",
        "the port is the proxy's own, and no application should use it; "
-       "another one can be named in"},
+       "choose another one with"},
   }};
   constexpr std::array<Row, 4> kTaken = {{
       {"--istio-service-cidr",

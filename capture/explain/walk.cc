@@ -261,7 +261,7 @@ class Run {
           connection_.state == kStateEstablished || connection_.state == kStateRelated
               ? "the nat table is asked about the first packet of a connection only: one that "
                 "existed before the rules keeps going where it went"
-              : "the nat table is not asked about a packet that conntrack does not know");
+              : "the nat table does not see a packet that conntrack does not know");
     }
     if (connection_.inbound()) {
       state.hook = HookPoint::kPrerouting;

@@ -138,7 +138,7 @@ const char* HomeOf(const OptionSpec& option) {
 std::string HelpOfCommand(std::string_view name) {
   constexpr std::array<std::pair<std::string_view, const char*>, 6> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
-      {"doctor", "what stands in the way; if so, exit 10"},
+      {"doctor", "what hinders capture; if anything, exit 10"},
       {"explain", "where a connection lands, and why"},
       {"graph", "the rules of everybody as a picture"},
       {"show", "the installed Sluice rules, with counters"},
@@ -192,7 +192,7 @@ std::string HelpText() {
       "\n";
   out += OptionHelp(program);
   out +=
-      "\nA switch takes a value only behind an equals sign: --dual-stack=false.\n"
+      "\nA switch takes a value only after an equals sign: --dual-stack=false.\n"
       "\nEnvironment:\n" +
       Wrapped(
           "Every flag can be set by the variable of its name in upper case with underscores, as "

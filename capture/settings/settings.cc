@@ -171,7 +171,7 @@ bool IsBool(const std::string& word) {
   std::string help =
       "commands are diff, doctor, explain, show and verify; a flag's value follows it";
   if (IsBool(word)) {
-    help = "a switch takes its value behind an equals sign, as in --dual-stack=false";
+    help = "a switch takes its value after an equals sign, as in --dual-stack=false";
   } else if (FindCommand(word) == kCommands.end()) {
     help = SuggestWord(word, CommandNames(), help);
   }

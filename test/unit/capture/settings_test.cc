@@ -353,7 +353,7 @@ TEST(Settings, ASwitchLeavesTheWordAfterItAlone) {
   EXPECT_FALSE(settings.Bool("dual-stack"));
   EXPECT_TRUE(settings.Bool("redirect-dns"));
   EXPECT_THAT(Refusal({"--dual-stack", "false"}),
-              HasSubstr("behind an equals sign, as in --dual-stack=false"));
+              HasSubstr("after an equals sign, as in --dual-stack=false"));
 }
 
 TEST(Settings, HelpNamesEveryFlag) {

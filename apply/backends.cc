@@ -76,8 +76,8 @@ std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
     nft.unseen = "rules of nftables cannot be seen without CAP_NET_ADMIN";
   } else if (nf_tables == NfTables::kUnknown) {
     nft.unseen =
-        "rules of nftables are not looked at: whether nf_tables is loaded cannot be told, and "
-        "asking could load it";
+        "rules of nftables are not read: it is not known whether nf_tables is loaded, and asking "
+        "could load it";
   } else if (nft.in_use) {
     try {
       nftables_.HasAny();

@@ -122,7 +122,7 @@ void CheckModules(const Facts& facts, const InForce& rules, Findings& out) {
 void CheckLock(const Facts& facts, Findings& out) {
   constexpr const char* kName = "lock";
   if (facts.lock_holders.empty()) {
-    return out.push_back({.name = kName, .found = "nobody that is seen here holds the lock"});
+    return out.push_back({.name = kName, .found = "no process visible here holds the lock"});
   }
   for (const capture::LockHolder& holder : facts.lock_holders) {
     const std::string who = "process " + std::to_string(holder.pid) +

@@ -200,9 +200,9 @@ void CheckApplicationUid(const Facts& facts, const InForce& rules, Findings& out
         "run this as root, with CAP_SYS_PTRACE"));
   }
   out.push_back({.name = kName,
-                 .found = "nobody but the proxy runs as its user or group, of the " +
+                 .found = "only the proxy runs as its user or group, of the " +
                           std::to_string(facts.processes->all.size()) +
-                          " processes that are seen here"});
+                          " processes that are visible here"});
 }
 
 void CheckDescriptors(const Facts& facts, const InForce& rules, Findings& out) {

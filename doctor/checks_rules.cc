@@ -120,8 +120,8 @@ void CheckBackendsInUse(const Facts& facts, const InForce& rules, Findings& out)
   out.push_back(
       {.name = kName,
        .found = rules.installed
-                    ? "nobody else has rules here, and Sluice's are those of " + rules.backend
-                    : "nobody has rules here"});
+                    ? "there are no other rules here, and Sluice's are those of " + rules.backend
+                    : "there are no rules here"});
 }
 
 void CheckForeignRules(const Facts& facts, Findings& out) {
@@ -134,7 +134,7 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
       out.push_back({.name = kName,
                      .state = found.certain ? State::kProblem : State::kWarning,
                      .found = found.ToString(),
-                     .remedy = "remove that rule, or let it stand behind Sluice's"});
+                     .remedy = "remove that rule, or move it after Sluice's"});
     }
   }
   for (const BackendFacts& backend : facts.backends) {
@@ -146,7 +146,7 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
   }
   if (out.size() > before) return;
   if (!unseen.empty()) return out.push_back(NotChecked(kName, unseen));
-  out.push_back({.name = kName, .found = "none that is seen decides before Sluice's"});
+  out.push_back({.name = kName, .found = "no visible rule decides before Sluice's"});
 }
 
 void CheckResolvers(const Facts& facts, const InForce& rules, Findings& out) {
@@ -172,7 +172,7 @@ void CheckResolvers(const Facts& facts, const InForce& rules, Findings& out) {
     if (answer == Query::kCaptured) continue;
     std::string found = "the resolver " + server.ToString() + " of " + facts.resolv_conf;
     if (answer == Query::kFamilyNotCaptured) {
-      found += " is asked over a family that is not captured";
+      found += " has an address of a family that is not captured";
     } else {
       found += " is not in the DNS rules: queries to it go past the proxy";
     }
@@ -180,7 +180,7 @@ void CheckResolvers(const Facts& facts, const InForce& rules, Findings& out) {
                    .state = State::kProblem,
                    .found = std::move(found),
                    .remedy = "run sluice-init again, which reads that file with --redirect-dns, or "
-                             "capture whatever the resolver with --capture-all-dns"});
+                             "capture DNS to any resolver with --capture-all-dns"});
   }
   if (out.size() > before) return;
   out.push_back(

@@ -53,7 +53,7 @@ std::optional<std::string> ReadFile(const std::string& path) {
 void Replace(const std::string& path, std::string_view text, const std::string& like, mode_t mode) {
   std::string name = path + ".XXXXXX";
   const UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
-  if (!file) throw SystemError(errno, "write a file beside", path);
+  if (!file) throw SystemError(errno, "write a temporary file beside", path);
   try {
     while (!text.empty()) {
       const ssize_t count = ::write(file.get(), text.data(), text.size());

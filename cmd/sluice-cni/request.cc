@@ -173,7 +173,7 @@ Request ReadRequest(const Environment& environment, std::string_view input) {
   if (previous != nullptr && !previous->is_null()) out.previous = ValueText(input, "prevResult");
   if (out.previous.empty() && out.command != "DEL") {
     throw Failure{Failure::kConfiguration, "sluice-cni is a chained plugin",
-                  "there is no prevResult: put it behind another plugin in a conflist"};
+                  "there is no prevResult: put it after another plugin in a conflist"};
   }
   if (const json::object* const runtime = ObjectIn(config, "runtimeConfig")) {
     ReadRuntimeConfig(*runtime, out);

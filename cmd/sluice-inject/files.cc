@@ -61,7 +61,7 @@ void ReplaceText(const std::string& path, std::string_view text) {
   if (::stat(real.c_str(), &status) != 0) throw SystemError(errno, "write the file", path);
   std::string name = real + ".XXXXXX";
   UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
-  if (!file) throw SystemError(errno, "write a file beside", path);
+  if (!file) throw SystemError(errno, "write a temporary file beside", path);
   Temporary temporary{name};
   WriteAll(file.get(), text, name);
   // If the file has another owner, keep only its mode.

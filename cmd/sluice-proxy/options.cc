@@ -476,7 +476,7 @@ std::string HelpText() {
          OptionHelp(DescribeProgram()) +
          "\nEach flag can be given as an environment variable: SLUICE_PROXY_ and its name\n"
          "in upper case with underscores, such as SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag\n"
-         "wins. A switch takes a value only behind an equals sign: --hand-over=false.\n\n"
+         "wins. A switch takes a value only after an equals sign: --hand-over=false.\n\n"
          "Examples:\n"
          "  sluice-proxy --concurrency 2 --idle-timeout 10m\n"
          "  sluice-proxy --dns-port 15053 --access-log /var/log/sluice/access.log\n"

@@ -188,7 +188,7 @@ void Run(const Options& options) {
                                     before ? std::move(before->asked_on()) : UniqueFd());
   if (!hand_over->possible()) {
     spdlog::warn(
-        "somebody else answers for the sluice-proxy of these ports: the next one with "
+        "another process answers for the sluice-proxy of these ports: the next one with "
         "--hand-over cannot take them without a delay");
   }
   // All threads run and all ports are bound: what comes now is the daily round.

@@ -42,10 +42,10 @@ AddressAndPort ParseAddress(std::string_view text) {
   std::string_view port;
   if (text.starts_with('[')) {
     const auto end = text.find(']');
-    if (end == text.npos) throw std::invalid_argument("']' behind the address");
+    if (end == text.npos) throw std::invalid_argument("']' after the address");
     address = text.substr(1, end - 1);
     port = text.substr(end + 1);
-    if (!port.empty() && port.front() != ':') throw std::invalid_argument("':' behind ']'");
+    if (!port.empty() && port.front() != ':') throw std::invalid_argument("':' after ']'");
   } else if (const auto colon = text.find(':');
              colon != text.npos && text.find(':', colon + 1) == text.npos) {
     address = text.substr(0, colon);

@@ -109,7 +109,7 @@ std::string Pointer(const Path& path) {
 
 void RefuseShared(const Node& node, const yaml::Reader& reader) {
   if (node.IsAlias()) {
-    throw Refusal(node.line, "*" + node.value + " stands where text would have to go in, which " +
+    throw Refusal(node.line, "*" + node.value + " is where text would have to be added, which " +
                                  "would change what &" + node.value + " names");
   }
   if (reader.IsShared(node)) {
@@ -164,8 +164,8 @@ Spot Locate(const Node& root, const yaml::Reader& reader, const Path& path) {
       const Member* const member = yaml::FindMember(parent, key);
       if (member == nullptr) {
         if (const Member* const merge = yaml::FindMember(parent, "<<")) {
-          throw Refusal(merge->key.line, "what the merge key << brings stands where " + key +
-                                             " would have to go in");
+          throw Refusal(merge->key.line, "the merge key << provides the place where " + key +
+                                             " would have to be added");
         }
         return {};
       }

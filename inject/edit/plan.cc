@@ -37,7 +37,7 @@ Slot Look(const Node& root, const yaml::Reader& reader, const Path& path, yaml::
 void RefuseMerge(const Spot& spot) {
   if (spot.node == nullptr) return;
   if (const yaml::Member* merge = yaml::FindMember(*spot.node, "<<")) {
-    throw Refusal(merge->key.line, "a merge key << stands where text would have to go in");
+    throw Refusal(merge->key.line, "a merge key << is where text would have to be added");
   }
 }
 

@@ -96,7 +96,7 @@ class Editor {
     }
     const std::size_t next = NextLine(last.end);
     if (!IsIdle(Between(last.end, next))) {
-      throw Refusal(last.line, "something stands behind the value on its line");
+      throw Refusal(last.line, "there is something after the value on its line");
     }
     return next;
   }
@@ -109,11 +109,11 @@ class Editor {
     for (std::size_t at = begin; at < line; at = NextLine(at)) {
       if (!IsIdle(Between(at, NextLine(at)))) {
         throw Refusal(member.key.line,
-                      "the value of " + member.key.value + " does not begin behind its key");
+                      "the value of " + member.key.value + " does not begin after its key");
       }
     }
     if (begin > line || !IsBlank(Between(line, first))) {
-      throw Refusal(member.key.line, "something stands before the value of " + member.key.value);
+      throw Refusal(member.key.line, "there is something before the value of " + member.key.value);
     }
     return begin;
   }
@@ -175,7 +175,7 @@ class Editor {
     // It may have an anchor or a tag before it.
     const auto found = text_.find(node.IsMapping() ? '{' : '[', node.begin);
     if (found == std::string_view::npos || (found != node.begin && !node.tag.empty())) {
-      throw Refusal(node.line, "a tag stands before the value");
+      throw Refusal(node.line, "there is a tag before the value");
     }
     return found + 1;
   }
@@ -249,7 +249,7 @@ class Editor {
     const std::string_view before = Between(from, begin);
     if (before.find_first_not_of(" -") != std::string_view::npos ||
         std::ranges::count(before, '-') > 1) {
-      throw Refusal(value.line, "something stands before what would be taken out");
+      throw Refusal(value.line, "there is something before the text to be removed");
     }
     if (to == text_.size() && !EndsLine(to) && from > 0) {
       from -= from > 1 && text_[from - 2] == '\r' ? 2 : 1;

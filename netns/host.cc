@@ -84,7 +84,7 @@ void ReadResolvers(capture::InitConfig& config) {
   if (config.capture.dns_servers.empty()) {
     config.warnings.push_back(path +
                               " names no resolver: DNS is not captured; --capture-all-dns would "
-                              "capture it whatever the resolver");
+                              "capture it for any resolver");
   }
 }
 

@@ -65,7 +65,7 @@ Error NetlinkError(int code, const KernelAnswer& answer, std::string doing, std:
     help = "this needs CAP_NET_ADMIN in the user namespace that owns the network namespace";
   } else if (answer.error == EAFNOSUPPORT || answer.error == EOPNOTSUPP) {
     kind = ErrorKind::kKernelFeature;
-    help = "this kernel does not have what is asked for; was it started with ipv6.disable=1?";
+    help = "this kernel lacks the requested feature; was it started with ipv6.disable=1?";
   }
   return Error(kind, {.doing = std::move(doing),
                       .target = std::move(target),

@@ -218,7 +218,7 @@ bool Attempt::OnFailure(int failure) {
     return Finish(Outcome::Kind::kRefused, why);
   }
   if (failure != ECONNREFUSED) return Finish(Outcome::Kind::kLeft, "a router answered: " + why);
-  return Finish(Outcome::Kind::kImpossible, "was refused, and by whom cannot be seen");
+  return Finish(Outcome::Kind::kImpossible, "was refused, and it is not visible by whom");
 }
 
 // The pod's client: connected, refused, or answered.

@@ -130,7 +130,7 @@ std::optional<std::string> Fault(capture::Backend& backend, const capture::Famil
     // The rules that a packet meets up to there.
     for (std::size_t i = 0; i <= matched.index && instead.empty(); ++i) {
       if (i >= rules->size()) {
-        instead = ": the chain ends behind rule " + std::to_string(i);
+        instead = ": the chain ends after rule " + std::to_string(i);
       } else if ((*rules)[i] != chain->rules[i]) {
         instead = ": rule " + std::to_string(i + 1) + " is " + ToText((*rules)[i]);
       }

@@ -173,7 +173,10 @@ Kernel& NftablesBackend::kernel() {
 }
 
 const State& NftablesBackend::Look() {
-  if (!state_) state_ = kernel().Read();
+  if (!state_) {
+    state_ = kernel().Read();
+    others_ = state_->others;
+  }
   return *state_;
 }
 
@@ -219,9 +222,9 @@ capture::InstalledTable NftablesBackend::Read(Family family, Table table) {
 
 std::vector<std::string> NftablesBackend::ForeignCaptures() {
   std::vector<std::string> out;
-  const State& now = Look();
-  if (now.others.empty()) return out;
-  for (const OtherTable& other : now.others) {
+  if (!others_) Look();
+  if (others_->empty()) return out;
+  for (const OtherTable& other : *others_) {
     if (other.family == NFPROTO_INET && other.name.starts_with("istio-proxy-")) {
       out.push_back("inet " + other.name);
     }

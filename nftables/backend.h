@@ -31,7 +31,8 @@ class NftablesBackend : public capture::Backend {
 
   // Whether Sluice tables exist.
   bool HasAny() { return Look().any(); }
-  // Foreign rules that seem to capture traffic as well.
+  // Foreign rules that seem to capture traffic as well, as of the last read: nothing is read again
+  // after a write.
   std::vector<std::string> ForeignCaptures();
 
  private:
@@ -39,6 +40,8 @@ class NftablesBackend : public capture::Backend {
 
   std::optional<Kernel> kernel_;
   std::optional<State> state_;
+  // The tables of others, which outlive Forget().
+  std::optional<std::vector<OtherTable>> others_;
 };
 
 inline constexpr int kCommitAttempts = 10;

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -191,6 +192,11 @@ int Rounds() {
   return text != nullptr ? std::atoi(text) : 30;
 }
 
+// For what hangs; a round of all three takes a second where much else runs.
+std::chrono::milliseconds Patience() {
+  return std::chrono::minutes(2) + Rounds() * std::chrono::milliseconds(1500);
+}
+
 // nft, iptables-nft and iptables-legacy add rules, and we come and go. Everybody's are all there in
 // the end, in their order, and ours are whole whenever they are there.
 TEST_F(InitOthers, WriteAtTheSameTime) {
@@ -213,7 +219,7 @@ TEST_F(InitOthers, WriteAtTheSameTime) {
                              "i=0; while [ $i -lt " + rounds + " ]; do i=$((i+1)); " + write +
                                  " || { echo \"round $i failed\" >&2; exit 1; }; done"},
                     .environment = environment,
-                    .timeout = std::chrono::minutes(10)});
+                    .timeout = Patience()});
   };
   std::vector<Process> others;
   others.push_back(writer("nft add rule inet other c tcp dport $i counter"));
@@ -244,7 +250,7 @@ TEST_F(InitOthers, WriteAtTheSameTime) {
     run(InitCommand({"--cleanup-only"}));
   }
   for (Process& other : others) {
-    const auto result = other.Wait(std::chrono::minutes(10));
+    const auto result = other.Wait(Patience());
     EXPECT_EQ(result.exit_status, 0) << result.err;
   }
   RecordProperty("applied", applied);

@@ -83,7 +83,7 @@ TEST_F(InitWithoutIptables, SaysWhatItDoesNotSee) {
   EXPECT_THAT(Run({"show"}).out, Not(HasSubstr(unseen))) << "there is no table";
   const auto doctor = Run({"doctor"});
   EXPECT_THAT(doctor.out, HasSubstr("iptables is not in this build of sluice-init"));
-  EXPECT_THAT(doctor.out, Not(HasSubstr("cannot be seen")));
+  EXPECT_THAT(doctor.out, Not(HasSubstr("rules of iptables cannot be seen")));
 
   Iptables(pod(), Family::kIpv4, "-t nat -A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 82");
   EXPECT_EQ(Run({"show"}).out, "# no Sluice rules are installed\n# " + unseen + "\n");

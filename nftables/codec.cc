@@ -133,7 +133,7 @@ class Encoder {
       out_.PutBig32(NFTA_TPROXY_REG_PORT, kRegister);
     });
   }
-  void operator()(const Verdict& verdict) {
+  void operator()(const ImmediateVerdict& verdict) {
     In("immediate", [&] {
       out_.PutBig32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
       const std::size_t data = out_.Open(NFTA_IMMEDIATE_DATA);
@@ -219,7 +219,7 @@ std::optional<Expression> VerdictOf(const Fields& fields) {
   for (const VerdictCode known : {VerdictCode::kDrop, VerdictCode::kAccept, VerdictCode::kJump,
                                   VerdictCode::kGoto, VerdictCode::kReturn}) {
     if (code == static_cast<std::uint32_t>(known)) {
-      return Verdict{known, verdict.Text(NFTA_VERDICT_CHAIN)};
+      return ImmediateVerdict{known, verdict.Text(NFTA_VERDICT_CHAIN)};
     }
   }
   return {};

@@ -87,14 +87,14 @@ class Compiler {
     MarkIs(match.mark);
   }
 
-  void operator()(const capture::Accept&) { Add(Verdict{VerdictCode::kAccept}); }
-  void operator()(const capture::Drop&) { Add(Verdict{VerdictCode::kDrop}); }
-  void operator()(const capture::Return&) { Add(Verdict{VerdictCode::kReturn}); }
+  void operator()(const capture::Accept&) { Add(ImmediateVerdict{VerdictCode::kAccept}); }
+  void operator()(const capture::Drop&) { Add(ImmediateVerdict{VerdictCode::kDrop}); }
+  void operator()(const capture::Return&) { Add(ImmediateVerdict{VerdictCode::kReturn}); }
   void operator()(const capture::Jump& jump) {
-    Add(Verdict{VerdictCode::kJump, ChainName(table_, jump.chain)});
+    Add(ImmediateVerdict{VerdictCode::kJump, ChainName(table_, jump.chain)});
   }
   void operator()(const capture::Goto& jump) {
-    Add(Verdict{VerdictCode::kGoto, ChainName(table_, jump.chain)});
+    Add(ImmediateVerdict{VerdictCode::kGoto, ChainName(table_, jump.chain)});
   }
   void operator()(const capture::Redirect& redirect) {
     Add(LoadConstant{Data::BigEndian16(redirect.port)});
@@ -104,7 +104,7 @@ class Compiler {
     Add(LoadConstant{Data::BigEndian16(tproxy.port)});
     Add(TproxyToPort{});
     SetMeta(tproxy.mark);
-    Add(Verdict{VerdictCode::kAccept});
+    Add(ImmediateVerdict{VerdictCode::kAccept});
   }
   void operator()(const capture::SetMark& set) { SetMeta(set.mark); }
   // Two operands that are not constant need a kernel of 2024. Ours are known: the rule has tested
@@ -368,7 +368,7 @@ class Reader {
   }
 
   bool Target() {
-    if (const auto* verdict = Next<Verdict>()) return Of(*verdict);
+    if (const auto* verdict = Next<ImmediateVerdict>()) return Of(*verdict);
     if (const auto* constant = Next<LoadConstant>()) return FromConstant(constant->value);
     if (const auto* meta = Next<LoadMeta>()) {
       if (meta->key != MetaKey::kMark) return false;
@@ -402,7 +402,7 @@ class Reader {
         mark = {constant->value.AsHost32(), 0xffffffff};
       }
       rule_.target = capture::Tproxy{value.AsBigEndian16(), mark};
-      return Next<StoreMeta>() != nullptr && Next<Verdict>() != nullptr && value.size == 2;
+      return Next<StoreMeta>() != nullptr && Next<ImmediateVerdict>() != nullptr && value.size == 2;
     }
     if (const auto* ct = Next<StoreCt>()) {
       if (ct->key == CtKey::kZone) {
@@ -429,7 +429,7 @@ class Reader {
       rule_.target = capture::SetMark{mark};
     }
   }
-  bool Of(const Verdict& verdict) {
+  bool Of(const ImmediateVerdict& verdict) {
     switch (verdict.code) {
       case VerdictCode::kAccept:
         rule_.target = capture::Accept{};

@@ -131,10 +131,10 @@ struct RedirectToPort {
 struct TproxyToPort {
   friend auto operator<=>(const TproxyToPort&, const TproxyToPort&) = default;
 };
-struct Verdict {
+struct ImmediateVerdict {
   VerdictCode code;
   std::string chain = {};
-  friend auto operator<=>(const Verdict&, const Verdict&) = default;
+  friend auto operator<=>(const ImmediateVerdict&, const ImmediateVerdict&) = default;
 };
 // Anything else that the kernel may have.
 struct Unknown {
@@ -142,9 +142,9 @@ struct Unknown {
   friend auto operator<=>(const Unknown&, const Unknown&) = default;
 };
 
-using Expression =
-    std::variant<LoadMeta, LoadCt, LoadPayload, LoadConstant, Bitwise, Compare, NotInRange, InSet,
-                 Count, StoreMeta, StoreCt, RedirectToPort, TproxyToPort, Verdict, Unknown>;
+using Expression = std::variant<LoadMeta, LoadCt, LoadPayload, LoadConstant, Bitwise, Compare,
+                                NotInRange, InSet, Count, StoreMeta, StoreCt, RedirectToPort,
+                                TproxyToPort, ImmediateVerdict, Unknown>;
 using Program = std::vector<Expression>;
 
 // The table with all Sluice rules, in each family.

@@ -26,7 +26,7 @@ std::optional<Hook> HookOf(std::string_view chain) {
 // For people, of a rule that is not one of ours.
 std::string TargetOf(const Program& program) {
   if (program.empty()) return "nothing";
-  const auto* const verdict = std::get_if<Verdict>(&program.back());
+  const auto* const verdict = std::get_if<ImmediateVerdict>(&program.back());
   if (verdict == nullptr) {
     const auto* const unknown = std::get_if<Unknown>(&program.back());
     return unknown != nullptr ? unknown->name : "unknown";

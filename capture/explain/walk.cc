@@ -221,7 +221,7 @@ class Run {
     std::size_t ordered = 0;  // the order is chosen up to here
     std::vector<Frame> stack = {};
     bool in_chain = false;
-    std::vector<Step> path = {};
+    std::vector<PathEntry> path = {};
     std::vector<std::string> notes = {};
     bool nat_done = false;  // the destination is final, changed or not
     bool source_done = false;
@@ -231,10 +231,10 @@ class Run {
     // It passed an unreadable base chain, or one of several destinations was chosen.
     bool unsure = false;
     std::vector<std::string> doubts = {};
-    std::optional<Step> redirected = {};
-    std::optional<Step> tproxied = {};
+    std::optional<PathEntry> redirected = {};
+    std::optional<PathEntry> tproxied = {};
     // The last rule that ended a decision of Sluice, or a foreign chain, before any redirection.
-    std::optional<Step> let_go = {};
+    std::optional<PathEntry> let_go = {};
     std::uint16_t tproxy_port = 0;
     std::size_t steps = 0;
   };
@@ -330,7 +330,7 @@ class Run {
     while (std::next_permutation(first, last)) work_.push_back(state);
   }
 
-  // One rule, or one step between chains. False when the path has ended.
+  // One rule, or one entry between chains. False when the path has ended.
   bool Advance(State& state) {
     const auto& bases = Bases(state);
     if (!state.in_chain) {
@@ -345,11 +345,11 @@ class Run {
         return true;
       }
       if (base.unread != nullptr) {
-        Step step;
-        step.unread = base.unread;
-        step.hook = state.hook;
-        step.uncertain = true;
-        state.path.push_back(step);
+        PathEntry entry;
+        entry.unread = base.unread;
+        entry.hook = state.hook;
+        entry.uncertain = true;
+        state.path.push_back(entry);
         state.unsure = true;
         ++state.base;
         return true;
@@ -374,38 +374,38 @@ class Run {
     }
     const std::size_t index = frame.next++;
     const ModelRule& rule = frame.chain->rules[index];
-    Step step;
-    step.table = Now(state).table;
-    step.place = Now(state).place;
-    step.chain = frame.chain;
-    step.rule = index;
-    step.hook = state.hook;
-    if (!rule.program.empty()) return Carry(state, rule, step);
+    PathEntry entry;
+    entry.table = Now(state).table;
+    entry.place = Now(state).place;
+    entry.chain = frame.chain;
+    entry.rule = index;
+    entry.hook = state.hook;
+    if (!rule.program.empty()) return Carry(state, rule, entry);
     const Meets meets = MeetsAll(rule, state.packet, walker_.host_);
     if (meets == Meets::kNo) return true;
-    step.uncertain = meets == Meets::kUnknown;
+    entry.uncertain = meets == Meets::kUnknown;
     // A rule that only counts makes no difference.
-    if (step.uncertain && std::holds_alternative<GoOn>(rule.action)) return true;
-    if (step.uncertain) work_.push_back(state);
-    state.path.push_back(step);
-    return Do(state, rule.action, rule.leads_to, step);
+    if (entry.uncertain && std::holds_alternative<GoOn>(rule.action)) return true;
+    if (entry.uncertain) work_.push_back(state);
+    state.path.push_back(entry);
+    return Do(state, rule.action, rule.leads_to, entry);
   }
 
   // An nf_tables rule. If a part of it is not known, both branches are followed.
-  bool Carry(State& state, const ModelRule& rule, Step step) {
+  bool Carry(State& state, const ModelRule& rule, PathEntry entry) {
     const bool does = Does(rule);
     bool shown = false;
-    const auto show = [&shown, &step](State& of) {
-      if (!shown) of.path.push_back(step);
+    const auto show = [&shown, &entry](State& of) {
+      if (!shown) of.path.push_back(entry);
       shown = true;
     };
-    Machine machine(*step.table, state.packet, walker_.host_, Now(state).priority == -200);
+    Machine machine(*entry.table, state.packet, walker_.host_, Now(state).priority == -200);
     for (std::size_t at = 0; at < rule.program.size(); ++at) {
       const Op& op = rule.program[at];
       if (const auto* act = std::get_if<Act>(&op)) {
         if (std::holds_alternative<GoOn>(act->action)) continue;
         show(state);
-        if (!Do(state, act->action, act->leads_to, step)) return false;
+        if (!Do(state, act->action, act->leads_to, entry)) return false;
         if (!GoesOn(act->action)) return true;
         continue;
       }
@@ -416,7 +416,7 @@ class Run {
       }
       if (const auto* nat = std::get_if<NatTo>(&op)) {
         show(state);
-        return Do(state, NatOf(*nat, machine), ModelRule::kNowhere, step);
+        return Do(state, NatOf(*nat, machine), ModelRule::kNowhere, entry);
       }
       if (const auto* tproxy = std::get_if<TproxyTo>(&op)) {
         const Bits port = tproxy->port ? machine.Get(*tproxy->port) : Bits();
@@ -425,25 +425,25 @@ class Run {
           number = static_cast<std::uint16_t>(port.value[0] << 8U | port.value[1]);
         }
         // After a Sluice rule the proxy listens; after other rules that is not known.
-        if (!step.chain->ours || !port.whole()) {
-          step.uncertain = true;
+        if (!entry.chain->ours || !port.whole()) {
+          entry.uncertain = true;
           work_.push_back(state);
         }
         show(state);
-        state.tproxied = step;
+        state.tproxied = entry;
         state.tproxy_port = number;
         continue;
       }
       if (const auto* lookup = std::get_if<Lookup>(&op); lookup != nullptr && lookup->verdicts) {
-        return Branch(state, *lookup, machine, step, shown);
+        return Branch(state, *lookup, machine, entry, shown);
       }
       const Meets meets = machine.Run(op);
       if (meets == Meets::kNo) return true;
       if (meets == Meets::kYes) continue;
       if (!does) return true;  // counter only
-      if (!shown) step.uncertain = true;
+      if (!shown) entry.uncertain = true;
       State other = state;
-      if (!shown) other.path.push_back(step);
+      if (!shown) other.path.push_back(entry);
       other.path.back().uncertain = true;
       work_.push_back(std::move(other));
     }
@@ -452,19 +452,20 @@ class Run {
   }
 
   // A verdict map.
-  bool Branch(State& state, const Lookup& lookup, const Machine& machine, Step step, bool shown) {
+  bool Branch(State& state, const Lookup& lookup, const Machine& machine, PathEntry entry,
+              bool shown) {
     const Found found = machine.Find(lookup);
     const bool unknown =
-        lookup.set >= step.table->sets.size() || step.table->sets[lookup.set].unknown;
+        lookup.set >= entry.table->sets.size() || entry.table->sets[lookup.set].unknown;
     if (found.possible.empty() && !unknown) return true;
-    step.uncertain = step.uncertain || !found.surely;
+    entry.uncertain = entry.uncertain || !found.surely;
     State rest = state;
-    if (!shown) rest.path.push_back(step);
+    if (!shown) rest.path.push_back(entry);
     if (found.surely) {
       const auto& verdict = found.possible.front()->verdict;
       state = std::move(rest);
       if (!verdict) return true;
-      return Do(state, verdict->action, verdict->leads_to, step);
+      return Do(state, verdict->action, verdict->leads_to, entry);
     }
     constexpr std::size_t kMost = 16;
     std::vector<const Act*> tried;
@@ -479,13 +480,13 @@ class Run {
       tried.push_back(&act);
       if (tried.size() > kMost) break;
       State way = rest;
-      if (Do(way, act.action, act.leads_to, step)) work_.push_back(std::move(way));
+      if (Do(way, act.action, act.leads_to, entry)) work_.push_back(std::move(way));
     }
     // An unknown element of an unreadable set may have any effect.
     if (unknown || tried.size() > kMost) {
       State way = rest;
-      way.notes.push_back("what \"" + step.get()->text + "\" does is not known");
-      End(way, Landing::kUnknown, step);
+      way.notes.push_back("what \"" + entry.get()->text + "\" does is not known");
+      End(way, Landing::kUnknown, entry);
     }
     state = std::move(rest);
     return true;
@@ -550,13 +551,13 @@ class Run {
     state.in_chain = false;
     ++state.base;
     if (!base.chain->base->policy_drops) return true;
-    Step step;
-    step.table = base.table;
-    step.chain = base.chain;
-    step.policy = true;
-    step.hook = state.hook;
-    state.path.push_back(step);
-    return End(state, Landing::kDropped, step);
+    PathEntry entry;
+    entry.table = base.table;
+    entry.chain = base.chain;
+    entry.policy = true;
+    entry.hook = state.hook;
+    state.path.push_back(entry);
+    return End(state, Landing::kDropped, entry);
   }
 
   // This base chain accepted the packet; continue with the next one.
@@ -567,41 +568,42 @@ class Run {
   }
 
   // Records a decision not to capture, if it is made where capturing is decided.
-  void LetGo(State& state, const Step& step) const {
+  void LetGo(State& state, const PathEntry& entry) const {
     // Destinations change up to this priority (NF_IP_PRI_NAT_DST); conntrack runs earlier (-200).
     const int priority = Now(state).place;
-    const bool destination = step.hook == HookPoint::kPrerouting || step.hook == HookPoint::kOutput;
+    const bool destination =
+        entry.hook == HookPoint::kPrerouting || entry.hook == HookPoint::kOutput;
     if (!destination || state.redirected || priority < -200 || priority > -90) return;
-    if (!step.chain->ours && step.chain->base == std::nullopt &&
-        std::holds_alternative<Return>(step.get()->action)) {
+    if (!entry.chain->ours && entry.chain->base == std::nullopt &&
+        std::holds_alternative<Return>(entry.get()->action)) {
       return;
     }
     // The way through lo does not undo a decision of the sender's hook.
-    if (state.let_go && state.let_go->table != nullptr && state.let_go->hook != step.hook) return;
-    state.let_go = step;
+    if (state.let_go && state.let_go->table != nullptr && state.let_go->hook != entry.hook) return;
+    state.let_go = entry;
   }
 
-  bool Do(State& state, const Action& action, std::size_t leads_to, const Step& step) {
+  bool Do(State& state, const Action& action, std::size_t leads_to, const PathEntry& entry) {
     Traveller& packet = state.packet;
     if (std::holds_alternative<GoOn>(action)) return true;
     if (std::holds_alternative<Jump>(action) || std::holds_alternative<Goto>(action)) {
-      const Frame next{&step.table->chains[leads_to], 0};
+      const Frame next{&entry.table->chains[leads_to], 0};
       if (std::holds_alternative<Goto>(action)) state.stack.pop_back();
       state.stack.push_back(next);
       return true;
     }
     if (std::holds_alternative<Return>(action)) {
-      LetGo(state, step);
+      LetGo(state, entry);
       state.stack.pop_back();
       return true;
     }
     if (std::holds_alternative<Accept>(action)) {
-      LetGo(state, step);
+      LetGo(state, entry);
       LeaveBase(state);
       return true;
     }
-    if (std::holds_alternative<Drop>(action)) return End(state, Landing::kDropped, step);
-    if (std::holds_alternative<Reject>(action)) return End(state, Landing::kRefused, step);
+    if (std::holds_alternative<Drop>(action)) return End(state, Landing::kDropped, entry);
+    if (std::holds_alternative<Reject>(action)) return End(state, Landing::kRefused, entry);
     if (const auto* mark = std::get_if<XorMark>(&action)) {
       std::uint32_t& value = mark->of_connection ? packet.connmark : packet.mark;
       const std::uint32_t before = value;
@@ -625,13 +627,13 @@ class Run {
     }
     if (std::holds_alternative<NoTrack>(action)) {
       packet.untracked = true;
-      state.let_go = step;
+      state.let_go = entry;
       return true;
     }
     if (std::holds_alternative<CtZone>(action)) return true;
     if (const auto* tproxy = std::get_if<Tproxy>(&action)) {
       packet.mark = (packet.mark & ~tproxy->mark.mask) ^ tproxy->mark.value;
-      state.tproxied = step;
+      state.tproxied = entry;
       state.tproxy_port = tproxy->port;
       LeaveBase(state);
       return true;
@@ -650,23 +652,23 @@ class Run {
           state.notes.push_back("interface " + packet.in_interface + " has no " +
                                 std::string(sluice::Name(family())) +
                                 " address, so REDIRECT drops the packet");
-          return End(state, Landing::kDropped, step);
+          return End(state, Landing::kDropped, entry);
         }
       }
       if (redirect->random) {
-        state.notes.push_back("the port is one of several, by \"" + step.get()->text + "\"");
+        state.notes.push_back("the port is one of several, by \"" + entry.get()->text + "\"");
         state.unsure = true;
       }
-      Rewrite(state, step, self, redirect->port);
+      Rewrite(state, entry, self, redirect->port);
       return true;
     }
     if (const auto* change = std::get_if<ChangeDestination>(&action)) {
       if (change->random) {
-        state.notes.push_back("the new destination is one of several, by \"" + step.get()->text +
+        state.notes.push_back("the new destination is one of several, by \"" + entry.get()->text +
                               "\"");
         state.unsure = true;
       }
-      Rewrite(state, step, change->address, change->port);
+      Rewrite(state, entry, change->address, change->port);
       return true;
     }
     // An unknown target may or may not end the path.
@@ -678,7 +680,7 @@ class Run {
     return End(state, Landing::kUnknown, state.path.back());
   }
 
-  void Rewrite(State& state, const Step& step, const std::optional<IpAddress>& address,
+  void Rewrite(State& state, const PathEntry& entry, const std::optional<IpAddress>& address,
                std::optional<std::uint16_t> port) {
     Traveller& packet = state.packet;
     if (address) packet.destination = *address;
@@ -688,7 +690,7 @@ class Run {
         SocketAddress{packet.destination, packet.destination_port} != connection_.to;
     state.changed_here = true;
     state.nat_done = true;
-    state.redirected = step;
+    state.redirected = entry;
     LeaveBase(state);
   }
 
@@ -797,25 +799,25 @@ class Run {
   }
 
   // Arrives at a port of this namespace, or at another address.
-  bool Land(State& state, const Step& step, std::uint16_t port) {
+  bool Land(State& state, const PathEntry& entry, std::uint16_t port) {
     if (!state.local) {
       state.notes.push_back("goes to " + SocketAddress{state.packet.destination, port}.ToString() +
                             " by a rule that is not Sluice's");
-      return End(state, Landing::kDirect, step);
+      return End(state, Landing::kDirect, entry);
     }
     if (const auto listener =
-            step.chain->ours ? ListenerOf(LocalName(*step.chain)) : std::nullopt) {
-      return End(state, *listener, step, port);
+            entry.chain->ours ? ListenerOf(LocalName(*entry.chain)) : std::nullopt) {
+      return End(state, *listener, entry, port);
     }
     for (const auto& [landing, of] : walker_.ports_) {
-      if (of == port) return End(state, landing, step, port);
+      if (of == port) return End(state, landing, entry, port);
     }
     state.notes.push_back("goes to port " + std::to_string(port) +
                           " of this namespace by a rule that is not Sluice's");
-    return End(state, Landing::kDirect, step);
+    return End(state, Landing::kDirect, entry);
   }
 
-  bool End(State& state, Landing landing, const std::optional<Step>& decided = std::nullopt,
+  bool End(State& state, Landing landing, const std::optional<PathEntry>& decided = std::nullopt,
            std::uint16_t port = 0) {
     Outcome out;
     out.landing = landing;
@@ -836,9 +838,9 @@ class Run {
       Outcome other;
       other.landing = Landing::kUnknown;
       other.decided = out.decided;
-      for (const Step& step : out.path) {
-        if (step.unread == nullptr) continue;
-        other.decided = step;
+      for (const PathEntry& entry : out.path) {
+        if (entry.unread == nullptr) continue;
+        other.decided = entry;
         break;
       }
       other.path = out.path;
@@ -860,10 +862,10 @@ namespace {
 bool EndsEarly(const Outcome& outcome) {
   const bool ends = outcome.landing == Landing::kDropped || outcome.landing == Landing::kRefused;
   if (!ends || !outcome.decided) return ends;
-  const Step& step = *outcome.decided;
-  if (step.unread != nullptr || step.uncertain) return false;
-  return (step.hook == HookPoint::kPrerouting || step.hook == HookPoint::kOutput) &&
-         step.place < -100;
+  const PathEntry& entry = *outcome.decided;
+  if (entry.unread != nullptr || entry.uncertain) return false;
+  return (entry.hook == HookPoint::kPrerouting || entry.hook == HookPoint::kOutput) &&
+         entry.place < -100;
 }
 
 }  // namespace
@@ -922,7 +924,7 @@ Explanation Walker::ExplainFresh(const Connection& connection) const {
   unknown.destination = first.destination;
   for (const Outcome& one : out.candidates) {
     const auto uncertain =
-        std::ranges::find_if(one.path, [](const Step& step) { return step.uncertain; });
+        std::ranges::find_if(one.path, [](const PathEntry& entry) { return entry.uncertain; });
     if (uncertain == one.path.end()) continue;
     unknown.decided = *uncertain;
     unknown.path = one.path;

@@ -85,7 +85,7 @@ enum class Landing : std::uint8_t {
 std::string_view Name(Landing landing);
 
 // A rule that matched, or the policy of a base chain.
-struct Step {
+struct PathEntry {
   const ModelTable* table = nullptr;
   const ModelChain* chain = nullptr;
   std::size_t rule = 0;    // from 0
@@ -103,8 +103,8 @@ struct Step {
 struct Outcome {
   Landing landing = Landing::kDirect;
   std::uint16_t port = 0;  // of the listener
-  std::optional<Step> decided = {};
-  std::vector<Step> path = {};
+  std::optional<PathEntry> decided = {};
+  std::vector<PathEntry> path = {};
   std::vector<std::string> notes = {};
   // What is not known about it, besides unknown rules.
   std::vector<std::string> doubts = {};

@@ -44,20 +44,21 @@ struct Place {
   std::size_t rule = 0;  // from 1; 0 if not a rule
 };
 
-Place PlaceOf(const Step& step) {
-  if (step.unread != nullptr) {
-    return {.backend = step.unread->backend,
-            .table = step.unread->table,
-            .chain = step.unread->chain,
+Place PlaceOf(const PathEntry& entry) {
+  if (entry.unread != nullptr) {
+    return {.backend = entry.unread->backend,
+            .table = entry.unread->table,
+            .chain = entry.unread->chain,
             .text = "rules that could not be read"};
   }
-  Place out{.backend = step.table->backend, .table = step.table->name, .chain = step.chain->name};
-  if (step.policy) {
+  Place out{
+      .backend = entry.table->backend, .table = entry.table->name, .chain = entry.chain->name};
+  if (entry.policy) {
     out.text = "policy DROP";
     return out;
   }
-  const ModelRule& rule = *step.get();
-  out.rule = step.rule + 1;
+  const ModelRule& rule = *entry.get();
+  out.rule = entry.rule + 1;
   out.text = rule.text;
   out.flag = rule.flag;
   out.why = rule.why;
@@ -71,8 +72,8 @@ std::string Where(const Place& place) {
   return out;
 }
 
-json::object ToJson(const Step& step) {
-  const Place place = PlaceOf(step);
+json::object ToJson(const PathEntry& entry) {
+  const Place place = PlaceOf(entry);
   json::object out;
   out["backend"] = place.backend;
   out["table"] = place.table;
@@ -99,7 +100,7 @@ std::string ToJson(const Answer& answer) {
     out["decided_by"] = nullptr;
   }
   json::array path;
-  for (const Step& step : outcome.path) path.push_back(ToJson(step));
+  for (const PathEntry& entry : outcome.path) path.push_back(ToJson(entry));
   out["path"] = std::move(path);
   json::array notes;
   for (const std::string& note : answer.notes) notes.push_back(json::value(note));
@@ -133,11 +134,11 @@ std::string ToText(const Answer& answer) {
     if (!place.why.empty()) out += "  " + place.why + "\n";
   }
   if (!outcome.path.empty()) out += "path:\n";
-  for (const Step& step : outcome.path) {
-    const Place place = PlaceOf(step);
+  for (const PathEntry& entry : outcome.path) {
+    const Place place = PlaceOf(entry);
     out += "  " + Where(place) + ": " + place.text;
     if (!place.flag.empty()) out += "  [" + place.flag + "]";
-    if (step.uncertain) out += "  (unknown whether it matches)";
+    if (entry.uncertain) out += "  (unknown whether it matches)";
     out += "\n";
   }
   if (!answer.notes.empty()) out += "notes:\n";
@@ -248,9 +249,9 @@ class Explainer {
       add(text);
       for (const std::string& note : one.notes) add(note);
       for (const std::string& doubt : one.doubts) add(doubt);
-      for (const Step& step : one.path) {
-        if (step.uncertain && step.get() != nullptr) {
-          add("not known of " + Where(PlaceOf(step)) + ": " + step.get()->text);
+      for (const PathEntry& entry : one.path) {
+        if (entry.uncertain && entry.get() != nullptr) {
+          add("not known of " + Where(PlaceOf(entry)) + ": " + entry.get()->text);
         }
       }
     }
@@ -273,14 +274,14 @@ class Explainer {
       return;
     }
     // The rule that led to the redirection is more informative than the redirection.
-    for (const Step& step : outcome.path) {
-      if (step.get() == nullptr) continue;
-      const std::string advice = AdviceFor(step.get()->flag, true);
-      if (advice.empty() || (step.get()->known &&
-                             std::holds_alternative<capture::Return>(step.get()->known->target))) {
+    for (const PathEntry& entry : outcome.path) {
+      if (entry.get() == nullptr) continue;
+      const std::string advice = AdviceFor(entry.get()->flag, true);
+      if (advice.empty() || (entry.get()->known &&
+                             std::holds_alternative<capture::Return>(entry.get()->known->target))) {
         continue;
       }
-      add("captured because of " + step.get()->flag + ": " + Where(PlaceOf(step)));
+      add("captured because of " + entry.get()->flag + ": " + Where(PlaceOf(entry)));
       add(advice);
     }
   }

@@ -166,7 +166,7 @@ class Machine {
     tproxied_ = register_.AsBigEndian16();
     return Next::kGoOn;
   }
-  Next operator()(const Verdict& verdict) {
+  Next operator()(const ImmediateVerdict& verdict) {
     switch (verdict.code) {
       case VerdictCode::kAccept:
         if (!tproxied_) return Next::kAccept;

@@ -34,7 +34,7 @@ install(FILES ${PROJECT_BINARY_DIR}/completions/sluice-init.fish
         COMPONENT runtime)
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/completions)
 add_custom_target(completions ALL DEPENDS ${sluice_completions})
-install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
+install(DIRECTORY deploy/kubernetes deploy/grafana deploy/prometheus DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
 # systemd's directory, whatever the machine's library directory is.
 file(GLOB sluice_units CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/deploy/systemd/*.service)
 install(FILES ${sluice_units} DESTINATION lib/systemd/system COMPONENT runtime)

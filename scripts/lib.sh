@@ -51,6 +51,22 @@ run as root: apt-get install --no-install-recommends ${missing[*]}"
   rm -f "$log"
 }
 
+# unpack_packages GROUP: unpacks each package of the group below build/packages, unless it is there. Nothing
+# is installed, so that no service starts.
+unpack_packages() {
+  local name folder
+  for name in $(packages "$1"); do
+    folder=$REPO/build/packages/$name
+    if [[ -d $folder ]]; then continue; fi
+    say "unpacking $name"
+    mkdir -p "$folder.new"
+    (cd "$folder.new" && apt-get update -qq && apt-get download -qq "$name" && dpkg -x ./*.deb . && rm ./*.deb) \
+      >"$folder.log" 2>&1 || die "the package $name could not be unpacked: $(cat "$folder.log")"
+    rm "$folder.log"
+    mv "$folder.new" "$folder"
+  done
+}
+
 # build PRESET [TARGET...]: configures and builds; shows the compiler's output only when that fails.
 build() {
   local preset=$1 target args=()

@@ -226,6 +226,7 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
                   [this, backend = Backend()](const HttpRequest& request) {
                     return ServeAdmin(request, backend);
                   });
+    http_->Every(History::kInterval, [this] { history_.Add(stats_, History::Clock::now()); });
   }
 }
 
@@ -305,6 +306,9 @@ HttpResponse Proxy::ServeStatus(const HttpRequest& request) const {
 AdminBackend Proxy::Backend() {
   return {.config = &config_,
           .dns_resolvers = dns_resolvers_,
+          .stats = &stats_,
+          .history = &history_,
+          .facts = [this] { return Facts(); },
           .metrics = [this] { return Metrics(); },
           .connections = [this] { return Connections(); },
           // Do not signal ourselves: together with the signal that ends the process it would count
@@ -317,6 +321,19 @@ AdminBackend Proxy::Backend() {
                     ::write(drain_asked_.get(), &one, sizeof(one));
               },
           .token = config_.admin_token};
+}
+
+PageFacts Proxy::Facts() const {
+  const Phase phase = phase_;
+  return {
+      .version = config_.version,
+      .commit = config_.commit,
+      .state = phase == Phase::kStarting  ? "starting"
+               : phase == Phase::kServing ? "serving"
+                                          : "draining",
+      .start_unix_ms =
+          std::chrono::duration_cast<std::chrono::milliseconds>(start_.time_since_epoch()).count(),
+      .max_connections = max_connections()};
 }
 
 std::string Proxy::Metrics() const {

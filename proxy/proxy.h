@@ -75,6 +75,7 @@ class Proxy {
   bool Ready() const;
   int Listening(Direction direction) const;
   AdminBackend Backend();
+  PageFacts Facts() const;
   std::vector<ConnectionInfo> Connections();
   HttpResponse ServeStatus(const HttpRequest& request) const;
   std::string Metrics() const;
@@ -88,6 +89,7 @@ class Proxy {
   std::unique_ptr<MutualTls> mtls_;
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  History history_;  // belongs to the thread of http_ once that has started
   std::unique_ptr<HttpServers> http_;
   std::vector<Nameserver> dns_resolvers_;
   std::unique_ptr<dns::DnsForwarder> dns_;

@@ -251,11 +251,13 @@ const std::vector<Flag>& Flags() {
       {"metrics-port", "PORT", "serves /stats/prometheus (15090); 0 switches it off",
        [](Options& o, std::string_view v) { o.config.metrics_port = PortOrOff(v); }},
       {"admin-port", "PORT",
-       "serves /config_dump, /connections, /drain, /logging and /stats on loopback (15000); 0 "
+       "serves a page for people (/), and /config_dump, /connections, /drain, /logging and /stats "
+       "on loopback (15000); 0 "
        "switches it off",
        [](Options& o, std::string_view v) { o.config.admin_port = PortOrOff(v); }},
       {"admin-token-file", "PATH",
-       "serve on the admin port only who shows the token in this file: Authorization: Bearer TOKEN",
+       "serve the admin port only to clients that show the token in this file: Authorization: "
+       "Bearer TOKEN",
        [](Options& o, std::string_view v) { o.config.admin_token = Token(v); }},
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
@@ -305,7 +307,7 @@ const std::vector<Flag>& Flags() {
        "with --hand-over: tell that sluice-proxy to drain when this one is ready",
        [](Options& o, std::string_view v) { o.stop_old = Switch(v); }},
       {"seccomp", "on|off",
-       "kill the process when it makes a system call that it has no use for (on)",
+       "kill the process when it makes a system call that it does not need (on)",
        [](Options& o, std::string_view v) { o.seccomp = OnOff(v); }},
       {"log-level", "trace|debug|info|warn|error|off", "what to log (info)",
        [](Options& o, std::string_view v) { o.log_level = LogLevel(v); }},

@@ -2,6 +2,7 @@
 #include "proxy/control/admin.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -75,8 +76,10 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
 constexpr int kMaxListings = 2;
 // The piece size of a streamed answer.
 constexpr std::size_t kPieceBytes = 16 * 1024;
+// A browser draws a page again every few seconds.
+constexpr std::size_t kMaxRows = 2000;
 
-// Counts a running /connections answer against the limit.
+// Counts a running answer with connections against the limit.
 class Listing {
  public:
   explicit Listing(std::shared_ptr<std::atomic<int>> count) : count_(std::move(count)) {
@@ -88,6 +91,9 @@ class Listing {
 
   bool has_place() const { return has_place_; }
   std::vector<ConnectionInfo> connections;
+  std::function<std::string(const ConnectionInfo&)> text_of;
+  std::string_view separator;
+  std::string_view end;
   std::size_t next = 0;  // index in `connections`
   bool is_closed = false;
 
@@ -111,22 +117,45 @@ std::string ToJson(const ConnectionInfo& info) {
 std::string NextPiece(Listing& listing) {
   std::string out;
   while (listing.next < listing.connections.size() && out.size() < kPieceBytes) {
-    if (listing.next > 0) out += ',';
-    out += ToJson(listing.connections[listing.next++]);
+    if (listing.next > 0) out += listing.separator;
+    out += listing.text_of(listing.connections[listing.next++]);
   }
   if (listing.next == listing.connections.size() && !listing.is_closed) {
-    out += "]}\n";
+    out += listing.end;
     listing.is_closed = true;
   }
   return out;
 }
 
+HttpResponse NoPlace() {
+  return {.status = 503, .body = "other clients are reading the connections: try again\n"};
+}
+
+HttpResponse Page(const AdminBackend& backend) {
+  const auto listing = std::make_shared<Listing>(backend.listings);
+  if (!listing->has_place()) return NoPlace();
+  listing->connections = backend.connections();
+  const std::size_t open = listing->connections.size();
+  listing->connections.resize(std::min(open, kMaxRows));
+  const std::int64_t now = std::chrono::duration_cast<std::chrono::milliseconds>(
+                               std::chrono::system_clock::now().time_since_epoch())
+                               .count();
+  listing->text_of = [now](const ConnectionInfo& info) { return PageRow(info, now); };
+  listing->end = PageTail();
+  return {.status = 200,
+          .content_type = "text/html; charset=utf-8",
+          .body = PageHead(*backend.config, backend.facts(), *backend.stats, *backend.history,
+                           listing->connections.size(), open, now),
+          .next_piece = [listing] { return NextPiece(*listing); }};
+}
+
 HttpResponse Connections(const AdminBackend& backend) {
   const auto listing = std::make_shared<Listing>(backend.listings);
-  if (!listing->has_place()) {
-    return {.status = 503, .body = "other clients are reading /connections: try again\n"};
-  }
+  if (!listing->has_place()) return NoPlace();
   listing->connections = backend.connections();
+  listing->text_of = ToJson;
+  listing->separator = ",";
+  listing->end = "]}\n";
   return {.status = 200,
           .content_type = "application/json",
           .body = "{\"connections\":[",
@@ -206,11 +235,15 @@ HttpResponse ServeAdmin(const HttpRequest& request, const AdminBackend& backend)
     return Logging(request);
   }
   const bool metrics = request.path == "/stats" || request.path == "/stats/prometheus";
-  const bool known = metrics || request.path == "/config_dump" || request.path == "/connections";
+  const bool page = request.path == "/";
+  const bool known =
+      metrics || page || request.path == "/config_dump" || request.path == "/connections";
   if (!known) {
-    return {.status = 404, .body = "there are: /config_dump /connections /drain /logging /stats\n"};
+    return {.status = 404,
+            .body = "there are: / /config_dump /connections /drain /logging /stats\n"};
   }
   if (!get) return {.status = 405, .body = "GET only\n"};
+  if (page) return Page(backend);
   if (request.path == "/config_dump") return ConfigDump(backend);
   if (request.path == "/connections") return Connections(backend);
   return {.status = 200,

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proxy/config.h"
+#include "proxy/control/connection_info.h"
+#include "proxy/control/history.h"
+#include "proxy/stats.h"
+
+// The page of the admin port: HTML without other files, which shows the proxy as it is now. It is a
+// table without JavaScript; with it, the page updates itself, sorts and filters.
+namespace sluice::proxy {
+
+// What the page shows beside counters and connections.
+struct PageFacts {
+  std::string version;
+  std::string commit;      // empty: unknown
+  std::string_view state;  // "serving"
+  std::int64_t start_unix_ms = 0;
+  std::uint64_t max_connections = 0;
+};
+
+// The page up to the rows of its connections, of which `shown` are to follow of `open`.
+// `now_unix_ms` is the time that it shows.
+std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const Stats& stats,
+                     const History& history, std::size_t shown, std::size_t open,
+                     std::int64_t now_unix_ms);
+std::string PageRow(const ConnectionInfo& info, std::int64_t now_unix_ms);
+std::string_view PageTail();
+
+}  // namespace sluice::proxy

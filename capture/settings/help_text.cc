@@ -140,7 +140,7 @@ std::string HelpOfCommand(std::string_view name) {
       {"diff", "what would change; if anything, exit 10"},
       {"doctor", "what hinders capture; if anything, exit 10"},
       {"explain", "where a connection lands, and why"},
-      {"graph", "the rules of everybody as a picture"},
+      {"graph", "all rules, also others', as a picture"},
       {"show", "the installed Sluice rules, with counters"},
       {"verify", "check with real connections"},
   }};

@@ -41,8 +41,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "inbound-tunnel-port",
      .letter = 'e',
      .fallback = "15008",
-     .help =
-         "inbound port that the proxy listens on itself (HBONE); not redirected, but by TPROXY"},
+     .help = "inbound port that the proxy listens on itself (HBONE); redirected by TPROXY only"},
     {.name = "proxy-uid",
      .letter = 'u',
      .help =
@@ -120,7 +119,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "capture-all-dns",
      .kind = kBool,
      .fallback = "false",
-     .help = "with --redirect-dns: to whatever resolver, not only those of /etc/resolv.conf"},
+     .help = "with --redirect-dns: to any resolver, not only those of /etc/resolv.conf"},
     {.name = "drop-invalid",
      .kind = kBool,
      .fallback = "false",
@@ -279,7 +278,7 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .flag_only = true},
     {.name = "from-uid", .help = "of explain: the user that connects", .flag_only = true},
     {.name = "from-gid",
-     .help = "of explain: the primary group of it (default: the number of --from-uid)",
+     .help = "of explain: that user's primary group (default: the number of --from-uid)",
      .flag_only = true},
     {.name = "in-interface",
      .help = "of explain: the interface that an inbound connection comes by",

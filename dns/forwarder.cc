@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "dns/forwarder.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -26,6 +24,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/error.h"
+#include "base/os/signals_blocked.h"
 #include "base/unique_fd.h"
 #include "dns/answerer.h"
 #include "dns/tcp_client.h"
@@ -104,23 +103,6 @@ void OpenAndBind(Socket& socket, const typename Socket::protocol_type& protocol,
   if (!error) socket.non_blocking(true, error);
   if (!error) socket.bind({ToAsio(address.ip), address.port}, error);
 }
-
-// While in scope, blocks every signal in this thread, and thereby in the threads that it
-// starts.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 void ThrowIf(const error_code& error, const char* what, const SocketAddress& address) {
   if (!error) return;

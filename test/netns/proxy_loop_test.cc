@@ -112,7 +112,8 @@ TEST_P(LoopTest, AcrossGenerations) {
 TEST_P(LoopTest, AConnectionThatFollowsAnOldEntryOfConntrackArrives) {
   constexpr std::uint16_t kOld = 40000;
   LetKernelChoose("50000 50999");
-  StartProxies();
+  // One worker: another one could accept the connection before the first has noted its address.
+  StartProxies({"--concurrency=1"});
   Acceptor acceptor(server(), GetParam());
   ASSERT_NO_FATAL_FAILURE(LeaveEntry(acceptor, kOld));
   // The kernel first chooses the lower one for the proxy's connection.
@@ -135,7 +136,7 @@ TEST_P(LoopTest, AConnectionBesideManyOldEntriesOfConntrackArrives) {
   constexpr std::uint16_t kFirst = 40000;
   constexpr std::uint16_t kPorts = 20;
   LetKernelChoose("50000 50999");
-  StartProxies();
+  StartProxies({"--concurrency=1"});
   Acceptor acceptor(server(), GetParam());
   // The even ones, which connect(2) chooses first.
   for (std::uint16_t port = kFirst; port < kFirst + kPorts; port += 2) {

@@ -45,6 +45,18 @@ std::string_view Name(Failure failure) {
   return "unknown";
 }
 
+std::string_view Name(Security security) {
+  switch (security) {
+    case Security::kNone:
+      return "none";
+    case Security::kMutualTls:
+      return "mutual_tls";
+    case Security::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
 namespace {
 
 template <std::size_t kBounds>
@@ -63,8 +75,8 @@ void DirectionStats::CountConnect(std::chrono::nanoseconds took) {
   Observe(kConnectTimeBoundsMicros, connect_times, connect_micros_sum, took);
 }
 
-void DirectionStats::CountClosed(std::chrono::nanoseconds lasted) {
-  closed.Add(1);
+void DirectionStats::CountClosed(Security security, std::chrono::nanoseconds lasted) {
+  of(security).closed.Add(1);
   Observe(kDurationBoundsMicros, durations, duration_micros_sum, lasted);
 }
 

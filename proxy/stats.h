@@ -62,13 +62,31 @@ inline constexpr std::array<std::uint64_t, 12> kDurationBoundsMicros = {
     1'000,     5'000,      25'000,      100'000,     500'000,       1'000'000,
     5'000'000, 30'000'000, 120'000'000, 600'000'000, 3'600'000'000, 14'400'000'000};
 
-struct DirectionStats {
+// What protects a connection, as Istio's label connection_security_policy has it.
+enum class Security : std::uint8_t {
+  kNone,
+  kMutualTls,
+  kUnknown,  // it has ended before that was known
+};
+// "none", "mutual_tls", "unknown".
+std::string_view Name(Security security);
+inline constexpr Security kSecurities[] = {Security::kNone, Security::kMutualTls,
+                                           Security::kUnknown};
+
+struct TcpCounters {
   Counter opened;  // accepted and allowed to connect
   Counter closed;
   Counter received_bytes;  // from the client
   Counter sent_bytes;      // to the client
-  Counter sockets_open;    // sessions with open descriptors
-  Counter pending;         // sessions that are connecting
+};
+
+// The counters of plain connections are its own.
+struct DirectionStats : TcpCounters {
+  std::array<TcpCounters, 2> secured;
+  // Plain ones of which it was asked whether they are mutual TLS.
+  Counter permitted_plaintext;
+  Counter sockets_open;  // sessions with open descriptors
+  Counter pending;       // sessions that are being set up
   std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
   std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
   Counter connect_micros_sum;
@@ -78,8 +96,13 @@ struct DirectionStats {
   void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
   void CountConnect(std::chrono::nanoseconds took);
   // Counts a finished connection, and its duration.
-  void CountClosed(std::chrono::nanoseconds lasted);
-  std::uint64_t active() const { return opened.Get() - closed.Get(); }
+  void CountClosed(Security security, std::chrono::nanoseconds lasted);
+  TcpCounters& of(Security security) {
+    return security == Security::kNone ? *this : secured[static_cast<std::size_t>(security) - 1];
+  }
+  const TcpCounters& of(Security security) const {
+    return security == Security::kNone ? *this : secured[static_cast<std::size_t>(security) - 1];
+  }
 };
 
 // The counters of one worker, on its own cache lines.

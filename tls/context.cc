@@ -55,18 +55,21 @@ void Require(bool done, const char* what) {
 
 }  // namespace
 
-Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock)
+Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock, OldestTls oldest)
     : credentials_(std::move(credentials)), clock_(clock), handle_(nullptr) {
   ERR_clear_error();
   UniqueContext context(SSL_CTX_new(TLS_method()));
   Require(context != nullptr, "set up TLS");
   SSL_CTX* const handle = context.get();
-  Require(SSL_CTX_set_min_proto_version(handle, TLS1_3_VERSION) == 1 &&
+  const int least = oldest == OldestTls::k12 ? TLS1_2_VERSION : TLS1_3_VERSION;
+  Require(SSL_CTX_set_min_proto_version(handle, least) == 1 &&
               SSL_CTX_set_max_proto_version(handle, TLS1_3_VERSION) == 1,
-          "set up TLS 1.3");
+          "choose the versions of TLS");
   Require(SSL_CTX_set_ciphersuites(handle,
                                    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                    "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+              // Of TLS 1.2.
+              SSL_CTX_set_cipher_list(handle, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK") == 1 &&
               SSL_CTX_set1_groups_list(handle, "X25519:P-256") == 1,
           "choose the ciphers of TLS");
   SSL_CTX_set_session_cache_mode(handle, SSL_SESS_CACHE_OFF);

@@ -150,10 +150,11 @@ std::string LogLevel(std::string_view text) {
 }
 
 MtlsInbound Inbound(std::string_view text) {
-  for (const MtlsInbound each : {MtlsInbound::kOff, MtlsInbound::kStrict}) {
+  for (const MtlsInbound each :
+       {MtlsInbound::kOff, MtlsInbound::kPermissive, MtlsInbound::kStrict}) {
     if (text == Name(each)) return each;
   }
-  throw std::invalid_argument("off or strict");
+  throw std::invalid_argument("off, permissive or strict");
 }
 
 // Calls `add` with each word of a list; there is at least one.
@@ -170,6 +171,12 @@ tls::TrustBundle Bundle(std::string_view text) {
     throw std::invalid_argument("DOMAIN=FILE, such as east.example=/etc/sluice/east.pem");
   }
   return {.trust_domain = domain, .file = std::string(text.substr(sign + 1))};
+}
+
+tls::OldestTls TlsVersion(std::string_view text) {
+  if (text == "1.2") return tls::OldestTls::k12;
+  if (text == "1.3") return tls::OldestTls::k13;
+  throw std::invalid_argument("1.2 or 1.3");
 }
 
 std::string File(std::string_view text) {
@@ -274,12 +281,14 @@ const std::vector<Flag>& Flags() {
            o.config.mtls.credentials.bundles.push_back(Bundle(item));
          });
        }},
-      {"mtls-inbound", "off|strict",
-       "what inbound connections have to be: anything (off), or mutual TLS (strict)",
+      {"mtls-inbound", "off|permissive|strict",
+       "what inbound connections have to be: anything (off), mutual TLS or anything else "
+       "(permissive), or mutual TLS (strict)",
        [](Options& o, std::string_view v) { o.config.mtls.inbound = Inbound(v); }},
       {"mtls-allow", "PATTERN,...",
        "who may come in over mutual TLS: spiffe://cluster.local/ns/shop/sa/*, where * is any "
-       "segment and ** at the end is one or more; strict needs it",
+       "segment and ** at the end is one or more; strict needs it, permissive lets in everybody "
+       "without it",
        [](Options& o, std::string_view v) {
          ForEach(v, [&](std::string_view item) {
            o.config.mtls.allow.push_back(tls::SpiffePattern::Parse(item));
@@ -293,6 +302,11 @@ const std::vector<Flag>& Flags() {
          ForEach(v, [&](std::string_view item) { ports.push_back(PortRange::Parse(item)); });
          o.config.mtls.inbound_plaintext_ports = Coalesce(std::move(ports));
        }},
+      {"mtls-detection-timeout", "DURATION",
+       "with permissive, take a client that has said nothing for this long for plaintext (1s)",
+       [](Options& o, std::string_view v) { o.config.mtls.detection_timeout = Timeout(v); }},
+      {"mtls-min-version", "1.2|1.3", "the oldest version of TLS that peers may speak (1.3)",
+       [](Options& o, std::string_view v) { o.config.mtls.oldest_tls = TlsVersion(v); }},
       {"mtls-outbound", "FILE",
        "connect to the destinations in this file over mutual TLS or not at all: one a line, with "
        "address or range, ports and the SPIFFE IDs that may answer; read again when it changes",
@@ -412,12 +426,13 @@ void CheckPorts(const ProxyConfig& config) {
 // What of mutual TLS does not go without something else.
 void CheckMtls(const MtlsConfig& mtls) {
   const bool strict = mtls.inbound == MtlsInbound::kStrict;
+  const bool asks = mtls.inbound != MtlsInbound::kOff;
   const auto require = [](bool met, const char* flag, const char* needed, const char* help) {
     if (!met) {
       throw Usage("set up mutual TLS", flag, std::string("there is no ") + needed, help);
     }
   };
-  require(!strict || mtls.enabled(), "--mtls-inbound strict", "--mtls-credentials",
+  require(!asks || mtls.enabled(), "--mtls-inbound", "--mtls-credentials",
           "a certificate, its key and roots are what it is made with");
   require(!strict || !mtls.allow.empty(), "--mtls-inbound strict", "--mtls-allow",
           "say who may come in, such as --mtls-allow 'spiffe://cluster.local/ns/*/sa/*'");
@@ -425,9 +440,9 @@ void CheckMtls(const MtlsConfig& mtls) {
           "--mtls-credentials", "the own certificate comes from there");
   require(mtls.outbound_file.empty() || mtls.enabled(), "--mtls-outbound", "--mtls-credentials",
           "a certificate, its key and roots are what it is made with");
-  require(mtls.allow.empty() || strict, "--mtls-allow", "--mtls-inbound strict",
+  require(mtls.allow.empty() || asks, "--mtls-allow", "--mtls-inbound strict",
           "without it everybody comes in");
-  require(mtls.inbound_plaintext_ports.empty() || strict, "--mtls-inbound-plaintext-ports",
+  require(mtls.inbound_plaintext_ports.empty() || asks, "--mtls-inbound-plaintext-ports",
           "--mtls-inbound strict", "without it all ports take plaintext");
 }
 

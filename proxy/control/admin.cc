@@ -37,6 +37,8 @@ json::value Mtls(const MtlsConfig& mtls) {
                       {"inbound", Name(mtls.inbound)},
                       {"allow", std::move(allow)},
                       {"inbound_plaintext_ports", std::move(plaintext_ports)},
+                      {"min_version", mtls.oldest_tls == tls::OldestTls::k12 ? "1.2" : "1.3"},
+                      {"detection_timeout_ms", mtls.detection_timeout.count()},
                       {"outbound", mtls.outbound_file}};
 }
 
@@ -103,15 +105,19 @@ class Listing {
 };
 
 std::string ToJson(const ConnectionInfo& info) {
-  return json::serialize(
-      json::object{{"direction", Name(info.direction)},
+  json::object out{{"direction", Name(info.direction)},
                    {"state", info.state},
                    {"downstream_remote_address", info.downstream_remote.ToString()},
                    {"downstream_local_address", info.downstream_local.ToString()},
                    {"upstream_host", info.upstream_host.ToString()},
                    {"start_time_unix_ms", info.start_unix_ms},
                    {"bytes_received", info.bytes_received},
-                   {"bytes_sent", info.bytes_sent}});
+                   {"bytes_sent", info.bytes_sent}};
+  if (!info.tls_version.empty()) {
+    out["tls_version"] = info.tls_version;
+    out["peer_uri_san"] = info.peer_uri_san;
+  }
+  return json::serialize(out);
 }
 
 std::string NextPiece(Listing& listing) {

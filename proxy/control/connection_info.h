@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/socket_address.h"
@@ -19,6 +20,9 @@ struct ConnectionInfo {
   std::int64_t start_unix_ms = 0;
   std::uint64_t bytes_received = 0;  // from the client
   std::uint64_t bytes_sent = 0;      // to the client
+  // Of mutual TLS; empty otherwise.
+  std::string peer_uri_san = {};
+  std::string_view tls_version = {};
 };
 
 }  // namespace sluice::proxy

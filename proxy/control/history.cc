@@ -7,16 +7,19 @@ DirectionTotals Totals(const Stats& stats, Direction direction) {
   DirectionTotals out;
   for (const WorkerStats& worker : stats.workers()) {
     const DirectionStats& from = worker.of(direction);
-    // Closed before opened: a connection that comes in between never makes the number negative.
-    const std::uint64_t closed = from.closed.Get();
-    const std::uint64_t opened = from.opened.Get();
-    out.opened += opened;
-    out.active += opened - closed;
+    for (const Security security : kSecurities) {
+      const TcpCounters& counters = from.of(security);
+      // Closed before opened: a connection that comes in between never makes the number negative.
+      const std::uint64_t closed = counters.closed.Get();
+      const std::uint64_t opened = counters.opened.Get();
+      out.opened += opened;
+      out.active += opened - closed;
+      out.received_bytes += counters.received_bytes.Get();
+      out.sent_bytes += counters.sent_bytes.Get();
+    }
     for (std::size_t i = 0; i < from.failures.size(); ++i) {
       if (static_cast<Failure>(i) != Failure::kClientReset) out.failed += from.failures[i].Get();
     }
-    out.received_bytes += from.received_bytes.Get();
-    out.sent_bytes += from.sent_bytes.Get();
   }
   return out;
 }

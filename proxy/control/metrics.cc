@@ -62,19 +62,34 @@ MetricFamily PerDirection(const Stats& stats, std::string name, std::string help
   return family;
 }
 
+// One of the counters that Istio has as well. Without mutual TLS nobody asks what protects a
+// connection, and there is no label for it.
+MetricFamily PerSecurity(const Stats& stats, bool has_mtls, std::string name, std::string help,
+                         Counter TcpCounters::*counter) {
+  MetricFamily family = Family(std::move(name), std::move(help), MetricType::Counter);
+  for (const Direction direction : kDirections) {
+    for (const Security security : kSecurities) {
+      if (!has_mtls && security != Security::kNone) continue;
+      std::vector<ClientMetric::Label> labels = {{"reporter", Reporter(direction)}};
+      if (has_mtls) {
+        labels.push_back({"connection_security_policy", std::string(Name(security))});
+      }
+      family.metric.push_back(
+          Counted(Sum(stats, direction,
+                      [&](const DirectionStats& s) { return (s.of(security).*counter).Get(); }),
+                  std::move(labels)));
+    }
+  }
+  return family;
+}
+
 MetricFamily Active(const Stats& stats) {
   MetricFamily family =
       Family("sluice_tcp_connections_active", "Connections that are open now.", MetricType::Gauge);
   for (const Direction direction : kDirections) {
-    // Read closed before opened: a connection that comes in between then makes the number too
-    // large, never negative.
-    const std::uint64_t closed =
-        Sum(stats, direction, [](const DirectionStats& s) { return s.closed.Get(); });
-    const std::uint64_t opened =
-        Sum(stats, direction, [](const DirectionStats& s) { return s.opened.Get(); });
     ClientMetric metric;
     metric.label = {{"reporter", Reporter(direction)}};
-    metric.gauge.value = static_cast<double>(opened - closed);
+    metric.gauge.value = static_cast<double>(stats.Active(direction));
     family.metric.push_back(std::move(metric));
   }
   return family;
@@ -218,7 +233,11 @@ void AppendDns(const dns::DnsStats& dns, std::vector<MetricFamily>& out) {
                        dns.tcp_retries));
 }
 
-void AppendMtls(const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
+void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
+  out.push_back(Single("sluice_mtls_permitted_plaintext_total",
+                       "Inbound connections that were not mutual TLS and came in all the same.",
+                       Sum(stats, Direction::kInbound,
+                           [](const DirectionStats& s) { return s.permitted_plaintext.Get(); })));
   out.push_back(Gauge("sluice_mtls_certificate_expiry_timestamp_seconds",
                       "When the certificate in use ends, since 1970.",
                       static_cast<double>(mtls.expiry_unix_seconds)));
@@ -242,20 +261,20 @@ void AppendMtls(const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
 }  // namespace
 
 std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
+  const bool has_mtls = facts.mtls.has_value();
   std::uint64_t pauses = 0;
   for (const WorkerStats& worker : stats.workers()) pauses += worker.accept_pauses.Get();
   std::vector<MetricFamily> families = {
       Gauge("sluice_build_info", "The program; always 1.", 1,
             {{"version", facts.version}, {"commit", facts.commit}}),
-      PerDirection(stats, "istio_tcp_connections_opened_total",
-                   "Connections accepted for relaying.",
-                   [](const DirectionStats& s) { return s.opened.Get(); }),
-      PerDirection(stats, "istio_tcp_connections_closed_total", "Connections that are over.",
-                   [](const DirectionStats& s) { return s.closed.Get(); }),
-      PerDirection(stats, "istio_tcp_received_bytes_total", "Bytes received from clients.",
-                   [](const DirectionStats& s) { return s.received_bytes.Get(); }),
-      PerDirection(stats, "istio_tcp_sent_bytes_total", "Bytes sent to clients.",
-                   [](const DirectionStats& s) { return s.sent_bytes.Get(); }),
+      PerSecurity(stats, has_mtls, "istio_tcp_connections_opened_total",
+                  "Connections accepted for relaying.", &TcpCounters::opened),
+      PerSecurity(stats, has_mtls, "istio_tcp_connections_closed_total",
+                  "Connections that are over.", &TcpCounters::closed),
+      PerSecurity(stats, has_mtls, "istio_tcp_received_bytes_total", "Bytes received from clients.",
+                  &TcpCounters::received_bytes),
+      PerSecurity(stats, has_mtls, "istio_tcp_sent_bytes_total", "Bytes sent to clients.",
+                  &TcpCounters::sent_bytes),
       Active(stats),
       Failures(stats),
       PerDirection(stats, "sluice_tcp_downstream_resets_total",
@@ -279,7 +298,7 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
              "Access-log lines dropped because the reader was too slow.", facts.access_log_dropped),
   };
   if (facts.dns) AppendDns(*facts.dns, families);
-  if (facts.mtls) AppendMtls(*facts.mtls, families);
+  if (facts.mtls) AppendMtls(stats, *facts.mtls, families);
   AppendProcess(facts.start_unix_seconds, families);
   return prometheus::TextSerializer().Serialize(families);
 }

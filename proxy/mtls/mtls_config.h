@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/port_range.h"
+#include "tls/context.h"
 #include "tls/credentials.h"
 #include "tls/spiffe_id.h"
 
@@ -14,13 +16,22 @@ namespace sluice::proxy {
 
 // What is asked of inbound connections.
 enum class MtlsInbound : std::uint8_t {
-  kOff,     // nothing: they are relayed as they are
-  kStrict,  // mutual TLS, or they are reset
+  kOff,         // nothing: they are relayed as they are
+  kPermissive,  // nothing; what is mutual TLS of a proxy ends here, all else is relayed as it is
+  kStrict,      // mutual TLS, or they are reset
 };
 
-// "off" or "strict".
+// "off", "permissive" or "strict".
 constexpr std::string_view Name(MtlsInbound inbound) {
-  return inbound == MtlsInbound::kOff ? "off" : "strict";
+  switch (inbound) {
+    case MtlsInbound::kOff:
+      return "off";
+    case MtlsInbound::kPermissive:
+      return "permissive";
+    case MtlsInbound::kStrict:
+      break;
+  }
+  return "strict";
 }
 
 // Mutual TLS as it is asked for; nothing of it by itself.
@@ -28,10 +39,14 @@ struct MtlsConfig {
   // Without a directory there is no mutual TLS.
   tls::CredentialSource credentials = {};
   MtlsInbound inbound = MtlsInbound::kOff;
-  // Who may come in. Never empty with kStrict.
+  // Who may come in over mutual TLS. Never empty with kStrict; with kPermissive, empty is everybody
+  // whose name is proven.
   std::vector<tls::SpiffePattern> allow = {};
   // Of the application, that are as if `inbound` were kOff.
   std::vector<PortRange> inbound_plaintext_ports = {};
+  // How long a client of kPermissive may take to say what it speaks.
+  std::chrono::milliseconds detection_timeout = std::chrono::seconds(1);
+  tls::OldestTls oldest_tls = tls::OldestTls::k13;
   // With the rules of OutboundPolicy; empty: none.
   std::string outbound_file = {};
 

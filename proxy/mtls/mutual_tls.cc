@@ -64,13 +64,15 @@ MutualTls::Watched::Watched(std::vector<std::string> all)
 
 MutualTls::MutualTls(MtlsConfig config)
     : config_(std::move(config)),
-      allowed_(std::make_shared<const std::vector<tls::SpiffePattern>>(config_.allow)),
+      allowed_(config_.allow.empty()
+                   ? nullptr
+                   : std::make_shared<const std::vector<tls::SpiffePattern>>(config_.allow)),
       credential_files_(FilesOf(config_.credentials)),
       outbound_file_(config_.outbound_file.empty()
                          ? std::vector<std::string>{}
                          : std::vector<std::string>{config_.outbound_file}),
       store_(config_.credentials, SystemClock::now()),
-      context_(std::make_shared<const tls::Context>(store_.Current())),
+      context_(MakeContext(store_.Current())),
       outbound_(std::make_shared<const OutboundPolicy>()),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_) throw SystemError(errno, "make an eventfd");
@@ -150,11 +152,16 @@ void MutualTls::Look() {
   WarnOfExpiry();
 }
 
+std::shared_ptr<const tls::Context> MutualTls::MakeContext(
+    std::shared_ptr<const tls::Credentials> credentials) const {
+  return std::make_shared<const tls::Context>(std::move(credentials), nullptr, config_.oldest_tls);
+}
+
 std::string MutualTls::LoadCredentials() {
   tls::CredentialStore::Reloaded reloaded = store_.Reload(SystemClock::now());
   std::shared_ptr<const tls::Credentials> current = store_.Current();
   if (current.get() != &context_->credentials()) {
-    auto context = std::make_shared<const tls::Context>(std::move(current));
+    std::shared_ptr<const tls::Context> context = MakeContext(std::move(current));
     ++credential_files_.reloads;
     {
       const std::scoped_lock lock(mutex_);

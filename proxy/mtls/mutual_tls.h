@@ -41,7 +41,7 @@ class MutualTls {
 
   // What is asked of an inbound connection to this port of the application.
   MtlsInbound Inbound(std::uint16_t port) const;
-  // Who may come in.
+  // Who may come in; null: everybody whose name is proven.
   const tls::Stream::Allowed& allowed() const { return allowed_; }
   // Who has to answer at this destination of an outbound connection, over mutual TLS; null when no
   // rule asks for it.
@@ -82,6 +82,8 @@ class MutualTls {
   template <typename Load>
   void LookAt(Watched& files, const char* what, const Load& load);
   std::string LoadCredentials();
+  std::shared_ptr<const tls::Context> MakeContext(
+      std::shared_ptr<const tls::Credentials> credentials) const;
   std::string LoadOutbound();
   void WarnOfExpiry();
 

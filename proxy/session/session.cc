@@ -110,14 +110,19 @@ SocketAddress Session::Upstream(const WorkerContext& worker) const {
 }
 
 ConnectionInfo Session::Info(const WorkerContext& worker) const {
-  return {.direction = direction_,
-          .state = StateName(),
-          .downstream_remote = peer_,
-          .downstream_local = original_,
-          .upstream_host = Upstream(worker),
-          .start_unix_ms = start_unix_ms_,
-          .bytes_received = request_.bytes_read(),
-          .bytes_sent = response_.bytes_written()};
+  ConnectionInfo info{.direction = direction_,
+                      .state = StateName(),
+                      .downstream_remote = peer_,
+                      .downstream_local = original_,
+                      .upstream_host = Upstream(worker),
+                      .start_unix_ms = start_unix_ms_,
+                      .bytes_received = request_.bytes_read(),
+                      .bytes_sent = response_.bytes_written()};
+  if (const tls::Stream* const stream = TlsStream(); stream != nullptr && stream->peer()) {
+    info.peer_uri_san = stream->peer()->ToString();
+    info.tls_version = stream->version();
+  }
+  return info;
 }
 
 std::optional<Source> Session::UpstreamSource(const WorkerContext& worker,
@@ -161,10 +166,21 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   client_.fd = client_fd;
   client_.writable = true;  // nothing was sent yet
   worker.stats.of(direction).sockets_open.Add(1);
-  worker.stats.of(direction).opened.Add(1);
   BeginPending(worker);
   ++worker.unanswered;
-  return NeedsClientHandshake(worker) ? BeginClientHandshake(worker) : Connect(worker);
+  switch (Asked(worker)) {
+    case MtlsInbound::kOff:
+      // Outbound, it is known when the destination has answered.
+      if (worker.mtls == nullptr || direction == Direction::kInbound) {
+        Decide(worker, Security::kNone);
+      }
+      break;
+    case MtlsInbound::kPermissive:
+      return BeginDetection(worker);
+    case MtlsInbound::kStrict:
+      return BeginClientHandshake(worker);
+  }
+  return Connect(worker);
 }
 
 int Session::Connect(WorkerContext& worker) {
@@ -224,7 +240,7 @@ void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
   if (endpoint.hangup || (events & (EPOLLIN | EPOLLPRI)) != 0) endpoint.readable = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) endpoint.writable = true;
   if (layers_) WakeCrosswise(endpoint);
-  if (state_ == State::kHandshaking) {
+  if (state_ == State::kHandshaking || state_ == State::kDetecting) {
     OnHandshakeEvent(worker, side);
     return;
   }
@@ -280,6 +296,7 @@ void Session::OnConnected(WorkerContext& worker) {
 void Session::BeginRelaying(WorkerContext& worker) {
   EndPending(worker);
   state_ = State::kRelaying;
+  Decide(worker, mutual_tls_ ? Security::kMutualTls : Security::kNone);
   if (!connected_) {
     worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
     connected_ = true;
@@ -365,7 +382,7 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
       layers_ ? MoveLayered(worker, flow, from, to, tap) : flow.Run(from, to, worker.relay, tap);
   if (flow.bytes_read() != read || flow.bytes_written() != written) {
     active_tick_ = worker.now_ticks;
-    DirectionStats& stats = worker.stats.of(direction_);
+    TcpCounters& stats = worker.stats.of(direction_).of(security_);
     if (request) {
       stats.received_bytes.Add(flow.bytes_read() - read);
     } else {
@@ -484,6 +501,11 @@ void Session::OnTimer(WorkerContext& worker) {
     Abort(worker, Failure::kTlsTimeout);
     return;
   }
+  if (state_ == State::kDetecting) {
+    // A client that waits for the server to speak first.
+    PermitPlaintext(worker);
+    return;
+  }
   if (state_ == State::kConnecting) {
     FailConnect(worker, ETIMEDOUT, false);
     return;
@@ -518,7 +540,8 @@ void Session::Close(WorkerContext& worker) {
   worker.timers.Cancel(*this);
   request_.Drop(worker.relay);
   response_.Drop(worker.relay);
-  if (state_ == State::kConnecting || state_ == State::kHandshaking) EndPending(worker);
+  if (IsBeingSetUp()) EndPending(worker);
+  Decide(worker, Security::kUnknown);
   if (!answered_) --worker.unanswered;
   if (upstream_local_.port != 0) {
     worker.own_sockets.Remove(server_.fd, upstream_local_, Upstream(worker));
@@ -528,14 +551,15 @@ void Session::Close(WorkerContext& worker) {
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;
-  worker.stats.of(direction_).CountClosed(std::chrono::steady_clock::now() - start_);
+  worker.stats.of(direction_).CountClosed(security_, std::chrono::steady_clock::now() - start_);
   worker.stats.of(direction_).sockets_open.Subtract(1);
   worker.closed.push_back(this);
 }
 
 void Session::Log(WorkerContext& worker) {
   const bool loop = failure_ == Failure::kLoop;
-  const bool nobody = loop || (state_ == State::kHandshaking && !connected_);
+  const bool before_connect = state_ == State::kDetecting || state_ == State::kHandshaking;
+  const bool nobody = loop || (before_connect && !connected_);
   AccessRecord record{.direction = direction_,
                       .start_unix_ms = start_unix_ms_,
                       .bytes_received = request_.bytes_read(),

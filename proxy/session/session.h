@@ -123,7 +123,14 @@ class Session : public TimerNode {
  private:
   friend class PendingSessions;
   // kBroken: one side is gone, and what had come from it is on its way to the other.
-  enum class State : std::uint8_t { kClosed, kHandshaking, kConnecting, kRelaying, kBroken };
+  enum class State : std::uint8_t {
+    kClosed,
+    kDetecting,  // whether the client speaks mutual TLS
+    kHandshaking,
+    kConnecting,
+    kRelaying,
+    kBroken,
+  };
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
   bool WatchClient(WorkerContext& worker);
@@ -134,7 +141,12 @@ class Session : public TimerNode {
   int Connect(WorkerContext& worker);
   // Mutual TLS, in session_tls.cc: with the client before the application is connected to, with the
   // server before a byte is relayed.
-  bool NeedsClientHandshake(const WorkerContext& worker) const;
+  MtlsInbound Asked(const WorkerContext& worker) const;
+  int BeginDetection(WorkerContext& worker);
+  void Detect(WorkerContext& worker);
+  void PermitPlaintext(WorkerContext& worker);
+  // Says what protects the connection, from where on it is counted; once.
+  void Decide(WorkerContext& worker, Security security);
   int BeginClientHandshake(WorkerContext& worker);
   // Who has to answer; null: whoever does.
   tls::Stream::Allowed ExpectedServer(const WorkerContext& worker) const;
@@ -146,6 +158,7 @@ class Session : public TimerNode {
   tls::Stream* TlsStream() const;
   // The server does not let us in, which it says behind our part of the handshake.
   bool IsRefusedByServer() const;
+  bool IsBeingSetUp() const { return state_ >= State::kDetecting && state_ <= State::kConnecting; }
   void DescribeTls(AccessRecord& record, std::string& reason) const;
   std::string_view StateName() const;
   void BeginPending(WorkerContext& worker);
@@ -197,7 +210,9 @@ class Session : public TimerNode {
   bool queued_ = false;
   bool client_watched_ = false;
   bool mutual_tls_ = false;  // an end of layers_ is a TlsTransport
-  bool heard_ = false;       // that end's peer has sent something
+  bool decided_ = false;     // what security_ is
+  Security security_ = Security::kUnknown;
+  bool heard_ = false;  // that end's peer has sent something
   bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting
   bool connected_ = false;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // What a session does until the peer of mutual TLS has shown who it is.
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -10,11 +12,14 @@
 #include "proxy/log/access_log.h"
 #include "proxy/mtls/tls_transport.h"
 #include "proxy/session/session.h"
+#include "proxy/sniff/mutual_tls_offer.h"
 
 namespace sluice::proxy {
 
 std::string_view Session::StateName() const {
   switch (state_) {
+    case State::kDetecting:
+      return "detecting";
     case State::kHandshaking:
       return "handshaking";
     case State::kConnecting:
@@ -24,9 +29,61 @@ std::string_view Session::StateName() const {
   }
 }
 
-bool Session::NeedsClientHandshake(const WorkerContext& worker) const {
-  return worker.mtls != nullptr && direction_ == Direction::kInbound &&
-         worker.mtls->Inbound(original_.port) == MtlsInbound::kStrict;
+void Session::Decide(WorkerContext& worker, Security security) {
+  if (decided_) return;
+  decided_ = true;
+  security_ = security;
+  worker.stats.of(direction_).of(security).opened.Add(1);
+}
+
+MtlsInbound Session::Asked(const WorkerContext& worker) const {
+  if (worker.mtls == nullptr || direction_ == Direction::kOutbound) return MtlsInbound::kOff;
+  return worker.mtls->Inbound(original_.port);
+}
+
+int Session::BeginDetection(WorkerContext& worker) {
+  state_ = State::kDetecting;
+  if (!WatchClient(worker)) {
+    FailConnect(worker, errno, true);
+    return failure_ == Failure::kNoDescriptor ? error_ : 0;
+  }
+  worker.timers.Set(*this, worker.now_ticks + Ticks(worker.config.mtls.detection_timeout));
+  return 0;
+}
+
+// The bytes stay in the socket, and whoever reads them next gets all of them. A ClientHello that
+// comes in pieces is looked at again with each, which is an event of its own.
+void Session::Detect(WorkerContext& worker) {
+  if (client_.failed) {
+    error_ = static_cast<std::uint16_t>(PendingError(client_.fd));
+    Abort(worker, Failure::kClientReset);
+    return;
+  }
+  RelayResources& relay = worker.relay;
+  static_assert(kMaxSniffBytes <= RelayResources::kBufferBytes);
+  const ssize_t got = ::recv(client_.fd, relay.buffer.data(), kMaxSniffBytes, MSG_PEEK);
+  if (got < 0 && errno == EAGAIN) return;
+  const auto size = got < 0 ? std::size_t{0} : static_cast<std::size_t>(got);
+  MtlsOffer offer = MtlsOffer::kNo;
+  try {
+    offer = OffersMutualTls({reinterpret_cast<const std::uint8_t*>(relay.buffer.data()), size});
+  } catch (const std::bad_alloc&) {
+    FailConnect(worker, ENOMEM, true);
+    return;
+  }
+  if (offer == MtlsOffer::kYes) {
+    // No event tells of what is there already.
+    if (BeginClientHandshake(worker) == 0 && open()) QueueHandshake(worker);
+  } else if (offer == MtlsOffer::kNo || client_.hangup) {
+    PermitPlaintext(worker);
+  }
+}
+
+void Session::PermitPlaintext(WorkerContext& worker) {
+  worker.stats.of(direction_).permitted_plaintext.Add(1);
+  Decide(worker, Security::kNone);
+  state_ = State::kConnecting;
+  Connect(worker);
 }
 
 tls::Stream::Allowed Session::ExpectedServer(const WorkerContext& worker) const {
@@ -88,6 +145,10 @@ tls::Stream* Session::TlsStream() const {
 }
 
 void Session::OnHandshakeEvent(WorkerContext& worker, Side side) {
+  if (state_ == State::kDetecting) {
+    Detect(worker);
+    return;
+  }
   if (direction_ == Direction::kInbound || side == Side::kServer) {
     QueueHandshake(worker);
   } else if (client_.failed) {
@@ -116,6 +177,7 @@ void Session::ContinueHandshake(WorkerContext& worker) {
     case tls::Stream::Status::kDone:
       if (direction_ == Direction::kInbound) {
         // Closed as it is when there is nothing to connect with: other clients have done no better.
+        Decide(worker, Security::kMutualTls);
         state_ = State::kConnecting;
         Connect(worker);
       } else {

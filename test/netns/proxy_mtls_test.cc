@@ -172,6 +172,19 @@ TEST_P(MtlsTest, RotatesCredentialsUnderConnections) {
   EXPECT_THAT(before.Wait(kPatience).out, HasSubstr("still here"));
 }
 
+// What a client sends first.
+std::string ClientHello() {
+  const std::unique_ptr<SSL_CTX, tls::FreeWith<SSL_CTX_free>> context(SSL_CTX_new(TLS_method()));
+  const std::unique_ptr<SSL, tls::FreeWith<SSL_free>> ssl(SSL_new(context.get()));
+  BIO* const out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
+  SSL_set_connect_state(ssl.get());
+  SSL_do_handshake(ssl.get());
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(out, &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
 // What crosses the node, in either direction.
 class WireTap {
  public:
@@ -326,6 +339,65 @@ TEST_P(MtlsTest, SpeaksToOpenSsl) {
   });
 }
 
+TEST_P(MtlsTest, PermissiveLetsInWhoIsNoProxy) {
+  StartServerProxy({"--mtls-credentials=" + cart_files_.path(), "--mtls-inbound=permissive",
+                    "--mtls-allow=spiffe://cluster.local/ns/shop/sa/*",
+                    "--mtls-detection-timeout=100ms"});
+  Acceptor acceptor(server(), GetParam());
+  EXPECT_THAT(Served(acceptor, till_files_), HasSubstr("ALPN protocol: istio"));
+  // Plaintext, and a server that speaks first.
+  for (const bool server_first : {false, true}) {
+    auto plain = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
+    ASSERT_TRUE(plain);
+    if (!server_first) plain->Send("hello");
+    auto application = acceptor.Accept();
+    ASSERT_TRUE(application);
+    application->Send("220 ready");
+    EXPECT_EQ(plain->Receive(9), "220 ready");
+    if (server_first) plain->Send("hello");
+    EXPECT_EQ(application->Receive(5), "hello");
+  }
+  // The application's own TLS comes to it as it is, byte by byte.
+  auto own = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
+  ASSERT_TRUE(own);
+  const std::string hello = ClientHello();
+  own->Send(hello.substr(0, 50));
+  own->Send(hello.substr(50));
+  auto application = acceptor.Accept();
+  ASSERT_TRUE(application);
+  EXPECT_EQ(application->Receive(hello.size()), hello);
+  // A proxy that is not allowed is no plaintext.
+  const CredentialDirectory bank(
+      tls::Issue(Workload("spiffe://cluster.local/ns/bank/sa/till"), &root_), root_.Pem());
+  Process stranger = Client(acceptor.port(), bank.path());
+  EXPECT_THAT(stranger.Wait(kPatience).out, testing::Not(HasSubstr("welcome")));
+  FailureLine("which_is_not_allowed");
+  EXPECT_FALSE(IsReached(acceptor));
+
+  EXPECT_EQ(server_proxy_->Metric("sluice_mtls_permitted_plaintext_total"), 3);
+  const std::string opened =
+      R"(istio_tcp_connections_opened_total{reporter="destination",connection_security_policy=)";
+  EXPECT_EQ(server_proxy_->Metric(opened + R"("none"})"), 3);
+  EXPECT_EQ(server_proxy_->Metric(opened + R"("mutual_tls"})"), 1);
+  EXPECT_EQ(server_proxy_->Metric(opened + R"("unknown"})"), 1);
+}
+
+TEST_P(MtlsTest, ServesCurl) {
+  StartStrict();
+  Acceptor acceptor(server(), GetParam());
+  const std::string path = till_files_.path();
+  Process curl(client(), {.argv = {"curl", "-sS", "--insecure", "--cert", path + "/cert-chain.pem",
+                                   "--key", path + "/key.pem", "-g",
+                                   "https://" + ServerAt(acceptor.port()).ToString() + "/"},
+                          .who = kProxy});
+  auto application = acceptor.Accept();
+  ASSERT_TRUE(application);
+  EXPECT_THAT(application->Receive(14), "GET / HTTP/1.1");
+  application->Send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwelcome");
+  const CommandResult result = curl.Wait(kPatience);
+  EXPECT_EQ(result.out, "welcome") << result.err;
+}
+
 // A rule for the own address: both directions of one proxy meet.
 TEST_P(MtlsTest, APodCallsItself) {
   Acceptor acceptor(client(), GetParam());
@@ -338,19 +410,6 @@ TEST_P(MtlsTest, APodCallsItself) {
   auto far = acceptor.Accept();
   ASSERT_TRUE(far);
   EXPECT_EQ(far->Receive(5), "hello");
-}
-
-// What a client sends first.
-std::string ClientHello() {
-  const std::unique_ptr<SSL_CTX, tls::FreeWith<SSL_CTX_free>> context(SSL_CTX_new(TLS_method()));
-  const std::unique_ptr<SSL, tls::FreeWith<SSL_free>> ssl(SSL_new(context.get()));
-  BIO* const out = BIO_new(BIO_s_mem());
-  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
-  SSL_set_connect_state(ssl.get());
-  SSL_do_handshake(ssl.get());
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(out, &data);
-  return {data, static_cast<std::size_t>(size)};
 }
 
 TEST_P(MtlsTest, HalfOpenHandshakesDelayNobody) {

@@ -179,7 +179,10 @@ TEST_F(OptionsTest, MutualTls) {
               HasSubstr("--mtls-credentials"));
   EXPECT_THAT(UsageError({"--mtls-trust-bundle=a=b"}), HasSubstr("--mtls-credentials"));
   EXPECT_THAT(UsageError({"--mtls-trust-bundle=/etc/east.pem"}), HasSubstr("DOMAIN=FILE"));
-  EXPECT_THAT(UsageError({"--mtls-inbound=maybe"}), HasSubstr("off or strict"));
+  EXPECT_THAT(UsageError({"--mtls-inbound=maybe"}), HasSubstr("off, permissive or strict"));
+  EXPECT_THAT(UsageError({"--mtls-min-version=1.1"}), HasSubstr("1.2 or 1.3"));
+  EXPECT_EQ(Parse({"--mtls-min-version=1.2"}).config.mtls.oldest_tls, tls::OldestTls::k12);
+  EXPECT_EQ(Parse({}).config.mtls.oldest_tls, tls::OldestTls::k13);
   EXPECT_THAT(UsageError({"--mtls-allow=*"}), HasSubstr("\"*\""));
   Variables()["SLUICE_PROXY_MTLS_ALLOW"] = " ";
   EXPECT_THAT(UsageError({}), HasSubstr("at least one"));

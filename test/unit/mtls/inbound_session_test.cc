@@ -2,6 +2,7 @@
 // Sessions of which mutual TLS is asked before anybody is connected to the application.
 #include <fcntl.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "test/unit/mtls/credential_directory.h"
+#include "test/unit/proxy/client_hello.h"
 #include "test/unit/proxy/session_fixture.h"
 #include "test/unit/tls/openssl_peer.h"
 
@@ -106,6 +108,7 @@ TEST_F(InboundSessionTest, ConnectsToTheApplicationBehindTheHandshake) {
     return got == "hello";
   }));
   EXPECT_EQ(session_.Info(worker_).state, "relaying");
+  EXPECT_EQ(session_.Info(worker_).peer_uri_san, kPeer);
   EXPECT_EQ(stats_.of(Direction::kInbound).pending.Get(), 0U);
   SendAll(server_, "welcome");
   server_.reset();
@@ -145,6 +148,32 @@ TEST_F(InboundSessionTest, RefusesACertificateThatHasEnded) {
   what.until = what.from + std::chrono::seconds(30);
   const tls::TestIdentity late = tls::Issue(what, &root_);
   EXPECT_THAT(Refused({.server = false, .identity = &late}), HasSubstr("expired"));
+}
+
+TEST_F(InboundSessionTest, SpeaksTls12WhenThatIsAllowed) {
+  config_.mtls.oldest_tls = tls::OldestTls::k12;
+  mtls_ = std::make_unique<MutualTls>(config_.mtls);
+  worker_.mtls = mtls_.get();
+  OpenInbound();
+  OpenSslPeer client(client_.get(),
+                     {.server = false, .identity = &peer_, .version = TLS1_2_VERSION});
+  client.to_send = "hello";
+  ASSERT_TRUE(Until(client, [&] { return ApplicationIsReached(); }));
+  EXPECT_TRUE(Until(client, [&] { return session_.Info(worker_).tls_version == "TLSv1.2"; }));
+  EXPECT_EQ(session_.Info(worker_).peer_uri_san, kPeer);
+}
+
+TEST_F(InboundSessionTest, RefusesTls12WithoutCertificate) {
+  config_.mtls.oldest_tls = tls::OldestTls::k12;
+  mtls_ = std::make_unique<MutualTls>(config_.mtls);
+  worker_.mtls = mtls_.get();
+  EXPECT_THAT(Refused({.server = false, .version = TLS1_2_VERSION}),
+              HasSubstr("peer_did_not_return_a_certificate"));
+}
+
+TEST_F(InboundSessionTest, RefusesOlderTls) {
+  EXPECT_THAT(Refused({.server = false, .identity = &peer_, .version = TLS1_2_VERSION}),
+              HasSubstr("unsupported_protocol"));
 }
 
 TEST_F(InboundSessionTest, RefusesPlaintext) {
@@ -200,6 +229,120 @@ TEST_F(InboundSessionTest, MakesOneStepATurn) {
   for (Session& session : sessions) {
     if (session.open()) session.Abort(worker_, Failure::kDrainTimeout);
   }
+}
+
+class PermissiveSessionTest : public InboundSessionTest {
+ protected:
+  PermissiveSessionTest() {
+    config_.mtls.inbound = MtlsInbound::kPermissive;
+    mtls_ = std::make_unique<MutualTls>(config_.mtls);
+    worker_.mtls = mtls_.get();
+  }
+  bool Turns(const std::function<bool()>& done) {
+    for (int turns = 0; turns < 1'000; ++turns) {
+      if (done()) return true;
+      Turn(10);
+    }
+    return false;
+  }
+  // What the application gets of what a client sends that is no proxy.
+  std::string Passes(const std::string& bytes) {
+    OpenInbound();
+    SendAll(client_, bytes);
+    EXPECT_TRUE(Turns([&] { return ApplicationIsReached(); }));
+    std::string got;
+    Turns([&] {
+      char buffer[4096];
+      const ssize_t size = ::recv(server_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+      if (size > 0) got.append(buffer, static_cast<std::size_t>(size));
+      return got.size() >= bytes.size();
+    });
+    EXPECT_EQ(stats_.of(Direction::kInbound).permitted_plaintext.Get(), 1U);
+    EXPECT_EQ(stats_.of(Direction::kInbound).of(Security::kNone).opened.Get(), 1U);
+    return got;
+  }
+};
+
+TEST_F(PermissiveSessionTest, TerminatesWhatProxiesSpeak) {
+  OpenInbound();
+  EXPECT_EQ(session_.Info(worker_).state, "detecting");
+  OpenSslPeer client(
+      client_.get(),
+      {.server = false, .identity = &peer_, .alpn = "\x13istio-peer-exchange\x05istio"});
+  client.to_send = "hello";
+  ASSERT_TRUE(Until(client, [&] { return ApplicationIsReached(); }));
+  std::string got;
+  ASSERT_TRUE(Until(client, [&] {
+    char buffer[64];
+    const ssize_t size = ::recv(server_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (size > 0) got.append(buffer, static_cast<std::size_t>(size));
+    return got == "hello";
+  }));
+  EXPECT_EQ(session_.Info(worker_).peer_uri_san, kPeer);
+  EXPECT_EQ(stats_.of(Direction::kInbound).permitted_plaintext.Get(), 0U);
+  EXPECT_EQ(stats_.of(Direction::kInbound).of(Security::kMutualTls).opened.Get(), 1U);
+  EXPECT_EQ(stats_.of(Direction::kInbound).of(Security::kMutualTls).received_bytes.Get(), 5U);
+}
+
+TEST_F(PermissiveSessionTest, RefusesProxiesThatAreNotAllowed) {
+  const tls::TestIdentity other =
+      tls::Issue(tls::Workload("spiffe://cluster.local/ns/bank/sa/cart"), &root_);
+  EXPECT_THAT(Refused({.server = false, .identity = &other, .alpn = "\x05istio"}),
+              HasSubstr("which_is_not"));
+}
+
+TEST_F(PermissiveSessionTest, PassesPlaintext) {
+  const std::string request = "GET / HTTP/1.1\r\nHost: cart\r\n\r\n";
+  EXPECT_EQ(Passes(request), request);
+}
+
+TEST_F(PermissiveSessionTest, PassesTheTlsOfTheApplication) {
+  const std::vector<std::uint8_t> hello = FromHex(kTls13HelloHex);
+  const std::string bytes(hello.begin(), hello.end());
+  EXPECT_EQ(Passes(bytes), bytes);
+}
+
+TEST_F(PermissiveSessionTest, LooksAgainAtEachPiece) {
+  OpenInbound();
+  const std::vector<std::uint8_t> hello = FromHex(kTls13HelloHex);
+  const std::string bytes(hello.begin(), hello.end());
+  std::size_t sent = 0;
+  for (const std::size_t size : {1, 4, 100}) {
+    SendAll(client_, bytes.substr(sent, size));
+    sent += size;
+    for (int turns = 0; turns < 5; ++turns) Turn(10);
+    EXPECT_EQ(session_.Info(worker_).state, "detecting");
+  }
+  EXPECT_FALSE(ApplicationIsReached());
+  // It says no more than that.
+  LetPass(config_.mtls.detection_timeout * 2);
+  ASSERT_TRUE(Turns([&] { return ApplicationIsReached(); }));
+}
+
+TEST_F(PermissiveSessionTest, DoesNotWaitForWhoWaits) {
+  OpenInbound();
+  for (int turns = 0; turns < 5; ++turns) Turn(1);
+  EXPECT_FALSE(ApplicationIsReached());
+  LetPass(config_.mtls.detection_timeout + std::chrono::milliseconds(100));
+  ASSERT_TRUE(Turns([&] { return ApplicationIsReached(); }));
+  Turn(10);
+  SendAll(server_, "220 ready");
+  std::string got;
+  EXPECT_TRUE(Turns([&] {
+    char buffer[64];
+    const ssize_t size = ::recv(client_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (size > 0) got.append(buffer, static_cast<std::size_t>(size));
+    return got == "220 ready";
+  }));
+}
+
+TEST_F(PermissiveSessionTest, PassesAnEndThatComesFirst) {
+  OpenInbound();
+  ::shutdown(client_.get(), SHUT_WR);
+  ASSERT_TRUE(Turns([&] { return ApplicationIsReached(); }));
+  SendAll(server_, "all the same");
+  server_.reset();
+  EXPECT_EQ(ClientGets(), "all the same");
 }
 
 TEST_F(InboundSessionTest, LetsAConnectionGoOnWithNewCredentials) {

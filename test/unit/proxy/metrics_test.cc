@@ -21,6 +21,7 @@ TEST(Metrics, SumsTheWorkers) {
   stats.worker(0).of(Direction::kInbound).received_bytes.Add(1000);
   stats.worker(0).of(Direction::kInbound).Count(Failure::kLoop);
   stats.worker(0).accept_pauses.Add(2);
+  stats.worker(0).of(Direction::kOutbound).sockets_open.Add(2);
   const std::string text = PrometheusText(stats, {.access_log_dropped = 9});
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_opened_total{reporter=\"source\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total{reporter=\"source\"} 5\n"));
@@ -31,6 +32,29 @@ TEST(Metrics, SumsTheWorkers) {
   EXPECT_THAT(text, HasSubstr("sluice_accept_pauses_total 2\n"));
   EXPECT_THAT(text, HasSubstr("sluice_access_log_dropped_total 9\n"));
   EXPECT_THAT(text, Not(HasSubstr("dns"))) << "without a forwarder";
+}
+
+TEST(Metrics, TellsWhatProtectsConnections) {
+  Stats stats(1);
+  auto& inbound = stats.worker(0).of(Direction::kInbound);
+  inbound.of(Security::kMutualTls).opened.Add(3);
+  inbound.of(Security::kNone).opened.Add(2);
+  inbound.CountClosed(Security::kUnknown, std::chrono::milliseconds(5));
+  inbound.permitted_plaintext.Add(2);
+  const std::string plain = PrometheusText(stats, {});
+  EXPECT_THAT(plain, Not(HasSubstr("connection_security_policy")));
+  EXPECT_THAT(plain, Not(HasSubstr("sluice_mtls")));
+  const std::string text =
+      PrometheusText(stats, {.mtls = MutualTls::Facts{.expiry_unix_seconds = 1'800'000'000,
+                                                      .credentials = {.reloads = 4, .failed = 5}}});
+  const std::string labels = "{reporter=\"destination\",connection_security_policy=";
+  EXPECT_THAT(text,
+              HasSubstr("istio_tcp_connections_opened_total" + labels + "\"mutual_tls\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("istio_tcp_connections_opened_total" + labels + "\"none\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total" + labels + "\"unknown\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_mtls_permitted_plaintext_total 2\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_mtls_certificate_expiry_timestamp_seconds 1800000000\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_mtls_reload_failures_total{files=\"credentials\"} 5\n"));
 }
 
 TEST(Metrics, ShowsTheForwarder) {
@@ -82,8 +106,8 @@ TEST(Metrics, PutsDurationsIntoBuckets) {
   Stats stats(1);
   auto& inbound = stats.worker(0).of(Direction::kInbound);
   inbound.opened.Add(2);
-  inbound.CountClosed(std::chrono::milliseconds(5));
-  inbound.CountClosed(std::chrono::hours(5));
+  inbound.CountClosed(Security::kNone, std::chrono::milliseconds(5));
+  inbound.CountClosed(Security::kMutualTls, std::chrono::hours(5));
   const std::string text = PrometheusText(stats, {});
   const std::string name = "sluice_tcp_connection_duration_seconds";
   const std::string bucket = name + "_bucket{reporter=\"destination\",le=";

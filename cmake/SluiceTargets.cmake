@@ -29,9 +29,8 @@ if(SLUICE_SANITIZE MATCHES thread)
   # GCC's ThreadSanitizer does not support fences; Asio also synchronises with its mutexes.
   target_compile_definitions(sluice_options INTERFACE BOOST_ASIO_DISABLE_FENCED_BLOCK)
 endif()
-if(SLUICE_UNITY STREQUAL "all")
-  set(CMAKE_UNITY_BUILD ON)
-  # GCC takes an included source file for a header. Other presets compile it alone.
+if(CMAKE_UNITY_BUILD)
+  # GCC takes an included source file for a header. The preset dev compiles it alone.
   target_compile_options(sluice_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()
 if(SLUICE_BUILD_FUZZERS)
@@ -63,9 +62,6 @@ function(sluice_test name)
     set(arg_TIMEOUT 600)
   endif()
   add_executable(${name} ${arg_SOURCES})
-  if(NOT SLUICE_UNITY STREQUAL "none")
-    set_target_properties(${name} PROPERTIES UNITY_BUILD ON)
-  endif()
   target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
   # Tests are compiled more often than run: optimisation would double their build time.
   set_target_properties(${name} PROPERTIES SLUICE_UNOPTIMISED ON)

@@ -5,15 +5,12 @@ namespace sluice::proxy {
 
 DirectionTotals Totals(const Stats& stats, Direction direction) {
   DirectionTotals out;
+  out.active = stats.Active(direction);
   for (const WorkerStats& worker : stats.workers()) {
     const DirectionStats& from = worker.of(direction);
     for (const Security security : kSecurities) {
       const TcpCounters& counters = from.of(security);
-      // Closed before opened: a connection that comes in between never makes the number negative.
-      const std::uint64_t closed = counters.closed.Get();
-      const std::uint64_t opened = counters.opened.Get();
-      out.opened += opened;
-      out.active += opened - closed;
+      out.opened += counters.opened.Get();
       out.received_bytes += counters.received_bytes.Get();
       out.sent_bytes += counters.sent_bytes.Get();
     }

@@ -169,6 +169,7 @@ TEST(History, HasRatesBetweenItsSamples) {
   stats.worker(0).of(Direction::kInbound).opened.Add(30);
   stats.worker(1).of(Direction::kInbound).opened.Add(20);
   stats.worker(1).of(Direction::kInbound).CountClosed(Security::kNone, std::chrono::seconds(1));
+  stats.worker(1).of(Direction::kInbound).sockets_open.Add(49);
   stats.worker(1).of(Direction::kInbound).Count(Failure::kClientReset);
   stats.worker(1).of(Direction::kInbound).Count(Failure::kLoop);
   history.Add(stats, now += std::chrono::seconds(10));

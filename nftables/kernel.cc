@@ -125,7 +125,7 @@ bool IsMissingFeature(int error) {
 
 }  // namespace
 
-Kernel::Kernel() : buffer_(kReceiveBytes) {
+Kernel::Kernel() : buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(kReceiveBytes)) {
   socket_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
   if (!socket_) {
     if (errno == EPERM || errno == EACCES) throw NoPrivilege("open a netlink socket");
@@ -176,7 +176,7 @@ void Kernel::SendBatch(const std::string& bytes) {
 // How many bytes of buffer_ were filled; 0 when nothing is there.
 std::size_t Kernel::Receive() {
   for (;;) {
-    const ssize_t size = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    const ssize_t size = ::recv(socket_.get(), buffer_.get(), kReceiveBytes, MSG_DONTWAIT);
     if (size >= 0) return static_cast<std::size_t>(size);
     // The kernel answers before it returns from sendto; a full socket has lost some.
     if (errno == EAGAIN) return 0;
@@ -193,7 +193,7 @@ std::uint32_t Kernel::Generation() {
   while (!generation) {
     const std::size_t size = Receive();
     if (size == 0) break;
-    Bytes bytes(buffer_.data(), size);
+    Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
       if (message->header.nlmsg_seq != sequence_) continue;
       if (message->header.nlmsg_type == NLMSG_ERROR) {
@@ -217,7 +217,7 @@ bool Kernel::Dump(MessageWriter& request, Visit visit) {
   for (;;) {
     const std::size_t size = Receive();
     if (size == 0) return false;
-    Bytes bytes(buffer_.data(), size);
+    Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
       if (message->header.nlmsg_seq != sequence_) continue;
       if ((message->header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
@@ -257,7 +257,7 @@ bool Kernel::ReadSet(Family family, InSet& set) {
   std::optional<std::uint32_t> set_flags;
   Send(about.bytes());
   while (const std::size_t size = Receive()) {
-    Bytes bytes(buffer_.data(), size);
+    Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
       if (message->header.nlmsg_seq != sequence_) continue;
       if (const auto found = FindAttribute(message->attributes, NFTA_SET_FLAGS)) {
@@ -714,7 +714,7 @@ bool Kernel::Commit(Batch& batch) {
   bool done = false;
   std::optional<std::pair<int, std::uint32_t>> failure;
   while (const std::size_t received = Receive()) {
-    Bytes rest(buffer_.data(), received);
+    Bytes rest(buffer_.get(), received);
     while (const auto message = TakeMessage(rest)) {
       if (message->header.nlmsg_type != NLMSG_ERROR) continue;
       if (message->error == 0) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -64,7 +66,8 @@ class Kernel {
 
   UniqueFd socket_;
   std::uint32_t sequence_ = 0;
-  std::vector<std::uint8_t> buffer_;
+  // Not initialised: every page that is touched costs a page fault, and most answers are short.
+  std::unique_ptr<std::uint8_t[]> buffer_;
 };
 
 }  // namespace sluice::nftables

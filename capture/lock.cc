@@ -67,7 +67,7 @@ Error Timeout(int file, const std::string& path, std::chrono::milliseconds wait)
                {.doing = "lock the network namespace's rules",
                 .target = path,
                 .why = why,
-                .help = "wait for it to end, or give --wait SECONDS more time"});
+                .help = "wait for it to end, or give --wait DURATION more time"});
 }
 
 void LockFile(int file, const std::string& path, Clock::time_point deadline,

@@ -96,7 +96,8 @@ std::map<std::string, Setting> ParseConfig(std::string_view text, const std::str
                  SuggestWord(name, OptionNames(), "see --help"));
     }
     if (name == "config") RefuseFile(keys.Of(name), "a configuration file cannot name another one");
-    out[name] = {Text(value, name, keys.Of(name)), "\"" + name + "\" in " + path};
+    const std::string place = keys.Of(name);
+    out[name] = {Text(value, name, place), "\"" + name + "\" in " + place};
   }
   return out;
 }

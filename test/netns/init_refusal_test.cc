@@ -168,7 +168,7 @@ TEST_F(InitRefusal, LockHeldBySomebodyElse) {
                          "(/proc/thread-self/ns/net): held by somebody else for more than 1000 ms, "
                          "by process " +
                          std::to_string(getpid()) + " ("));
-  EXPECT_THAT(result.err, HasSubstr("give --wait SECONDS more time (exit code 5)"));
+  EXPECT_THAT(result.err, HasSubstr("give --wait DURATION more time (exit code 5)"));
   EXPECT_GE(result.wall, std::chrono::seconds(1));
   ExpectUntouched();
 }

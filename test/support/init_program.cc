@@ -126,7 +126,8 @@ std::string BackendUnderTest() {
 Command InitCommand(std::vector<std::string> args) {
   if (std::getenv("SLUICE_TEST_BACKEND") != nullptr &&
       std::ranges::find(args, "--backend") == args.end()) {
-    args.insert(args.end(), {"--backend", BackendUnderTest()});
+    // First, because bad command lines may end where a value is missing.
+    args.insert(args.begin(), {"--backend", BackendUnderTest()});
   }
   args.insert(args.begin(), ProgramPath("sluice-init"));
   return {.argv = std::move(args)};

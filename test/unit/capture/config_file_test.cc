@@ -49,7 +49,7 @@ TEST(ConfigFile, TakesWhatAFlagTakes) {
 
 TEST(ConfigFile, SaysWhereAValueStands) {
   const auto settings = ParseConfig(R"({"wait": 3})", "pod.json");
-  EXPECT_EQ(settings.at("wait").origin, "\"wait\" in pod.json");
+  EXPECT_EQ(settings.at("wait").origin, "\"wait\" in pod.json:1:2");
   EXPECT_FALSE(settings.at("wait").is_default());
 }
 

@@ -271,7 +271,7 @@ TEST(Settings, FlagsWinOverEnvironmentOverFileOverDefaults) {
                                   {{"INBOUND_CAPTURE_PORT", "2"}, {"INBOUND_TUNNEL_PORT", "2"}});
   EXPECT_EQ(settings.Text("iptables-probe-port"), "15002");
   EXPECT_EQ(settings.Text("envoy-port"), "1");
-  EXPECT_EQ(settings.Get("envoy-port").origin, "\"envoy-port\" in " + file.path());
+  EXPECT_EQ(settings.Get("envoy-port").origin, "\"envoy-port\" in " + file.path() + ":1:2");
   EXPECT_EQ(settings.Text("inbound-capture-port"), "2");
   EXPECT_EQ(settings.Text("inbound-tunnel-port"), "3");
   EXPECT_EQ(Parse({}, {{"SLUICE_CONFIG", file.path()}}).Text("envoy-port"), "1");

@@ -71,8 +71,8 @@ void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& v
   Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1);
 }
 
-// Everything except the issuer and the signature.
-UniqueX509 Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours validity) {
+// Everything except the issuer and the signature. Without a name the subject is empty.
+UniqueX509 Begin(EVP_PKEY* key, const std::string& name, std::chrono::seconds validity) {
   UniqueX509 certificate(X509_new());
   Check(certificate != nullptr && X509_set_version(certificate.get(), X509_VERSION_3) == 1);
   // Unique for each certificate of an issuer (RFC 5280, 4.1.2.2: at most 20 bytes, > 0).
@@ -84,20 +84,52 @@ UniqueX509 Begin(EVP_PKEY* key, const std::string& name, std::chrono::hours vali
   Check(number != nullptr &&
         BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate.get())) != nullptr);
   constexpr long kClockSkew = 3600;
+  constexpr long kSecondsPerDay = 86400;
   Check(X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kClockSkew) != nullptr);
   Check(X509_time_adj_ex(X509_getm_notAfter(certificate.get()),
-                         static_cast<int>(validity.count() / 24),
-                         static_cast<long>(validity.count() % 24) * 3600, nullptr) != nullptr);
+                         static_cast<int>(validity.count() / kSecondsPerDay),
+                         static_cast<long>(validity.count() % kSecondsPerDay), nullptr) != nullptr);
   const auto* const common = reinterpret_cast<const unsigned char*>(name.c_str());
-  Check(X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN", MBSTRING_UTF8,
-                                   common, -1, -1, 0) == 1);
+  Check(name.empty() || X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN",
+                                                   MBSTRING_UTF8, common, -1, -1, 0) == 1);
   Check(X509_set_pubkey(certificate.get(), key) == 1);
   return certificate;
 }
 
+// Without it OpenSSL would ask on the terminal.
+int NoPassword(char*, int, int, void*) { return -1; }
+
+// What differs between the certificates that an authority signs.
+struct Leaf {
+  std::string subject;   // its common name; may be empty
+  std::string extended;  // extKeyUsage
+  std::string names;     // subjectAltName
+};
+
+KeyPair Sign(const KeyPair& authority, const Leaf& leaf, std::chrono::seconds validity) {
+  const UniqueX509 issuer = ReadCertificate(Reading(authority.certificate).get());
+  const UniqueKey issuer_key(
+      PEM_read_bio_PrivateKey(Reading(authority.key).get(), nullptr, NoPassword, nullptr));
+  if (!issuer || !issuer_key || X509_check_private_key(issuer.get(), issuer_key.get()) != 1) {
+    throw Failure("use the certificate and the key of the authority");
+  }
+  const UniqueKey key(EVP_EC_gen("P-256"));
+  Check(key != nullptr);
+  const UniqueX509 certificate = Begin(key.get(), leaf.subject, validity);
+  X509* const self = certificate.get();
+  Check(X509_set_issuer_name(self, X509_get_subject_name(issuer.get())) == 1);
+  AddExtension(self, issuer.get(), NID_basic_constraints, "critical,CA:FALSE");
+  AddExtension(self, issuer.get(), NID_key_usage, "critical,digitalSignature");
+  AddExtension(self, issuer.get(), NID_ext_key_usage, leaf.extended);
+  AddExtension(self, issuer.get(), NID_authority_key_identifier, "keyid");
+  AddExtension(self, issuer.get(), NID_subject_alt_name, leaf.names);
+  Check(X509_sign(self, issuer_key.get(), EVP_sha256()) > 0);
+  return {ToPem(self), ToPem(key.get())};
+}
+
 }  // namespace
 
-KeyPair MakeAuthority(const std::string& name, std::chrono::hours validity) {
+KeyPair MakeAuthority(const std::string& name, std::chrono::seconds validity) {
   const UniqueKey key(EVP_EC_gen("P-256"));
   Check(key != nullptr);
   const UniqueX509 certificate = Begin(key.get(), name, validity);
@@ -111,27 +143,24 @@ KeyPair MakeAuthority(const std::string& name, std::chrono::hours validity) {
 }
 
 KeyPair MakeServer(const KeyPair& authority, const std::vector<std::string>& names,
-                   std::chrono::hours validity) {
-  const UniqueX509 issuer = ReadCertificate(Reading(authority.certificate).get());
-  const UniqueKey issuer_key(
-      PEM_read_bio_PrivateKey(Reading(authority.key).get(), nullptr, nullptr, nullptr));
-  const UniqueKey key(EVP_EC_gen("P-256"));
-  Check(issuer != nullptr && issuer_key != nullptr && key != nullptr);
-  // A common name is limited to 64 characters, and nobody checks it: the names are below.
-  const UniqueX509 certificate = Begin(key.get(), names.at(0).substr(0, 64), validity);
-  X509* const self = certificate.get();
-  Check(X509_set_issuer_name(self, X509_get_subject_name(issuer.get())) == 1);
-  AddExtension(self, issuer.get(), NID_basic_constraints, "critical,CA:FALSE");
-  AddExtension(self, issuer.get(), NID_key_usage, "critical,digitalSignature");
-  AddExtension(self, issuer.get(), NID_ext_key_usage, "serverAuth");
-  AddExtension(self, issuer.get(), NID_authority_key_identifier, "keyid");
+                   std::chrono::seconds validity) {
   std::string alternatives;
   for (const std::string& name : names) {
     alternatives += (alternatives.empty() ? "DNS:" : ",DNS:") + name;
   }
-  AddExtension(self, issuer.get(), NID_subject_alt_name, alternatives);
-  Check(X509_sign(self, issuer_key.get(), EVP_sha256()) > 0);
-  return {ToPem(self), ToPem(key.get())};
+  // A common name is limited to 64 characters, and nobody checks it.
+  return Sign(
+      authority,
+      {.subject = names.at(0).substr(0, 64), .extended = "serverAuth", .names = alternatives},
+      validity);
+}
+
+KeyPair MakeWorkload(const KeyPair& authority, const std::string& id,
+                     std::chrono::seconds validity) {
+  // RFC 5280, 4.2.1.6: critical, because the subject is empty, as in certificates of Istio.
+  return Sign(authority,
+              {.subject = {}, .extended = "serverAuth,clientAuth", .names = "critical,URI:" + id},
+              validity);
 }
 
 std::vector<std::string> CertificatesOf(std::string_view pem, const std::string& name) {

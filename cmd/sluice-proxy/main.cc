@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/standard_output.h"
+#include "cmd/sluice-proxy/certificate.h"
 #include "cmd/sluice-proxy/options.h"
 #include "cmd/sluice-proxy/run.h"
 #include "cmd/version.h"
@@ -27,6 +29,14 @@ int main(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     if (const auto text = sluice::AnswerCompletion(arguments, sluice::proxy::DescribeProgram)) {
       sluice::WriteOutput(*text);
+      return 0;
+    }
+    if (!arguments.empty() && arguments.front() == "certificate") {
+      // The words that ask for help may come behind a verb as well.
+      const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+      const bool help = std::ranges::any_of(
+          rest, [](const std::string& word) { return word == "--help" || word == "-h"; });
+      sluice::WriteOutput(help ? sluice::proxy::HelpText() : sluice::proxy::MakeCertificate(rest));
       return 0;
     }
     sluice::proxy::Options options = sluice::proxy::ParseOptions(arguments, Variable);

@@ -25,6 +25,8 @@
 #include "base/pod_contract.h"
 #include "base/text/suggest.h"
 #include "base/unique_fd.h"
+#include "cmd/sluice-proxy/certificate.h"
+#include "cmd/sluice-proxy/flag.h"
 #include "proxy/cgroup_limits.h"
 
 namespace sluice::proxy {
@@ -56,12 +58,6 @@ std::uint16_t PortOrOff(std::string_view text) {
 
 std::chrono::milliseconds Duration(std::string_view text) {
   return ParseDuration(text, kLongestDuration);
-}
-
-std::chrono::milliseconds Timeout(std::string_view text) {
-  const auto value = Duration(text);
-  if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 10s");
-  return value;
 }
 
 bool Switch(std::string_view text) { return text.empty() || ParseBool(text); }
@@ -149,54 +145,7 @@ std::string LogLevel(std::string_view text) {
   return std::string(text);
 }
 
-MtlsInbound Inbound(std::string_view text) {
-  for (const MtlsInbound each :
-       {MtlsInbound::kOff, MtlsInbound::kPermissive, MtlsInbound::kStrict}) {
-    if (text == Name(each)) return each;
-  }
-  throw std::invalid_argument("off, permissive or strict");
-}
-
-// Calls `add` with each word of a list; there is at least one.
-void ForEach(std::string_view list, const std::function<void(std::string_view)>& add) {
-  const std::vector<std::string_view> items = SplitList(list);
-  if (items.empty()) throw std::invalid_argument("at least one");
-  for (const std::string_view item : items) add(item);
-}
-
-tls::TrustBundle Bundle(std::string_view text) {
-  const std::size_t sign = text.find('=');
-  const std::string domain(text.substr(0, sign));
-  if (sign == std::string_view::npos || sign + 1 == text.size() || !tls::IsTrustDomain(domain)) {
-    throw std::invalid_argument("DOMAIN=FILE, such as east.example=/etc/sluice/east.pem");
-  }
-  return {.trust_domain = domain, .file = std::string(text.substr(sign + 1))};
-}
-
-tls::OldestTls TlsVersion(std::string_view text) {
-  if (text == "1.2") return tls::OldestTls::k12;
-  if (text == "1.3") return tls::OldestTls::k13;
-  throw std::invalid_argument("1.2 or 1.3");
-}
-
-std::string File(std::string_view text) {
-  if (text.empty()) throw std::invalid_argument("a file");
-  return std::string(text);
-}
-
-std::string Directory(std::string_view text) {
-  if (text.empty()) throw std::invalid_argument("a directory");
-  return std::string(text);
-}
-
-struct Flag {
-  const char* name;
-  const char* value_name;  // nullptr: a switch
-  const char* help;
-  std::function<void(Options&, std::string_view)> set;
-};
-
-const std::vector<Flag>& Flags() {
+const std::vector<Flag>& ProxyFlags() {
   static const std::vector<Flag> flags = {
       {"outbound-port", "PORT", "where outbound connections are redirected to (15001)",
        [](Options& o, std::string_view v) { o.config.outbound_port = Port(v); }},
@@ -269,48 +218,6 @@ const std::vector<Flag>& Flags() {
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
-      {"mtls-credentials", "DIR",
-       "speak mutual TLS with the certificate, key and roots in this directory, named as Istio, "
-       "cert-manager's csi-driver-spiffe, spiffe-helper or GKE name them; loaded again when they "
-       "change",
-       [](Options& o, std::string_view v) { o.config.mtls.credentials.directory = Directory(v); }},
-      {"mtls-trust-bundle", "DOMAIN=FILE",
-       "the roots of another trust domain; several are separated by commas",
-       [](Options& o, std::string_view v) {
-         ForEach(v, [&](std::string_view item) {
-           o.config.mtls.credentials.bundles.push_back(Bundle(item));
-         });
-       }},
-      {"mtls-inbound", "off|permissive|strict",
-       "what inbound connections have to be: anything (off), mutual TLS or anything else "
-       "(permissive), or mutual TLS (strict)",
-       [](Options& o, std::string_view v) { o.config.mtls.inbound = Inbound(v); }},
-      {"mtls-allow", "PATTERN,...",
-       "who may come in over mutual TLS: spiffe://cluster.local/ns/shop/sa/*, where * is any "
-       "segment and ** at the end is one or more; strict needs it, permissive lets in everybody "
-       "without it",
-       [](Options& o, std::string_view v) {
-         ForEach(v, [&](std::string_view item) {
-           o.config.mtls.allow.push_back(tls::SpiffePattern::Parse(item));
-         });
-       }},
-      {"mtls-inbound-plaintext-ports", "PORTS",
-       "ports of the application of which --mtls-inbound asks nothing, such as 8081,9000-9010, for "
-       "probes (none)",
-       [](Options& o, std::string_view v) {
-         std::vector<PortRange> ports;
-         ForEach(v, [&](std::string_view item) { ports.push_back(PortRange::Parse(item)); });
-         o.config.mtls.inbound_plaintext_ports = Coalesce(std::move(ports));
-       }},
-      {"mtls-detection-timeout", "DURATION",
-       "with permissive, take a client that has said nothing for this long for plaintext (1s)",
-       [](Options& o, std::string_view v) { o.config.mtls.detection_timeout = Timeout(v); }},
-      {"mtls-min-version", "1.2|1.3", "the oldest version of TLS that peers may speak (1.3)",
-       [](Options& o, std::string_view v) { o.config.mtls.oldest_tls = TlsVersion(v); }},
-      {"mtls-outbound", "FILE",
-       "connect to the destinations in this file over mutual TLS or not at all: one a line, with "
-       "address or range, ports and the SPIFFE IDs that may answer; read again when it changes",
-       [](Options& o, std::string_view v) { o.config.mtls.outbound_file = File(v); }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"hand-over", nullptr,
@@ -329,17 +236,19 @@ const std::vector<Flag>& Flags() {
   return flags;
 }
 
+const std::vector<Flag>& Flags() {
+  static const std::vector<Flag> flags = [] {
+    std::vector<Flag> out = ProxyFlags();
+    out.insert(out.end(), MtlsFlags().begin(), MtlsFlags().end());
+    return out;
+  }();
+  return flags;
+}
+
 std::vector<std::string_view> FlagNames() {
   std::vector<std::string_view> out = {"help", "version"};
   for (const Flag& flag : Flags()) out.emplace_back(flag.name);
   return out;
-}
-
-Error Usage(std::string doing, std::string target, std::string why, std::string help = {}) {
-  return Error(ErrorKind::kUsage, {.doing = std::move(doing),
-                                   .target = std::move(target),
-                                   .why = std::move(why),
-                                   .help = std::move(help)});
 }
 
 std::string VariableOf(std::string_view flag) {
@@ -423,30 +332,29 @@ void CheckPorts(const ProxyConfig& config) {
   }
 }
 
-// What of mutual TLS does not go without something else.
-void CheckMtls(const MtlsConfig& mtls) {
-  const bool strict = mtls.inbound == MtlsInbound::kStrict;
-  const bool asks = mtls.inbound != MtlsInbound::kOff;
-  const auto require = [](bool met, const char* flag, const char* needed, const char* help) {
-    if (!met) {
-      throw Usage("set up mutual TLS", flag, std::string("there is no ") + needed, help);
-    }
-  };
-  require(!asks || mtls.enabled(), "--mtls-inbound", "--mtls-credentials",
-          "a certificate, its key and roots are what it is made with");
-  require(!strict || !mtls.allow.empty(), "--mtls-inbound strict", "--mtls-allow",
-          "say who may come in, such as --mtls-allow 'spiffe://cluster.local/ns/*/sa/*'");
-  require(mtls.credentials.bundles.empty() || mtls.enabled(), "--mtls-trust-bundle",
-          "--mtls-credentials", "the own certificate comes from there");
-  require(mtls.outbound_file.empty() || mtls.enabled(), "--mtls-outbound", "--mtls-credentials",
-          "a certificate, its key and roots are what it is made with");
-  require(mtls.allow.empty() || asks, "--mtls-allow", "--mtls-inbound strict",
-          "without it everybody comes in");
-  require(mtls.inbound_plaintext_ports.empty() || asks, "--mtls-inbound-plaintext-ports",
-          "--mtls-inbound strict", "without it all ports take plaintext");
+}  // namespace
+
+Error Usage(std::string doing, std::string target, std::string why, std::string help) {
+  return Error(ErrorKind::kUsage, {.doing = std::move(doing),
+                                   .target = std::move(target),
+                                   .why = std::move(why),
+                                   .help = std::move(help)});
 }
 
-}  // namespace
+std::chrono::milliseconds Timeout(std::string_view text) {
+  const auto value = Duration(text);
+  if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 10s");
+  return value;
+}
+
+OptionGroup Describe(std::string title, const std::vector<Flag>& flags) {
+  OptionGroup out{.title = std::move(title), .options = {}};
+  for (const Flag& flag : flags) {
+    out.options.push_back(
+        {flag.name, 0, flag.value_name == nullptr ? "" : flag.value_name, flag.help});
+  }
+  return out;
+}
 
 Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
   const po::variables_map values = ParseCommandLine(arguments);
@@ -475,30 +383,35 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
 }
 
 ProgramText DescribeProgram() {
-  ProgramText out{.name = "sluice-proxy", .aliases = {}, .commands = {}, .groups = {}};
-  OptionGroup& options = out.groups.emplace_back(OptionGroup{"Options", {}});
-  for (const Flag& flag : Flags()) {
-    options.options.push_back(
-        {flag.name, 0, flag.value_name == nullptr ? "" : flag.value_name, flag.help});
-  }
+  ProgramText out{.name = "sluice-proxy",
+                  .aliases = {},
+                  .commands = {{"certificate", "make certificates for trying mutual TLS out"}},
+                  .groups = {}};
+  OptionGroup& options = out.groups.emplace_back(Describe("Options", ProxyFlags()));
   options.options.push_back({"help", 'h', {}, "print this"});
   options.options.push_back({"version", 0, {}, "print the version"});
+  out.groups.push_back(Describe("Mutual TLS", MtlsFlags()));
+  out.groups.push_back(DescribeCertificate());
   return out;
 }
 
 std::string HelpText() {
   return "Usage: sluice-proxy [OPTION]...\n"
+         "       sluice-proxy certificate --ca DIR [OPTION]...\n"
+         "                                        a certificate for trying mutual TLS out\n"
          "       sluice-proxy completion SHELL    for bash, zsh or fish\n\n"
          "Relays the connections that sluice-init redirects to it.\n\n" +
          OptionHelp(DescribeProgram()) +
-         "\nEach flag can be given as an environment variable: SLUICE_PROXY_ and its name\n"
-         "in upper case with underscores, such as SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag\n"
-         "wins. A switch takes a value only after an equals sign: --hand-over=false.\n\n"
+         "\nEach flag, but those of certificate, can be given as an environment variable:\n"
+         "SLUICE_PROXY_ and its name in upper case with underscores, such as\n"
+         "SLUICE_PROXY_IDLE_TIMEOUT=5m. A flag wins. A switch takes a value only after an\n"
+         "equals sign: --hand-over=false.\n\n"
          "Examples:\n"
          "  sluice-proxy --concurrency 2 --idle-timeout 10m\n"
          "  sluice-proxy --dns-port 15053 --access-log /var/log/sluice/access.log\n"
          "  sluice-proxy --hand-over --stop-old\n"
-         "          take the ports over from the running one, and let that one drain\n\n"
+         "          take the ports over from the running one, and let that one drain\n"
+         "  sluice-proxy certificate --ca ca --directory cart --service-account cart\n\n"
          "Signals: SIGTERM or SIGINT drains, a second one ends at once; SIGHUP opens the\n"
          "access log again.\n\n"
          "Exit status: 0 ended as asked, 1 failed, 2 usage, 3 privilege (such as running\n"

@@ -24,6 +24,7 @@ CASES = [
     ("istio-iptables --istio-inbound-p", ["--istio-inbound-ports"], ["--envoy-port"]),
     ("sluice-proxy --splice ", ["auto", "on", "off"], []),
     ("sluice-proxy --idle", ["--idle-timeout"], []),
+    ("sluice-proxy cert", ["certificate"], []),
     ("sluice-inject expl", ["explain"], ["uninject"]),
     ("sluice-inject --filename inp", ["input.yaml"], []),
 ]

@@ -21,6 +21,16 @@ IpAddress Masked(const IpAddress& address, int prefix_length) {
   return IpAddress::FromBytes(std::span(bytes).first(from.size()));
 }
 
+// Whether the first `length` bits are the same. Both are of one family.
+bool SamePrefix(const IpAddress& one, const IpAddress& other, int length) {
+  const auto ours = one.bytes();
+  const auto theirs = other.bytes();
+  const auto whole = static_cast<std::size_t>(length / 8);
+  if (!std::ranges::equal(ours.first(whole), theirs.first(whole))) return false;
+  const int rest = length % 8;
+  return rest == 0 || ((ours[whole] ^ theirs[whole]) >> (8 - rest)) == 0;
+}
+
 }  // namespace
 
 Cidr::Cidr(IpAddress address, int prefix_length)
@@ -45,7 +55,7 @@ Cidr Cidr::Parse(std::string_view text) {
 }
 
 bool Cidr::Contains(const IpAddress& address) const {
-  return address.family() == family() && Masked(address, prefix_length_) == address_;
+  return address.family() == family() && SamePrefix(address, address_, prefix_length_);
 }
 
 bool Cidr::Contains(const Cidr& other) const {
@@ -72,8 +82,8 @@ std::vector<Cidr> Aggregate(std::vector<Cidr> ranges) {
       const Cidr& high = merged.back();
       const int length = high.prefix_length();
       if (length == 0 || low.prefix_length() != length || low.family() != high.family()) break;
+      if (!SamePrefix(low.address(), high.address(), length - 1)) break;
       const Cidr parent(low.address(), length - 1);
-      if (!parent.Contains(high)) break;
       merged.pop_back();
       merged.back() = parent;
     }

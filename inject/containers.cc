@@ -67,6 +67,7 @@ std::vector<std::string> ProxyArguments(const ContainerPlan& plan) {
     add("mode", "TPROXY");
     add("allow-root", "true");
   }
+  for (const auto& [name, value] : plan.mtls.flags) add(name, value);
   args.insert(args.end(), plan.settings.proxy_args.begin(), plan.settings.proxy_args.end());
   return args;
 }
@@ -134,6 +135,7 @@ json::object ProxyContainer(const ContainerPlan& plan) {
   // TPROXY needs NET_ADMIN, which a container gives only to root. The rules know its group.
   container["securityContext"] =
       plan.tproxy ? SecurityContext(0, 1337, {"NET_ADMIN"}) : SecurityContext(1337, 1337, {});
+  if (!plan.mtls.mounts.empty()) container["volumeMounts"] = plan.mtls.mounts;
   return container;
 }
 

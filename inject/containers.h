@@ -6,6 +6,7 @@
 
 #include <boost/json/object.hpp>
 
+#include "inject/mtls.h"
 #include "inject/settings.h"
 
 namespace sluice::inject {
@@ -26,6 +27,7 @@ struct ContainerPlan {
   unsigned status_port = 15020;  // 0: none
   unsigned drain_seconds = 25;
   std::string concurrency = "2";
+  MtlsPlan mtls;
 };
 
 // Writes the rules; with --cni it verifies them.

@@ -2,8 +2,9 @@
 // Decides whether a workload is injected, and with what.
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
-#include <set>
+#include <stdexcept>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -11,6 +12,8 @@
 #include "inject/capture_flags.h"
 #include "inject/containers.h"
 #include "inject/edit/status.h"
+#include "inject/mtls.h"
+#include "inject/pod_reader.h"
 #include "inject/settings.h"
 
 namespace sluice::inject {
@@ -50,6 +53,7 @@ class Decider {
         reader_(reader),
         metadata_(Get(workload.pod_node, "metadata")),
         spec_(Get(workload.pod_node, "spec")),
+        pod_(reader, spec_),
         annotations_(Get(metadata_, "annotations")) {}
 
   Decision Make() {
@@ -74,28 +78,12 @@ class Decider {
  private:
   const Node* Get(const Node* node, std::string_view key) const { return reader_.Get(node, key); }
 
-  // The items of a list; empty if it is not one.
   std::vector<const Node*> Items(const Node* parent, std::string_view key) const {
-    std::vector<const Node*> out;
-    const Node* list = Get(parent, key);
-    if (list == nullptr || !list->IsSequence()) return out;
-    for (const Node& item : list->items) {
-      if (const Node* node = reader_.Resolve(&item)) out.push_back(node);
-    }
-    return out;
+    return pod_.Items(parent, key);
   }
-
-  static std::string TextOf(const Node* node) {
-    return node != nullptr && node->IsScalar() && !yaml::IsNull(*node) ? node->value
-                                                                       : std::string();
-  }
+  static std::string TextOf(const Node* node) { return PodReader::TextOf(node); }
   static std::optional<std::int64_t> NumberOf(const Node* node) {
-    if (node == nullptr || !node->IsScalar()) return {};
-    try {
-      return static_cast<std::int64_t>(ParseNumber(node->value, 0, 0xffffffff));
-    } catch (const std::invalid_argument&) {
-      return {};
-    }
+    return PodReader::NumberOf(node);
   }
 
   // The annotation's value. The API server accepts only strings.
@@ -257,41 +245,33 @@ class Decider {
     // Kubernetes' default is 30 s. Leave some time to end.
     const auto grace = NumberOf(Get(spec_, "terminationGracePeriodSeconds")).value_or(30);
     plan_.drain_seconds = static_cast<unsigned>(std::clamp<std::int64_t>(grace - 5, 0, 45));
+    ReadMtls();
   }
 
-  bool IsCaptured(std::int64_t port) const {
-    const auto within = [port](const std::vector<PortRange>& ranges) {
-      return std::ranges::any_of(ranges, [port](const PortRange& range) {
-        return range.first <= port && port <= range.last;
-      });
-    };
-    const capture::PortSelection& selection = flags_.config.inbound_ports;
-    return selection.all ? !within(flags_.config.inbound_exclude_ports) : within(selection.ports);
-  }
-
-  // A number, or the name of one of the container's ports.
-  std::optional<std::int64_t> PortOf(const Node* container, const Node* port) const {
-    if (const auto number = NumberOf(port)) return number;
-    for (const Node* const each : Items(container, "ports")) {
-      if (port != nullptr && TextOf(Get(each, "name")) == port->value) {
-        return NumberOf(Get(each, "containerPort"));
-      }
+  void ReadMtls() {
+    try {
+      plan_.mtls = PlanMtls(plan_.settings.mtls, flags_.config, pod_, annotations_);
+    } catch (const std::invalid_argument& error) {
+      throw Refusal(0, error.what());
     }
-    return {};
+    // They come before sluice-init then.
+    if (!plan_.settings.native_sidecar && !plan_.settings.mtls.outbound.empty() &&
+        !Items(spec_, "initContainers").empty()) {
+      plan_.mtls.warnings.push_back(
+          "mutual TLS: the pod's init containers run before the capture begins: what they connect "
+          "to gets plaintext, which a strict peer resets; a native sidecar starts before them");
+    }
   }
 
   void Warn() {
-    for (const Node* const container : Items(spec_, "containers")) {
-      for (const char* const probe : {"livenessProbe", "readinessProbe", "startupProbe"}) {
-        const Node* const port = Get(Get(Get(container, probe), "tcpSocket"), "port");
-        const auto number = PortOf(container, port);
-        if (!number || !IsCaptured(*number)) continue;
-        decision_.warnings.push_back(
-            std::string(probe) + " of the container " + TextOf(Get(container, "name")) +
-            " is a tcpSocket probe of port " + std::to_string(*number) +
-            ", which always succeeds when it is captured: the proxy accepts. Use httpGet or exec, "
-            "or put the port into traffic.sidecar.istio.io/excludeInboundPorts");
-      }
+    for (const Check& check : pod_.Checks()) {
+      if (check.action != "tcpSocket" || !check.what.ends_with("Probe")) continue;
+      if (!check.number || !IsCaptured(flags_.config, *check.number)) continue;
+      decision_.warnings.push_back(
+          check.what + " of the container " + check.container + " is a tcpSocket probe of port " +
+          std::to_string(*check.number) +
+          ", which always succeeds when it is captured: the proxy accepts. Use httpGet or exec, "
+          "or put the port into traffic.sidecar.istio.io/excludeInboundPorts");
     }
     if (annotations_ != nullptr && annotations_->IsMapping()) {
       for (const yaml::Member& member : annotations_->members) {
@@ -302,6 +282,7 @@ class Decider {
         }
       }
     }
+    std::ranges::copy(plan_.mtls.warnings, std::back_inserter(decision_.warnings));
     if (plan_.settings.native_sidecar) return;
     const std::string policy = TextOf(Get(spec_, "restartPolicy"));
     if (policy == "Never" || policy == "OnFailure") {
@@ -320,6 +301,7 @@ class Decider {
     Additions& out = decision_.additions;
     out.annotations = flags_.annotations;
     out.labels.emplace_back("sluice.dev/injected", "true");
+    out.volumes = plan_.mtls.volumes;
     const boost::json::object proxy = ProxyContainer(plan_);
     if (plan_.settings.native_sidecar) {
       out.init_first = {InitContainer(plan_), proxy};
@@ -335,6 +317,7 @@ class Decider {
   const yaml::Reader& reader_;
   const Node* metadata_;
   const Node* spec_;
+  const PodReader pod_;
   const Node* annotations_;
   bool hold_ = false;
   std::string config_mode_;

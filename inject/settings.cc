@@ -16,6 +16,7 @@
 #include "base/text/pretty_json.h"
 #include "base/text/suggest.h"
 #include "capture/settings/option_table.h"
+#include "inject/mtls.h"
 
 namespace sluice::inject {
 namespace {
@@ -163,6 +164,28 @@ const std::vector<SettingSpec>& SettingSpecs() {
          for (const char* const name : {"backend", "force-iptables-binary"}) s.capture.erase(name);
          s.capture["native-nftables"] = Switch(v) ? "true" : "false";
        }},
+      {"mtls-credentials", "csi-driver-spiffe|secret/NAME",
+       "the proxy speaks mutual TLS with a certificate of cert-manager's csi-driver-spiffe, or of "
+       "a "
+       "Secret",
+       "sluice.dev/mtls-credentials", false,
+       [](Settings& s, const std::string& v) { SetMtlsCredentials(s.mtls, v); }},
+      {"mtls-inbound", "off|permissive|strict",
+       "what inbound connections have to be (off); ports of probes take plaintext",
+       "sluice.dev/mtls-inbound", false,
+       [](Settings& s, const std::string& v) { SetMtlsInbound(s.mtls, v); }},
+      {"mtls-allow", "PATTERN,...",
+       "who may come in over mutual TLS: spiffe://cluster.local/ns/shop/sa/*",
+       "sluice.dev/mtls-allow", false,
+       [](Settings& s, const std::string& v) { SetMtlsAllow(s.mtls, v); }},
+      {"mtls-inbound-plaintext-ports", "PORTS",
+       "ports that take plaintext, besides those of probes",
+       "sluice.dev/mtls-inbound-plaintext-ports", false,
+       [](Settings& s, const std::string& v) { SetMtlsPlaintextPorts(s.mtls, v); }},
+      {"mtls-outbound", "CONFIGMAP",
+       "whose key mtls-outbound says which destinations are connected to over mutual TLS",
+       "sluice.dev/mtls-outbound", false,
+       [](Settings& s, const std::string& v) { SetMtlsOutbound(s.mtls, v); }},
   };
   return specs;
 }
@@ -226,6 +249,10 @@ std::string DescribeSettings(const Settings& settings) {
   for (const auto& [name, value] : settings.capture) capture[name] = value;
   json::array proxy_args;
   for (const std::string& each : settings.proxy_args) proxy_args.emplace_back(each);
+  std::string plaintext_ports;
+  for (const PortRange& range : settings.mtls.plaintext_ports) {
+    plaintext_ports += (plaintext_ports.empty() ? "" : ",") + range.ToString();
+  }
   return PrettyJson(json::object{
       {"image", settings.image},
       {"image-pull-policy", settings.image_pull_policy},
@@ -237,6 +264,11 @@ std::string DescribeSettings(const Settings& settings) {
       {"proxy-memory-limit", settings.proxy_memory_limit},
       {"capture", std::move(capture)},
       {"proxy-arg", std::move(proxy_args)},
+      {"mtls-credentials", settings.mtls.credentials},
+      {"mtls-inbound", settings.mtls.inbound},
+      {"mtls-allow", settings.mtls.allow},
+      {"mtls-inbound-plaintext-ports", plaintext_ports},
+      {"mtls-outbound", settings.mtls.outbound},
   });
 }
 

@@ -6,9 +6,19 @@
 #include <string_view>
 #include <vector>
 
+#include "base/port_range.h"
 #include "inject/manifest.h"
 
 namespace sluice::inject {
+
+// Of mutual TLS; see sluice-proxy. Every value has been validated.
+struct MtlsSettings {
+  std::string credentials;  // "csi-driver-spiffe" or "secret/NAME"; "": no mutual TLS
+  std::string inbound = "off";
+  std::string allow;                       // patterns, separated by commas
+  std::vector<PortRange> plaintext_ports;  // besides those of probes
+  std::string outbound;                    // the ConfigMap with the rules
+};
 
 // How to make containers, apart from a pod's annotations. Every value has been validated.
 struct Settings {
@@ -23,6 +33,7 @@ struct Settings {
   // Flags of sluice-init, without dashes, and their values.
   std::map<std::string, std::string, std::less<>> capture;
   std::vector<std::string> proxy_args;
+  MtlsSettings mtls;
 };
 
 // One setting: a flag of sluice-inject, a key of its configuration file and an annotation.

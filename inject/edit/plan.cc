@@ -53,9 +53,10 @@ json::array Joined(const json::array& a, const json::array& b) {
   return out;
 }
 
-std::vector<std::string> NamesOf(const json::array& containers) {
+// Of containers or volumes.
+std::vector<std::string> NamesOf(const json::array& things) {
   std::vector<std::string> out;
-  for (const json::value& each : containers) out.emplace_back(each.at("name").get_string());
+  for (const json::value& each : things) out.emplace_back(each.at("name").get_string());
   return out;
 }
 
@@ -107,6 +108,10 @@ class Planner {
     const Slot main_slot = look_at(main, "containers");
     if (!init.empty()) Note("spec/initContainers", init_slot);
     if (!main.empty()) Note("spec/containers", main_slot);
+    status_.volumes = NamesOf(additions.volumes);
+    const Slot volume_slot = look_at(additions.volumes, "volumes");
+    if (!additions.volumes.empty()) Note("spec/volumes", volume_slot);
+    RefuseSameNames(volume_slot, status_.volumes);
     additions.annotations.emplace_back(kStatusAnnotation, WriteStatus(status_));
 
     if (!there) {
@@ -119,10 +124,14 @@ class Planner {
       PutStrings(metadata_path / "labels", labels, additions.labels, missing);
       if (!missing.empty()) Put(metadata_path, Slot(), std::move(missing));
     }
-    PutContainers(spec_path, "initContainers", init_slot, additions.init_first,
-                  additions.init_last);
-    PutContainers(spec_path, "containers", main_slot, additions.containers_first,
-                  additions.containers_last);
+    // One operation for all members that the spec does not have: they have one place.
+    std::vector<std::pair<std::string, json::value>> missing;
+    PutItems(spec_path, "initContainers", init_slot, additions.init_first, additions.init_last,
+             missing);
+    PutItems(spec_path, "containers", main_slot, additions.containers_first,
+             additions.containers_last, missing);
+    PutItems(spec_path, "volumes", volume_slot, additions.volumes, {}, missing);
+    if (!missing.empty()) Put(spec_path, Slot(), std::move(missing));
     return std::move(plan_);
   }
 
@@ -186,9 +195,24 @@ class Planner {
     }
   }
 
-  void PutContainers(const Path& spec, const std::string& key, const Slot& slot,
-                     const json::array& first, const json::array& last) {
+  // Two volumes of one name make a pod invalid, and one of another content would be mounted.
+  void RefuseSameNames(const Slot& slot, const std::vector<std::string>& names) const {
+    if (slot.state != Slot::State::kThere) return;
+    for (const Node& item : slot.spot.node->items) {
+      const Node* const name = reader_.Get(reader_.Resolve(&item), "name");
+      if (name == nullptr || std::ranges::find(names, name->value) == names.end()) continue;
+      throw Refusal(name->line, "it has a volume " + name->value + " that was put there by hand");
+    }
+  }
+
+  void PutItems(const Path& spec, const std::string& key, const Slot& slot,
+                const json::array& first, const json::array& last,
+                std::vector<std::pair<std::string, json::value>>& missing) {
     if (first.empty() && last.empty()) return;
+    if (slot.state == Slot::State::kMissing) {
+      missing.emplace_back(key, Joined(first, last));
+      return;
+    }
     if (slot.state != Slot::State::kThere) {
       Put(spec, slot, {{key, Joined(first, last)}});
       return;
@@ -234,6 +258,7 @@ class Remover {
     }
     RemoveItems("spec/initContainers", pod_ / "spec" / "initContainers", status_.init_containers);
     RemoveItems("spec/containers", pod_ / "spec" / "containers", status_.containers);
+    RemoveItems("spec/volumes", pod_ / "spec" / "volumes", status_.volumes);
     return std::move(operations_);
   }
 

@@ -24,6 +24,8 @@ struct Additions {
   boost::json::array init_last;
   boost::json::array containers_first;
   boost::json::array containers_last;
+  // Each with a name that the pod does not have.
+  boost::json::array volumes;
 };
 
 struct Plan {

@@ -16,11 +16,12 @@ namespace {
 namespace json = boost::json;
 
 // The lists and their names.
-constexpr std::array<std::pair<std::string_view, std::vector<std::string> Status::*>, 5> kLists = {{
+constexpr std::array<std::pair<std::string_view, std::vector<std::string> Status::*>, 6> kLists = {{
     {"annotations", &Status::annotations},
     {"labels", &Status::labels},
     {"initContainers", &Status::init_containers},
     {"containers", &Status::containers},
+    {"volumes", &Status::volumes},
     {"created", &Status::created},
 }};
 

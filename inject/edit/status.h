@@ -20,6 +20,7 @@ struct Status {
   std::vector<std::string> labels = {};
   std::vector<std::string> init_containers = {};
   std::vector<std::string> containers = {};
+  std::vector<std::string> volumes = {};
   std::vector<std::string> created = {};        // members that did not exist
   std::map<std::string, std::string> was = {};  // members that were null, and their original text
 

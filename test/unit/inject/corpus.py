@@ -20,8 +20,11 @@ import yaml
 from injector import (KINDS, Injector, Schemas, apply_patch, is_subsequence, load, objects, pod_of)
 
 CONFIGURATIONS = ((),
-                  ("--sidecar", "container", "--image", "example.org/other:1"),
-                  ("--cni", "--mode", "TPROXY", "--proxy-memory-limit", "1Gi"))
+                  ("--sidecar", "container", "--image", "example.org/other:1",
+                   "--mtls-credentials", "secret/svid", "--mtls-outbound", "rules"),
+                  ("--cni", "--mode", "TPROXY", "--proxy-memory-limit", "1Gi",
+                   "--mtls-credentials", "csi-driver-spiffe", "--mtls-inbound", "strict",
+                   "--mtls-allow", "spiffe://cluster.local/ns/*/sa/*"))
 
 
 class Manifest:

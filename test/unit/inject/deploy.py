@@ -40,14 +40,19 @@ def certificate(*flags):
     return list(yaml.safe_load_all(done.stdout))
 
 
-def build(name):
-    """What kubectl builds from a directory: objects by kind and name."""
+def built(name):
+    """The text that kubectl builds from a directory."""
     kubectl = shutil.which("kubectl")
     assert kubectl, "there is no kubectl: install the packages of scripts/packages, group test"
     done = subprocess.run([kubectl, "kustomize", DIRECTORY / name], capture_output=True, text=True,
                           timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    objects = list(yaml.safe_load_all(done.stdout))
+    return done.stdout
+
+
+def build(name):
+    """Its objects by kind and name."""
+    objects = list(yaml.safe_load_all(built(name)))
     return {(each["kind"], each["metadata"]["name"]): each for each in objects}
 
 
@@ -176,6 +181,39 @@ class Deploy(unittest.TestCase):
         for each in wanted["webhooks"]:
             del each["clientConfig"]["caBundle"]
         self.assertEqual(configuration, wanted)
+
+    def test_mutual_tls(self):
+        """The example: its parts fit, also injected, and nothing is warned of."""
+        text = built("../mutual-tls")
+        (self.files / "all.yaml").write_text(text)
+        done = run("-f", self.files / "all.yaml")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("warning", done.stderr)
+        objects = {(each["kind"], each["metadata"]["name"]): each
+                   for each in yaml.safe_load_all(done.stdout)}
+        rules = objects["ConfigMap", "mutual-tls"]
+        bound = {each["name"] for each in objects["RoleBinding", "mutual-tls"]["subjects"]}
+        for name in ("cart", "till"):
+            spec = objects["Deployment", name]["spec"]["template"]["spec"]
+            self.assertIn(spec["serviceAccountName"], bound)
+            self.assertIn(("ServiceAccount", spec["serviceAccountName"]), objects)
+            csi, policy = spec["volumes"]
+            self.assertEqual(csi["csi"]["driver"], "spiffe.csi.cert-manager.io")
+            self.assertEqual(policy["configMap"]["name"], rules["metadata"]["name"])
+            proxy = spec["initContainers"][1]
+            file = next(arg for arg in proxy["args"] if arg.startswith("--mtls-outbound="))
+            self.assertIn(file.rsplit("/", 1)[1], rules["data"])
+        self.assertIn("/ns/shop/sa/cart", rules["data"]["mtls-outbound"])
+        args = objects["Deployment", "cart"]["spec"]["template"]["spec"]["initContainers"][1]["args"]
+        self.assertIn("--mtls-allow=spiffe://cluster.local/ns/shop/sa/till", args)
+        self.assertFalse([arg for arg in args if "plaintext" in arg])
+        back = subprocess.run([webhook.PROGRAM, "uninject", "-f", "-"], input=done.stdout,
+                              capture_output=True, text=True, check=True, timeout=60)
+        self.assertEqual(back.stdout, text)
+        if SCHEMA is not None and SCHEMA.exists():
+            schemas = Schemas(SCHEMA)
+            for thing in (*build("../mutual-tls").values(), *objects.values()):
+                self.assertIsNone(schemas.mistake(thing), thing)
 
     def test_trial(self):
         """scripts/try-webhook, in a simulated cluster."""

@@ -27,12 +27,34 @@ void WaitFor(const std::string& device, Done done) {
   }
 }
 
+// Whether a device has IPv6. Many nodes disable it (net.ipv6.conf.default.disable_ipv6=1), and a
+// kernel that was started with ipv6.disable=1 has no such setting.
+bool HasIpv6(const Namespace& where, const std::string& device) {
+  const ScopedNamespace inside(where);
+  try {
+    return ReadSysctl("ipv6/conf/" + device + "/disable_ipv6") == "0";
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
+    return false;
+  }
+}
+
+// A setting of IPv6, on kernels that have it.
+void WriteIpv6(std::string_view name, std::string_view value) {
+  try {
+    WriteSysctl("ipv6/" + std::string(name), value);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kKernelFeature) throw;
+  }
+}
+
 // The kernel notices asynchronously that both ends are up (net/core/link_watch.c), and drops
 // packets until then.
-void WaitForLink(RouteSocket& routes, const std::string& device) {
-  WaitFor(device, [&] {
-    const auto link = routes.FindLink(device);
-    return link && link->ready;
+void WaitForLink(RouteSocket& routes, const CableEnd& end) {
+  const bool ipv6 = HasIpv6(*end.where, end.device);
+  WaitFor(end.device, [&] {
+    const auto link = routes.FindLink(end.device);
+    return link && (ipv6 ? link->ready : link->operates);
   });
 }
 
@@ -52,8 +74,8 @@ void AddAddresses(RouteSocket& routes, const CableEnd& end) {
 
 void PrepareNamespace(const Namespace& where) {
   const ScopedNamespace inside(where);
-  WriteSysctl("ipv6/conf/all/accept_dad", "0");
-  WriteSysctl("ipv6/conf/default/accept_dad", "0");
+  WriteIpv6("conf/all/accept_dad", "0");
+  WriteIpv6("conf/default/accept_dad", "0");
   RouteSocket().SetUp("lo", true);
 }
 
@@ -63,8 +85,8 @@ void AddCable(const CableEnd& one, const CableEnd& other) {
   first.AddVeth({.name = one.device}, {.name = other.device, .name_space = other.where});
   first.SetUp(one.device, true);
   second.SetUp(other.device, true);
-  WaitForLink(first, one.device);
-  WaitForLink(second, other.device);
+  WaitForLink(first, one);
+  WaitForLink(second, other);
   AddAddresses(first, one);
   AddAddresses(second, other);
 }
@@ -77,10 +99,10 @@ void AddDefaultRoute(const Namespace& where, const IpAddress& gateway) {
 void MakeRouter(const Namespace& where) {
   const ScopedNamespace inside(where);
   WriteSysctl("ipv4/ip_forward", "1");
-  WriteSysctl("ipv6/conf/all/forwarding", "1");
+  WriteIpv6("conf/all/forwarding", "1");
   // 1: addresses and ports (Documentation/networking/ip-sysctl.rst).
   WriteSysctl("ipv4/fib_multipath_hash_policy", "1");
-  WriteSysctl("ipv6/fib_multipath_hash_policy", "1");
+  WriteIpv6("fib_multipath_hash_policy", "1");
 }
 
 }  // namespace sluice::netns

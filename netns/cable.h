@@ -24,8 +24,8 @@ struct CableEnd {
 void PrepareNamespace(const Namespace& where);
 
 // Connects two namespaces by a veth pair, with both ends up and addresses assigned. On return it is
-// ready for connections of both families. That takes milliseconds if both were prepared as above,
-// otherwise as long as duplicate address detection.
+// ready for connections of the families that its devices have. That takes milliseconds if both were
+// prepared as above, otherwise as long as duplicate address detection.
 void AddCable(const CableEnd& one, const CableEnd& other);
 
 // Adds the default route of the gateway's family.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "netns/network_steps.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -46,7 +48,11 @@ void PassthroughAddressStep::Set(bool there) {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
     // Fail closed: the user decides whether to go on without IPv6.
     ErrorText text = error.text();
-    text.help = "set net.ipv6.conf.lo.disable_ipv6=0, or pass --ipv6 off to leave IPv6 uncaptured";
+    text.help = "pass --ipv6 off to leave IPv6 uncaptured";
+    // Of a kernel that has IPv6 at all.
+    if (access("/proc/thread-self/net/if_inet6", F_OK) == 0) {
+      text.help = "set net.ipv6.conf.lo.disable_ipv6=0, or " + text.help;
+    }
     throw Error(ErrorKind::kKernelFeature, std::move(text));
   }
 }

@@ -34,15 +34,19 @@ Family FamilyOf(int address_family) {
 }
 
 // IFF_RUNNING is not sufficient: it is set before the kernel first checks for a carrier (operstate
-// "unknown"), when packets are still dropped. IPv6 is the last to learn that a device is usable
-// (net/ipv6/addrconf.c, addrconf_notify).
+// "unknown"), when packets are still dropped.
+bool Operates(rtnl_link* link) {
+  const unsigned flags = rtnl_link_get_flags(link);
+  const bool carrier = (flags & IFF_LOOPBACK) != 0 || rtnl_link_get_operstate(link) == IF_OPER_UP;
+  return (flags & IFF_UP) != 0 && carrier;
+}
+
+// IPv6 is the last to learn that a device is usable (net/ipv6/addrconf.c, addrconf_notify).
 bool IsReady(rtnl_link* link) {
   constexpr std::uint32_t kInet6Ready = 0x80000000;  // IF_READY of include/net/if_inet6.h
-  const unsigned flags = rtnl_link_get_flags(link);
-  const bool operates = (flags & IFF_LOOPBACK) != 0 || rtnl_link_get_operstate(link) == IF_OPER_UP;
-  std::uint32_t inet6_flags = kInet6Ready;  // unchanged if this kernel has no IPv6
+  std::uint32_t inet6_flags = kInet6Ready;           // unchanged if this kernel has no IPv6
   rtnl_link_inet6_get_flags(link, &inet6_flags);
-  return (flags & IFF_UP) != 0 && operates && (inet6_flags & kInet6Ready) != 0;
+  return Operates(link) && (inet6_flags & kInet6Ready) != 0;
 }
 
 }  // namespace
@@ -88,6 +92,7 @@ Link DecodeLink(rtnl_link* link) {
   return {.name = rtnl_link_get_name(link),
           .index = rtnl_link_get_ifindex(link),
           .up = (flags & IFF_UP) != 0,
+          .operates = Operates(link),
           .ready = IsReady(link),
           .loopback = (flags & IFF_LOOPBACK) != 0,
           .mtu_bytes = rtnl_link_get_mtu(link)};

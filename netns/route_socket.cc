@@ -165,6 +165,12 @@ Change ChangeAddress(Socket& socket, std::string_view link, const InterfaceAddre
                  .why = "IPv6 is disabled on this device",
                  .help = "set net.ipv6.conf." + target + ".disable_ipv6 to 0, or do without IPv6"});
   }
+  if (!address.ip.is_v4() && refused == EOPNOTSUPP) {
+    throw Error(ErrorKind::kKernelFeature, {.doing = doing,
+                                            .target = target,
+                                            .why = "the kernel has no IPv6",
+                                            .help = "do without IPv6"});
+  }
   throw socket.Refusal(doing, target);
 }
 

@@ -21,8 +21,9 @@ namespace sluice::netns {
 struct Link {
   std::string name;
   int index = 0;
-  bool up = false;     // IFF_UP: the requested state
-  bool ready = false;  // packets of both families pass: it is up, with a carrier, and IPv6 knows
+  bool up = false;        // IFF_UP: the requested state
+  bool operates = false;  // packets pass: it is up, with a carrier
+  bool ready = false;     // packets of both families: IPv6 knows, unless the kernel has none
   bool loopback = false;
   std::uint32_t mtu_bytes = 0;
 

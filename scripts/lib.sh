@@ -51,19 +51,43 @@ run as root: apt-get install --no-install-recommends ${missing[*]}"
   rm -f "$log"
 }
 
+# unpack_package FOLDER PACKAGE...: unpacks them below build/packages, unless it is there.
+unpack_package() {
+  local folder=$REPO/build/packages/$1
+  if [[ -d $folder ]]; then return 0; fi
+  say "unpacking $1"
+  rm -rf "$folder.new"
+  mkdir -p "$folder.new"
+  (cd "$folder.new" && apt-get download -qq "${@:2}" &&
+    for file in ./*.deb; do dpkg -x "$file" . && rm "$file"; done) \
+    >"$folder.log" 2>&1 || die "the package $1 could not be unpacked: $(cat "$folder.log")"
+  rm "$folder.log"
+  mv "$folder.new" "$folder"
+}
+
 # unpack_packages GROUP: unpacks each package of the group below build/packages, unless it is there. Nothing
 # is installed, so that no service starts.
 unpack_packages() {
-  local name folder
+  local name
   for name in $(packages "$1"); do
+    [[ -d $REPO/build/packages/$name ]] || apt-get update -qq >&2
+    unpack_package "$name" "$name"
+  done
+}
+
+# unpack_kernel: the same for the kernel that the package of group kernel depends on, with the list of
+# what its modules depend on, which an installation would make.
+unpack_kernel() {
+  local name folder kernel
+  for name in $(packages kernel); do
     folder=$REPO/build/packages/$name
-    if [[ -d $folder ]]; then continue; fi
-    say "unpacking $name"
-    mkdir -p "$folder.new"
-    (cd "$folder.new" && apt-get update -qq && apt-get download -qq "$name" && dpkg -x ./*.deb . && rm ./*.deb) \
-      >"$folder.log" 2>&1 || die "the package $name could not be unpacked: $(cat "$folder.log")"
-    rm "$folder.log"
-    mv "$folder.new" "$folder"
+    if [[ ! -d $folder ]]; then
+      apt-get update -qq >&2
+      kernel=$(apt-cache show --no-all-versions "$name" | sed -n 's/^Depends: \([^ ,]*\).*/\1/p')
+      [[ -n $kernel ]] || die "there is no kernel in $name"
+      unpack_package "$name" "$kernel"
+    fi
+    depmod -b "$folder" "$(ls "$folder/lib/modules")"
   done
 }
 

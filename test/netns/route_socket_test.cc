@@ -231,6 +231,20 @@ TEST_F(RouteSocketTest, Ipv6ThatIsDisabledOnTheLinkIsSaidWithTheRemedy) {
   EXPECT_THAT(error.text().help, HasSubstr("net.ipv6.conf.lo.disable_ipv6"));
 }
 
+// As on nodes that have it disabled for all devices to come.
+TEST_F(RouteSocketTest, CableIsReadyWithoutIpv6) {
+  for (const Namespace* where : {one_.get(), other_.get()}) {
+    const ScopedNamespace inside(*where);
+    WriteSysctl("ipv6/conf/default/disable_ipv6", "1");
+  }
+  AddCable({one_.get(), "eth0", {Address("192.0.2.1/24")}},
+           {other_.get(), "eth0", {Address("192.0.2.2/24")}});
+  const auto link = routes_->FindLink("eth0");
+  ASSERT_TRUE(link);
+  EXPECT_TRUE(link->operates);
+  EXPECT_FALSE(link->ready);
+}
+
 // --- routes ---
 
 TEST_F(RouteSocketTest, RouteIsAddedOnceListedAndRemovedOnce) {

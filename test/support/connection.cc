@@ -126,6 +126,8 @@ void Listeners::Impl::Open(Family family, const NamedPort& port) {
   const int on = 1;
   UniqueFd fd(
       socket(AddressFamily(family), SocketType(port.transport) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  // The kernel has no IPv6 at all.
+  if (!fd && v6 != 0 && errno == EAFNOSUPPORT) return;
   bool ok = fd && setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
   if (v6 != 0) {
     ok = ok && setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0;

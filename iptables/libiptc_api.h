@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-// Internal to xtables and xt_reader, the only files that use libiptc.
+// Internal to xtables, the only file that uses libiptc.
 
 #include <libiptc/libiptc.h>
 // Unlike libiptc.h, libip6tc.h lacks its own extern "C".

@@ -96,6 +96,7 @@ ex::ModelTable TableOf(const RawTable& from, Family family, const ExtensionDecod
     to.ours = ours && !chain.base;
     for (const RawRule& rule : chain.rules) {
       to.rules.push_back(DecodeModelRule(rule, family, sets, out.sets, extensions));
+      to.rules.back().handle = rule.handle;
       if (ours) Recognise(rule, from, family, chain.name, to.rules.back());
     }
     out.chains.push_back(std::move(to));

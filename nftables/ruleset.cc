@@ -98,6 +98,9 @@ void AddRule(Ruleset& to, std::uint8_t family, Bytes attributes) {
       std::ranges::find(table->chains, TextOf(attributes, NFTA_RULE_CHAIN), &RawChain::name);
   if (chain == table->chains.end()) return;
   RawRule rule;
+  if (const auto handle = FindAttribute(attributes, NFTA_RULE_HANDLE)) {
+    rule.handle = handle->Big64().value_or(0);
+  }
   if (const auto nest = FindAttribute(attributes, NFTA_RULE_EXPRESSIONS)) {
     rule.expressions.assign(nest->value.begin(), nest->value.end());
   }

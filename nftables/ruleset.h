@@ -16,6 +16,7 @@ namespace sluice::nftables {
 struct RawRule {
   std::vector<std::uint8_t> expressions;  // the content of NFTA_RULE_EXPRESSIONS
   std::string comment = {};
+  std::uint64_t handle = 0;
 };
 struct RawChain {
   std::string name;

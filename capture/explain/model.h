@@ -33,6 +33,7 @@ struct ModelRule {
   std::optional<Rule> known = {};   // as Sluice would have written it
   std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty if none
   std::string why = {};             // of a Sluice rule, for the user
+  std::uint64_t handle = 0;         // nf_tables' number of the rule in its table; 0 if none
   std::size_t leads_to = kNowhere;  // target of a jump or goto: index of a chain in the table
 
   static constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);

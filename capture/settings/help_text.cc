@@ -84,6 +84,8 @@ const std::vector<Group>& Groups() {
         {"ctstate", "STATE"},
         {"planned"},
         {"batch", "FILE"}}},
+      {"Trace",
+       {{"duration", "DURATION"}, {"count", "NUMBER"}, {"port", "PORTS"}, {"address", "RANGES"}}},
       {"Validation",
        {{"run-validation"},
         {"skip-rule-apply"},
@@ -136,12 +138,13 @@ const char* HomeOf(const OptionSpec& option) {
 }
 
 std::string HelpOfCommand(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 6> kHelps = {{
+  constexpr std::array<std::pair<std::string_view, const char*>, 7> kHelps = {{
       {"diff", "what would change; if anything, exit 10"},
       {"doctor", "what hinders capture; if anything, exit 10"},
       {"explain", "where a connection lands, and why"},
       {"graph", "all rules, also others', as a picture"},
       {"show", "the installed Sluice rules, with counters"},
+      {"trace", "where new connections land, while they do"},
       {"verify", "check with real connections"},
   }};
   const auto found = std::ranges::find(kHelps, name, [](const auto& each) { return each.first; });

@@ -272,7 +272,7 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
                         !capture.outbound_ports.empty();
   const bool reads_only =
-      command == Command::kShow || command == Command::kDoctor ||
+      command == Command::kShow || command == Command::kDoctor || command == Command::kTrace ||
       ((command == Command::kExplain || command == Command::kGraph) && !config.planned);
   const bool needs_configuration = !reads_only && !config.cleanup_only;
   if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
@@ -308,6 +308,18 @@ void ReadOutput(const Reader& reader, Command command, InitConfig& config) {
     config.json_output =
         OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
   }
+}
+
+void ReadTrace(const Reader& reader, TraceConfig& trace) {
+  if (!reader.Text("duration").empty()) {
+    trace.duration = reader.Value("duration", [](std::string_view text) {
+      return ParseDuration(Trim(text), kLongestDuration);
+    });
+  }
+  trace.count = reader.Number("count", 0, 1'000'000'000);
+  trace.uids = reader.Ids("from-uid", UserId);
+  trace.ports = reader.Ports("port");
+  trace.ranges = reader.Ranges("address");
 }
 
 Ipv6Mode ReadIpv6(const Reader& reader) {
@@ -419,6 +431,7 @@ InitConfig ToInitConfig(const Settings& settings) {
                     .proto = settings.Text("proto"),
                     .mark = settings.Text("mark"),
                     .ctstate = settings.Text("ctstate")};
+  if (settings.command == Command::kTrace) ReadTrace(reader, config.trace);
   config.planned = reader.Bool("planned");
   config.batch = settings.Text("batch");
   config.warnings = settings.warnings;

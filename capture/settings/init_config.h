@@ -3,10 +3,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/cidr.h"
 #include "base/pod_contract.h"
+#include "base/port_range.h"
 #include "capture/capture_config.h"
 #include "capture/settings/settings.h"
 
@@ -29,6 +32,15 @@ struct ExplainText {
   std::string proto = {};
   std::string mark = {};
   std::string ctstate = {};
+};
+
+// Which connections `trace` shows, and how long. Empty lists are for all.
+struct TraceConfig {
+  std::optional<std::chrono::milliseconds> duration = {};
+  std::uint64_t count = 0;  // 0: no limit
+  std::vector<std::uint32_t> uids = {};
+  std::vector<PortRange> ports = {};  // of the destination
+  std::vector<Cidr> ranges = {};      // of either end
 };
 
 // For the command graph.
@@ -57,6 +69,7 @@ struct InitConfig {
   bool run_validation = false;
   bool rollback_on_failed_validation = false;
   ExplainText explain;
+  TraceConfig trace;
   bool planned = false;
   std::string batch;  // a path, "-", or empty
   std::vector<std::string> warnings;

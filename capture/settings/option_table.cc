@@ -259,9 +259,8 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .ours = true},
     {.name = "output",
      .fallback = "text",
-     .help =
-         "of doctor, explain, show, diff and verify: text, or json; of graph: mermaid (which is "
-         "its text), dot or svg",
+     .help = "of doctor, explain, show, diff, trace and verify: text, or json; of graph: mermaid "
+             "(which is its text), dot or svg",
      .ours = true},
     {.name = "nonzero",
      .kind = kBool,
@@ -276,7 +275,9 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .help = "of explain: its source, ADDRESS or ADDRESS:PORT; of an inbound one, unless a sender "
              "is named",
      .flag_only = true},
-    {.name = "from-uid", .help = "of explain: the user that connects", .flag_only = true},
+    {.name = "from-uid",
+     .help = "of explain: the user that connects; of trace: only connections of these users",
+     .flag_only = true},
     {.name = "from-gid",
      .help = "of explain: that user's primary group (default: the number of --from-uid)",
      .flag_only = true},
@@ -301,6 +302,20 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .flag_only = true},
     {.name = "batch",
      .help = "of explain: a file of JSON Lines, one connection each, or - for standard input",
+     .flag_only = true},
+    // --- of trace ---
+    {.name = "duration",
+     .help = "of trace: how long, 10s or 5m (default: until SIGINT or SIGTERM)",
+     .flag_only = true},
+    {.name = "count",
+     .fallback = "0",
+     .help = "of trace: end after that many connections; 0 for no limit",
+     .flag_only = true},
+    {.name = "port",
+     .help = "of trace: only connections to these ports, 80 or 8000-8999",
+     .flag_only = true},
+    {.name = "address",
+     .help = "of trace: only connections from or to addresses in these ranges",
      .flag_only = true},
     {.name = "config", .help = "JSON file with flag names as keys", .ours = true},
     {.name = "print-config",

@@ -21,12 +21,13 @@ namespace {
 
 namespace po = boost::program_options;
 
-constexpr std::array<std::pair<std::string_view, Command>, 6> kCommands = {{
+constexpr std::array<std::pair<std::string_view, Command>, 7> kCommands = {{
     {"diff", Command::kDiff},
     {"doctor", Command::kDoctor},
     {"explain", Command::kExplain},
     {"graph", Command::kGraph},
     {"show", Command::kShow},
+    {"trace", Command::kTrace},
     {"verify", Command::kVerify},
 }};
 
@@ -169,7 +170,8 @@ bool IsBool(const std::string& word) {
 // A word that is not a flag's value.
 [[noreturn]] void RefuseWord(const std::string& word) {
   std::string help =
-      "commands are diff, doctor, explain, show and verify; a flag's value follows it";
+      "commands are diff, doctor, explain, graph, show, trace and verify; a flag's value follows "
+      "it";
   if (IsBool(word)) {
     help = "a switch takes its value after an equals sign, as in --dual-stack=false";
   } else if (FindCommand(word) == kCommands.end()) {

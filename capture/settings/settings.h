@@ -19,7 +19,18 @@ struct Setting {
 };
 
 // What to do.
-enum class Command { kApply, kDiff, kDoctor, kExplain, kGraph, kShow, kVerify, kHelp, kVersion };
+enum class Command {
+  kApply,
+  kDiff,
+  kDoctor,
+  kExplain,
+  kGraph,
+  kShow,
+  kTrace,
+  kVerify,
+  kHelp,
+  kVersion
+};
 
 // Every option of the table with its effective value: flags override the environment, which
 // overrides the configuration file, which overrides defaults.

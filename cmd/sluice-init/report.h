@@ -31,7 +31,7 @@ struct Report {
   std::optional<Error> error;
   bool drift = false;    // diff: something would change
   bool problem = false;  // doctor: there is a problem
-  std::string summary;   // doctor: the result of the checks
+  std::string summary;   // doctor: the result of the checks; trace: what was seen
   std::chrono::microseconds duration{0};
 
   bool changed() const;

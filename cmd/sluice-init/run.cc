@@ -23,6 +23,7 @@
 #include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
+#include "cmd/sluice-init/trace/trace.h"
 #include "cmd/version.h"
 #include "iptables/xtables.h"
 #include "netns/host.h"
@@ -168,6 +169,12 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   report.network_namespace = site.here.name();
   // Choosing a backend queries the kernel, which may load a module.
   if (command == capture::Command::kDoctor) return Doctor(config, site, report);
+  // It shows what both do, and needs fewer privileges.
+  if (command == capture::Command::kTrace) {
+    report.action = "trace";
+    report.summary = Trace(config, site.network);
+    return;
+  }
   site.backends.Choose(config);
   const auto note_backend = [&] {
     report.backend = site.backend().Name();

@@ -62,6 +62,28 @@ class Namespace:
             EXPLAIN.validate(answer)
         return answers
 
+    def trace(self, *words):
+        """The lines of a trace of two connections and its report, each checked with its schema."""
+        tracing = subprocess.Popen(
+            [PROGRAM, "--network-namespace", f"pid:{self.process.pid}", "--log-format", "json", "trace",
+             "--output", "json", "--count", "2", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert "tracing" in tracing.stderr.readline()
+        # Both are redirected to a port where nobody listens.
+        connect = ("import socket, sys\ns = [socket.socket(), socket.socket()]\n"
+                   "for i, s in enumerate(s):\n s.setblocking(False)\n"
+                   " s.connect_ex(('10.1.2.9', 80 + i))\nsys.stdin.read()")
+        client = subprocess.Popen(["nsenter", f"--net=/proc/{self.process.pid}/ns/net",
+                                   sys.executable, "-c", connect], stdin=subprocess.PIPE)
+        out, err = tracing.communicate(timeout=300)
+        client.communicate()
+        assert tracing.returncode == 0, err
+        jsonschema.validate(json.loads(err), schema("report"))
+        lines = [json.loads(line) for line in out.splitlines()]
+        for line in lines:
+            jsonschema.validate(line, schema("trace"))
+        return lines
+
     def run(self, *words, code):
         """Its output and its report; both must follow their schemas."""
         done = subprocess.run([PROGRAM, "--network-namespace", f"pid:{self.process.pid}",
@@ -128,6 +150,7 @@ def main():
                 assert answers[1]["decided_by"]["backend"] == backend, answers[1]
                 assert answers[1]["decided_by"]["flag"] == "--istio-service-exclude-cidr=10.1.2.128/25"
                 assert answers[6]["landing"] == "unknown", answers[6]
+            assert [one["landing"] for one in pod.trace()] == ["outbound"] * 2
     return 0
 
 

@@ -34,10 +34,8 @@ const std::string kDuration = "expected a duration such as 500ms, 10s, 1m30s or 
 const std::string kLevel =
     "expected debug, info, warn, error, fatal or none, or a list such as default:info";
 const std::string kNeither =
-    " is neither a flag's value nor a command; commands are diff, doctor, explain, show and "
-    "verify; a "
-    "flag's value "
-    "follows it";
+    " is neither a flag's value nor a command; commands are diff, doctor, explain, graph, "
+    "show, trace and verify; a flag's value follows it";
 const std::string kOwnId = "expected ids other than the proxy's, which is never captured";
 
 std::vector<BadInput> Ports() {

@@ -13,13 +13,14 @@
 #include "base/error.h"
 #include "base/pod_contract.h"
 #include "capture/capture_rules.h"
-#include "capture/explain/cause.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
+#include "cmd/sluice-init/explain/place.h"
 #include "cmd/sluice-init/explain/question.h"
 #include "iptables/xt_model.h"
 #include "iptables/xt_reader.h"
 #include "nftables/model.h"
 #include "nftables/reader.h"
+#include "trace/judge.h"
 
 namespace sluice::init {
 namespace {
@@ -33,61 +34,6 @@ struct Answer {
   std::vector<std::string> notes;
 };
 
-// --- how rules are written ---
-struct Place {
-  std::string backend = {};
-  std::string table = {};
-  std::string chain = {};
-  std::string text = {};
-  std::string flag = {};
-  std::string why = {};
-  std::size_t rule = 0;  // from 1; 0 if not a rule
-};
-
-Place PlaceOf(const PathEntry& entry) {
-  if (entry.unread != nullptr) {
-    return {.backend = entry.unread->backend,
-            .table = entry.unread->table,
-            .chain = entry.unread->chain,
-            .text = "rules that could not be read"};
-  }
-  Place out{
-      .backend = entry.table->backend, .table = entry.table->name, .chain = entry.chain->name};
-  if (entry.policy) {
-    out.text = "policy DROP";
-    return out;
-  }
-  const ModelRule& rule = *entry.get();
-  out.rule = entry.rule + 1;
-  out.text = rule.text;
-  out.flag = rule.flag;
-  out.why = rule.why;
-  return out;
-}
-
-// "iptables nat ISTIO_OUTPUT rule 3"
-std::string Where(const Place& place) {
-  std::string out = place.backend + " " + place.table + " " + place.chain;
-  if (place.rule != 0) out += " rule " + std::to_string(place.rule);
-  return out;
-}
-
-json::object ToJson(const PathEntry& entry) {
-  const Place place = PlaceOf(entry);
-  json::object out;
-  out["backend"] = place.backend;
-  out["table"] = place.table;
-  out["chain"] = place.chain;
-  out["rule"] = place.rule;
-  out["text"] = place.text;
-  if (place.flag.empty()) {
-    out["flag"] = nullptr;
-  } else {
-    out["flag"] = place.flag;
-  }
-  return out;
-}
-
 std::string ToJson(const Answer& answer) {
   const Outcome& outcome = answer.explanation.outcome;
   json::object out;
@@ -95,12 +41,12 @@ std::string ToJson(const Answer& answer) {
   out["port"] = outcome.port;
   out["family"] = sluice::Name(answer.connection.to.ip.family());
   if (outcome.decided) {
-    out["decided_by"] = ToJson(*outcome.decided);
+    out["decided_by"] = PlaceJson(*outcome.decided);
   } else {
     out["decided_by"] = nullptr;
   }
   json::array path;
-  for (const PathEntry& entry : outcome.path) path.push_back(ToJson(entry));
+  for (const PathEntry& entry : outcome.path) path.push_back(PlaceJson(entry));
   out["path"] = std::move(path);
   json::array notes;
   for (const std::string& note : answer.notes) notes.push_back(json::value(note));
@@ -170,7 +116,8 @@ class Explainer {
     for (const std::string& note : outcome.notes) add(note);
     for (const std::string& note : model_.notes) add(note);
     if (outcome.landing == Landing::kUnknown) AddCandidates(answer.explanation, add);
-    AddAdvice(outcome, add);
+    for (const std::string& note : AdviceOf(outcome.landing, outcome.decided, outcome.path))
+      add(note);
     if (!HasRules(connection.to.ip.family())) {
       add("there are no rules of Sluice for " +
           std::string(sluice::Name(connection.to.ip.family())));
@@ -257,35 +204,6 @@ class Explainer {
     }
   }
 
-  template <typename Add>
-  static void AddAdvice(const Outcome& outcome, Add add) {
-    const bool captured = outcome.landing == Landing::kOutbound ||
-                          outcome.landing == Landing::kInbound || outcome.landing == Landing::kDns;
-    if (!captured) {
-      const ModelRule* rule = outcome.decided ? outcome.decided->get() : nullptr;
-      if (rule == nullptr) return;
-      if (!rule->why.empty()) add(rule->why);
-      const std::string advice = AdviceFor(rule->flag, false);
-      if (!advice.empty()) add(advice);
-      if (!outcome.decided->chain->ours) {
-        add("the rule that decided is not Sluice's: to have it otherwise, change \"" + rule->text +
-            "\"");
-      }
-      return;
-    }
-    // The rule that led to the redirection is more informative than the redirection.
-    for (const PathEntry& entry : outcome.path) {
-      if (entry.get() == nullptr) continue;
-      const std::string advice = AdviceFor(entry.get()->flag, true);
-      if (advice.empty() || (entry.get()->known &&
-                             std::holds_alternative<capture::Return>(entry.get()->known->target))) {
-        continue;
-      }
-      add("captured because of " + entry.get()->flag + ": " + Where(PlaceOf(entry)));
-      add(advice);
-    }
-  }
-
   // What the proxy does with the connection, and where that leads.
   template <typename Add>
   void AddSecondHalf(Connection connection, Outcome outcome, Add add) {
@@ -352,10 +270,16 @@ std::string ReadBatch(const std::string& path) {
 
 }  // namespace
 
-Model ReadInstalled() {
+Model ReadInstalled(Unreadable unreadable) {
   Model model;
   iptables::TableNames names;
-  iptables::ReadModel(names, model);
+  try {
+    iptables::ReadModel(names, model);
+  } catch (const Error& error) {
+    if (unreadable == Unreadable::kFails || error.kind() != ErrorKind::kPrivilege) throw;
+    model.tables.clear();
+    model.notes.push_back("the rules of x_tables cannot be read: " + error.text().why);
+  }
   try {
     nftables::Kernel kernel;
     nftables::AddModel(nftables::ReadRuleset(kernel), iptables::DecodeExtension, model);
@@ -364,6 +288,9 @@ Model ReadInstalled() {
     if (error.kind() != ErrorKind::kKernelFeature) throw;
   }
   Finish(model);
+  // Of a running trace: it has no part in where packets go.
+  std::erase_if(model.tables,
+                [](const ModelTable& table) { return table.name.starts_with(trace::kTableNames); });
   return model;
 }
 

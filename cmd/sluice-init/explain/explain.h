@@ -12,8 +12,11 @@
 
 namespace sluice::init {
 
-// All installed rules in the namespace of the calling thread.
-capture::explain::Model ReadInstalled();
+// All installed rules in the namespace of the calling thread. `unreadable`: what happens if
+// x_tables cannot be read for want of a capability; if it is noted, the model has no tables of
+// x_tables.
+enum class Unreadable : bool { kFails, kIsNoted };
+capture::explain::Model ReadInstalled(Unreadable unreadable = Unreadable::kFails);
 
 // What the configuration would install; FillFromHost must have completed it.
 capture::explain::Model PlanModel(const capture::InitConfig& config,

@@ -28,6 +28,8 @@ class KernelHost : public capture::explain::Host {
     return index == 0 ? std::nullopt : std::optional(index);
   }
 
+  // Empty if there is none.
+  std::string InterfaceName(int index) { return NameOf(index); }
   bool HasInterface(const std::string& name) { return IndexOf(name) != 0; }
   // Whether `address` belongs to this namespace.
   bool IsOwn(const IpAddress& address);

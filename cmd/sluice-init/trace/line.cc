@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "cmd/sluice-init/trace/line.h"
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+#include <boost/json.hpp>
+
+#include "cmd/sluice-init/explain/place.h"
+
+namespace sluice::init {
+namespace {
+
+using capture::explain::Landing;
+using trace::KnownBy;
+
+// RFC 3339 in UTC, with microseconds.
+std::string TimeText(std::chrono::system_clock::time_point time) {
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+  const std::time_t seconds = microseconds / 1'000'000;
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 32> date;
+  const std::size_t size = std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::array<char, 16> rest;
+  std::snprintf(rest.data(), rest.size(), ".%06dZ", static_cast<int>(microseconds % 1'000'000));
+  return std::string(date.data(), size) + rest.data();
+}
+
+// What a terminal could take for a command is left out: anybody may name a process.
+std::string Printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+boost::json::object AddressJson(const SocketAddress& address) {
+  return {{"address", address.ip.ToString()}, {"port", address.port}};
+}
+
+}  // namespace
+
+std::string TraceText(const TracedConnection& connection) {
+  const trace::Verdict& verdict = connection.verdict;
+  const trace::Flow& flow = connection.seen.original;
+  std::string out = TimeText(connection.time) + " " + std::string(capture::Name(flow.protocol)) +
+                    " " + flow.from.ToString() + " to " + flow.to.ToString();
+  if (connection.uid) out += ", uid " + std::to_string(*connection.uid);
+  if (connection.holder) {
+    out += " (" + Printable(connection.holder->command) + ", pid " +
+           std::to_string(connection.holder->pid) + ")";
+  }
+  out += ": " + std::string(Name(verdict.landing));
+  if (verdict.port != 0) out += ", port " + std::to_string(verdict.port);
+  if (verdict.decided) {
+    const Place place = PlaceOf(*verdict.decided);
+    out += verdict.known_by == KnownBy::kTrace ? ", by " : ", by explanation: ";
+    out += Where(place);
+    if (!verdict.decided->chain || !verdict.decided->chain->ours) {
+      out += ": " + place.text;
+    } else if (!place.flag.empty()) {
+      out += " [" + place.flag + "]";
+    } else if (!place.why.empty()) {
+      out += " (" + place.why + ")";
+    }
+    const auto cause = verdict.port != 0 ? CauseOf(verdict.path) : std::nullopt;
+    if (cause) out += ", because of " + cause->get()->flag;
+  } else if (verdict.known_by != KnownBy::kNothing) {
+    out += ", by no rule";
+  }
+  for (const std::string& note : verdict.notes) out += "; " + note;
+  return out + "\n";
+}
+
+std::string TraceJson(const TracedConnection& connection) {
+  const trace::Verdict& verdict = connection.verdict;
+  const trace::Flow& flow = connection.seen.original;
+  boost::json::object from = AddressJson(flow.from);
+  from["uid"] = nullptr;
+  if (connection.uid) from["uid"] = *connection.uid;
+  from["pid"] = nullptr;
+  from["command"] = nullptr;
+  if (connection.holder) {
+    from["pid"] = connection.holder->pid;
+    from["command"] = Printable(connection.holder->command);
+  }
+  boost::json::object out;
+  out["time"] = TimeText(connection.time);
+  out["proto"] = capture::Name(flow.protocol);
+  out["family"] = sluice::Name(flow.to.ip.family());
+  out["from"] = std::move(from);
+  out["to"] = AddressJson(flow.to);
+  out["landing"] = Name(verdict.landing);
+  out["port"] = verdict.port;
+  out["arrives_at"] = nullptr;
+  if (connection.seen.reply) out["arrives_at"] = AddressJson(connection.seen.reply->from);
+  out["decided_by"] = nullptr;
+  if (verdict.decided) out["decided_by"] = PlaceJson(*verdict.decided);
+  out["known_by"] = nullptr;
+  if (verdict.known_by == KnownBy::kTrace) out["known_by"] = "trace";
+  if (verdict.known_by == KnownBy::kExplanation) out["known_by"] = "explanation";
+  boost::json::array& notes = out["notes"].emplace_array();
+  for (const std::string& note : verdict.notes) notes.push_back(boost::json::value(note));
+  for (const std::string& note : AdviceOf(verdict.landing, verdict.decided, verdict.path)) {
+    notes.push_back(boost::json::value(note));
+  }
+  return boost::json::serialize(out) + "\n";
+}
+
+}  // namespace sluice::init

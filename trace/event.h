@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/socket_address.h"
+#include "capture/rule.h"
+#include "nftables/message.h"
+
+// What the kernel tells about connections, as values, and the decoders of its netlink messages.
+// Pure; accepts any bytes.
+namespace sluice::trace {
+
+using nftables::Bytes;
+
+// The names of tables that only make the kernel send trace events begin with this.
+inline constexpr std::string_view kTableNames = "sluice_trace_";
+
+// The addresses and ports of a packet.
+struct Flow {
+  capture::Protocol protocol = capture::Protocol::kTcp;
+  SocketAddress from;
+  SocketAddress to;
+
+  friend auto operator<=>(const Flow&, const Flow&) = default;
+};
+
+// conntrack has a new entry (linux/netfilter/nfnetlink_conntrack.h).
+struct NewConnection {
+  Flow original;  // as the client sent the first packet
+  Flow reply;     // as answers come: its source is where the connection has landed
+
+  // Whether the rules changed the destination.
+  bool redirected() const { return reply.from != original.to; }
+};
+
+// One step of a packet through the rules of nf_tables (NFT_MSG_TRACE).
+struct Step {
+  enum class Type : std::uint8_t { kOther, kPolicy, kReturn, kRule };
+  Type type = Type::kOther;
+  std::uint32_t id = 0;     // of the packet; used again for later packets
+  std::uint8_t family = 0;  // of the table: NFPROTO_IPV4, NFPROTO_INET, ...
+  std::string table = {};
+  std::string chain = {};
+  std::uint64_t handle = 0;                  // of the rule
+  std::optional<std::int32_t> verdict = {};  // NF_DROP, NFT_RETURN, ...; of a policy as well
+  int in_link = 0;                           // the index of the interface; 0 for none
+  // Of the packet, in the first step of each base chain; only of TCP and UDP.
+  std::optional<Flow> flow = {};
+};
+
+// A socket (linux/inet_diag.h).
+struct SocketFound {
+  Flow flow;  // from its own address to its peer's
+  bool listens = false;
+  std::uint32_t uid = 0;
+  std::uint32_t inode = 0;  // 0: no process has it any more
+  std::uint32_t mark = 0;
+};
+
+// The family in bits of the nfgenmsg header, as NFPROTO_IPV4 or NFPROTO_IPV6.
+std::optional<NewConnection> DecodeNewConnection(Bytes attributes);
+std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes);
+// The payload of a SOCK_DIAG_BY_FAMILY message, in answer to a question about `protocol`.
+std::optional<SocketFound> DecodeSocket(Bytes payload, capture::Protocol protocol);
+
+// A netlink message, taken off the front of what was received.
+struct Message {
+  std::uint16_t type = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t sequence = 0;
+  int error = 0;  // of an acknowledgement: an errno, or 0
+  Bytes payload = {};
+};
+// Nothing if none is complete.
+std::optional<Message> TakeMessage(Bytes& bytes);
+
+// The nfgenmsg header of a message of netfilter, and what follows it.
+struct NetfilterMessage {
+  std::uint8_t family = 0;
+  Bytes attributes = {};
+};
+std::optional<NetfilterMessage> OfNetfilter(const Message& message);
+
+}  // namespace sluice::trace

@@ -68,7 +68,7 @@ std::vector<std::uint8_t> TestIdentity::Der() const {
 TestIdentity Issue(const TestCertificate& what, const TestIdentity* issuer) {
   static long serial = 1;
   TestIdentity out;
-  out.key.reset(what.rsa_bits == 0 ? EVP_EC_gen("P-256")
+  out.key.reset(what.rsa_bits == 0 ? EVP_EC_gen(what.curve)
                                    : EVP_RSA_gen(static_cast<unsigned int>(what.rsa_bits)));
   out.certificate.reset(X509_new());
   Require(out.key && out.certificate, "make a key");
@@ -94,7 +94,8 @@ TestIdentity Issue(const TestCertificate& what, const TestIdentity* issuer) {
     AddExtension(certificate, signer, NID_authority_key_identifier, "keyid");
   }
   EVP_PKEY* key = issuer == nullptr ? out.key.get() : issuer->key.get();
-  Require(X509_sign(certificate, key, EVP_sha256()) > 0, "sign a certificate");
+  Require(X509_sign(certificate, key, what.sha1 ? EVP_sha1() : EVP_sha256()) > 0,
+          "sign a certificate");
   return out;
 }
 

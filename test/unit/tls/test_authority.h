@@ -24,7 +24,9 @@ struct TestCertificate {
   std::chrono::seconds from{-60};
   std::chrono::seconds until{3600};
   bool key_ids = true;  // subject and authority key identifiers
-  int rsa_bits = 0;     // P-256 when 0
+  int rsa_bits = 0;     // an elliptic curve when 0
+  const char* curve = "P-256";
+  bool sha1 = false;  // of the signature on it
 };
 
 inline TestCertificate TestCa(std::string subject) {

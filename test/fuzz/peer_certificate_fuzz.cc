@@ -36,6 +36,8 @@ void AsText(std::string_view text) {
     Require(!pattern.Matches(SpiffeId::Parse("spiffe://not.there/x")) ||
                 text.starts_with("spiffe://not.there/"),
             "a pattern keeps to its trust domain");
+    Require(pattern.ToString() == text && SpiffePattern::Parse(pattern.ToString()) == pattern,
+            "a pattern is read as written");
   } catch (const std::invalid_argument&) {
   }
 }

@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "proxy/sniff/mutual_tls_offer.h"
 #include "proxy/sniff/sniff.h"
 #include "test/fuzz/fuzz.h"
 
@@ -71,6 +72,21 @@ Sniffed InPieces(Bytes client, Bytes server, std::size_t size) {
   return seen;
 }
 
+// What permissive mutual TLS makes of the client's bytes, as they come.
+void OfferInPieces(Bytes client, std::size_t size) {
+  const MtlsOffer whole = OffersMutualTls(client);
+  MtlsOffer before = MtlsOffer::kNeedMore;
+  for (std::size_t end = 0; end <= client.size(); end += size) {
+    const MtlsOffer now = OffersMutualTls(client.first(end));
+    Require(before == MtlsOffer::kNeedMore || now == before, "what was decided stays");
+    Require(now == MtlsOffer::kNeedMore || now == whole, "more bytes do not change it");
+    before = now;
+  }
+  Require(client.size() < kMaxSniffBytes || whole != MtlsOffer::kNeedMore, "it ends");
+  if (whole != MtlsOffer::kYes) return;
+  Require(client[0] == 22 && client[1] == 3, "an offer is TLS");
+}
+
 }  // namespace
 }  // namespace sluice::proxy
 
@@ -83,6 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       std::min<std::size_t>(all.size(), data[1] | static_cast<std::size_t>(data[2]) << 8);
   const Bytes client = all.first(from_client);
   const Bytes server = all.subspan(from_client);
+  OfferInPieces(client, piece);
   Require(InPieces(client, server, piece) == AtOnce(client, server),
           "how the bytes arrive does not matter");
   return 0;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <map>
 #include <string>
@@ -69,10 +70,11 @@ int Fetch(std::string_view name, Blob<Api>& out) {
     socklen_t size = sizeof(out.info);
     if (getsockopt(socket.get(), Api::kLevel, Api::kGetInfo, &out.info, &size) != 0) return errno;
     std::vector<std::byte> buffer(sizeof(typename Api::Entries) + out.info.size);
-    typename Api::Entries head{};
-    name.copy(head.name, sizeof(head.name) - 1);
-    head.size = out.info.size;
-    std::memcpy(buffer.data(), &head, sizeof(head));
+    // No value of the struct: it ends in an array without a size.
+    std::memcpy(buffer.data() + offsetof(typename Api::Entries, name), out.info.name,
+                sizeof(out.info.name));
+    std::memcpy(buffer.data() + offsetof(typename Api::Entries, size), &out.info.size,
+                sizeof(out.info.size));
     size = static_cast<socklen_t>(buffer.size());
     if (getsockopt(socket.get(), Api::kLevel, Api::kGetEntries, buffer.data(), &size) == 0) {
       buffer.erase(buffer.begin(), buffer.begin() + sizeof(typename Api::Entries));

@@ -68,9 +68,12 @@ unpack_package() {
 # unpack_packages GROUP: unpacks each package of the group below build/packages, unless it is there. Nothing
 # is installed, so that no service starts.
 unpack_packages() {
-  local name
+  local name updated=
   for name in $(packages "$1"); do
-    [[ -d $REPO/build/packages/$name ]] || apt-get update -qq >&2
+    if [[ ! -d $REPO/build/packages/$name && -z $updated ]]; then
+      apt-get update -qq >&2
+      updated=1
+    fi
     unpack_package "$name" "$name"
   done
 }

@@ -186,12 +186,13 @@ class Tracer {
 
   void Run() {
     Announce();
-    const auto end = config_.trace.duration ? std::optional(Clock::now() + *config_.trace.duration)
-                                            : std::nullopt;
+    const bool limited = config_.trace.duration.has_value();
+    const Clock::time_point end =
+        limited ? Clock::now() + *config_.trace.duration : Clock::time_point::max();
     while (!Done()) {
       int timeout = -1;
-      if (end) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*end - Clock::now()).count();
+      if (limited) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
         if (left <= 0) return;
         timeout = static_cast<int>(left);
       }

@@ -424,7 +424,8 @@ def main():
     except Failed as failure:
         print(failure)
         for pod in matrix.pods if matrix else []:
-            print(f"== {pod.name}: access log, and what the proxy says\n"
+            ended = [f"{one.name} ({one.returncode})" for one in pod.processes if one.poll() is not None]
+            print(f"== {pod.name}: ended: {', '.join(ended)}; access log, and what the proxy says\n"
                   f"{(pod.work / 'access.log').read_text()[-20000:]}\n{pod.output('sluice-proxy')[-5000:]}")
         return 1
     finally:

@@ -11,6 +11,8 @@ import time
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PLACES = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/postgresql/15/bin", "usr/lib/git-core"]
+# Of this program's environment, what programs in pods get: flags of the proxy.
+FLAGS = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("SLUICE_PROXY_")]
 APPLICATION_UID = 1000
 PROXY_UID = 1337
 # What hangs for so many seconds has failed. No machine is that slow.
@@ -89,7 +91,7 @@ class Pod:
         return ["nsenter", f"--net={self.namespace('net')}", f"--mount={self.namespace('mnt')}",
                 f"--ipc={self.namespace('ipc')}",
                 "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--pdeathsig=KILL",
-                "env", "-i", f"HOME={self.work / 'home'}", "LC_ALL=C.UTF-8",
+                "env", "-i", *FLAGS, f"HOME={self.work / 'home'}", "LC_ALL=C.UTF-8",
                 f"PATH={PATH}", *map(str, command)]
 
     def run(self, command, uid=APPLICATION_UID, **more):

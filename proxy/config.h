@@ -9,6 +9,7 @@
 
 #include "base/ip_address.h"
 #include "base/pod_contract.h"
+#include "proxy/http/http_config.h"
 #include "proxy/mtls/mtls_config.h"
 
 namespace sluice::proxy {
@@ -91,6 +92,7 @@ struct ProxyConfig {
   // If not 0, answers captured DNS queries on this port.
   std::uint16_t dns_port = 0;
   MtlsConfig mtls = {};
+  HttpConfig http = {};
 };
 
 }  // namespace sluice::proxy

@@ -173,7 +173,7 @@ std::vector<std::vector<GivenListener>> ShareOut(std::vector<UniqueFd> given,
 }  // namespace
 
 Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
-    : config_(std::move(config)), stats_(config_.concurrency) {
+    : config_(std::move(config)), stats_(config_.concurrency, config_.http.enabled()) {
   // splice(2) has no MSG_NOSIGNAL.
   std::signal(SIGPIPE, SIG_IGN);
   // All signals go to the thread that calls Proxy's functions; new threads inherit the mask.

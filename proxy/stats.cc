@@ -80,8 +80,21 @@ void DirectionStats::CountClosed(Security security, std::chrono::nanoseconds las
   Observe(kDurationBoundsMicros, durations, duration_micros_sum, lasted);
 }
 
-Stats::Stats(int workers)
-    : count_(static_cast<std::size_t>(workers)), workers_(new WorkerStats[count_]) {}
+void HttpStats::Histogram::Observe(std::uint64_t value) {
+  const auto bound = std::ranges::lower_bound(kHttpBounds, value);
+  buckets[static_cast<std::size_t>(bound - kHttpBounds.begin())].Add(1);
+  sum.Add(value);
+}
+
+Stats::Stats(int workers, bool with_http)
+    : count_(static_cast<std::size_t>(workers)), workers_(new WorkerStats[count_]) {
+  if (!with_http) return;
+  for (std::size_t i = 0; i < count_; ++i) {
+    for (DirectionStats& direction : workers_[i].directions) {
+      direction.http = std::make_unique<HttpStats>();
+    }
+  }
+}
 
 std::uint64_t Stats::Active() const {
   return Active(Direction::kOutbound) + Active(Direction::kInbound);

@@ -80,6 +80,39 @@ struct TcpCounters {
   Counter sent_bytes;      // to the client
 };
 
+// Upper bounds of Envoy's histograms, which Istio's have: of a request's time in milliseconds, and
+// of the bytes of bodies.
+inline constexpr std::array<std::uint64_t, 19> kHttpBounds = {
+    1,     5,      10,     25,     50,      100,     250,       500,       1'000,    2'500,
+    5'000, 10'000, 30'000, 60'000, 300'000, 600'000, 1'800'000, 3'600'000, 10'000'000};
+
+// Of requests of HTTP/1. Codes are those of status lines, and 0 for no answer, so that their number
+// is bounded.
+struct HttpStats {
+  static constexpr std::size_t kCodes = 501;
+  static constexpr int kFirstCode = 100;
+  static constexpr std::size_t IndexOf(int code) {
+    return code < kFirstCode || code > 599 ? 0 : static_cast<std::size_t>(code - kFirstCode) + 1;
+  }
+  static constexpr int CodeOf(std::size_t index) {
+    return index == 0 ? 0 : static_cast<int>(index) - 1 + kFirstCode;
+  }
+  struct Histogram {
+    std::array<Counter, kHttpBounds.size() + 1> buckets;
+    Counter sum;
+
+    void Observe(std::uint64_t value);
+  };
+
+  // By what protects the connection: nothing, mutual TLS.
+  std::array<std::array<Counter, kCodes>, 2> requests;
+  Histogram durations;  // milliseconds
+  Histogram request_bytes;
+  Histogram response_bytes;
+  Counter http2;    // connections that were relayed unread
+  Counter tunnels;  // requests that ended in one
+};
+
 // The counters of plain connections are its own.
 struct DirectionStats : TcpCounters {
   std::array<TcpCounters, 2> secured;
@@ -92,6 +125,7 @@ struct DirectionStats : TcpCounters {
   Counter connect_micros_sum;
   std::array<Counter, kDurationBoundsMicros.size() + 1> durations;
   Counter duration_micros_sum;
+  std::unique_ptr<HttpStats> http;  // null: HTTP is not looked for
 
   void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
   void CountConnect(std::chrono::nanoseconds took);
@@ -121,7 +155,7 @@ struct alignas(64) WorkerStats {
 // All workers' counters. Reading is thread-safe; a sum is not a snapshot.
 class Stats {
  public:
-  explicit Stats(int workers);
+  explicit Stats(int workers, bool with_http = false);
   WorkerStats& worker(int index) { return workers_[static_cast<std::size_t>(index)]; }
 
   // Connections that are being relayed or set up.

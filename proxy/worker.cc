@@ -62,6 +62,10 @@ Worker::Worker(const WorkerShared& shared, int index, std::vector<GivenListener>
                .mtls = shared.mtls},
       busy_poll_(shared.busy_poll) {
   relay_->splicing = shared.config.splicing;
+  if (shared.config.http.enabled()) {
+    ids_ = std::make_unique<IdSource>();
+    context_.ids = ids_.get();
+  }
   if (!epoll_ || !wake_) throw SystemError(errno, "set up a worker thread");
   epoll_event event{};
   event.events = EPOLLIN;
@@ -281,6 +285,9 @@ void Worker::ObeyCommands() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
   AnswerSnapshots();
+  for (std::size_t i = 0; i < context_.draining.size(); ++i) {
+    context_.draining[i] = close_requested_[i];
+  }
   if (shared_.handed_over) {
     LeaveListeners();
     return;

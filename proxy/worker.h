@@ -151,6 +151,7 @@ class Worker {
   TimerNode pipe_timer_;      // closes pipes; armed while some are idle
   SessionPool sessions_;
   WorkerContext context_;
+  std::unique_ptr<IdSource> ids_;
   BusyPoll busy_poll_;
   bool paused_ = false;
   std::chrono::steady_clock::time_point next_pause_warning_{};

@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <exception>
@@ -226,6 +227,32 @@ Stream::Result Stream::Shutdown() {
 }
 
 bool Stream::established() const { return state_->established; }
+
+const SpiffeId& Stream::own() const { return state_->context->credentials().id(); }
+
+std::optional<Stream::PeerCertificate> Stream::peer_certificate() const {
+  if (!state_->established) return std::nullopt;
+  const X509* const certificate = SSL_get0_peer_certificate(state_->ssl.get());
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (certificate == nullptr ||
+      X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) {
+    return std::nullopt;
+  }
+  const UniqueBio text(BIO_new(BIO_s_mem()));
+  PeerCertificate out;
+  for (unsigned i = 0; i < size; ++i) {
+    out.sha256_hex += "0123456789abcdef"[digest[i] >> 4];
+    out.sha256_hex += "0123456789abcdef"[digest[i] & 15];
+  }
+  const X509_NAME* const name = X509_get_subject_name(certificate);
+  if (text && X509_NAME_print_ex(text.get(), name, 0, XN_FLAG_RFC2253) >= 0) {
+    char* data = nullptr;
+    const long length = BIO_get_mem_data(text.get(), &data);
+    if (length > 0) out.subject.assign(data, static_cast<std::size_t>(length));
+  }
+  return out;
+}
 
 const SpiffeId* Stream::peer() const {
   return state_->established && state_->peer ? &*state_->peer : nullptr;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -85,6 +86,14 @@ class Stream {
   bool established() const;
   // The peer's identity; null before the handshake is complete.
   const SpiffeId* peer() const;
+  // The peer's certificate, for those who were not there. Nothing before the handshake is complete.
+  struct PeerCertificate {
+    std::string sha256_hex;  // of its DER form
+    std::string subject;     // as in RFC 2253; may be empty
+  };
+  std::optional<PeerCertificate> peer_certificate() const;
+  // Our own name.
+  const SpiffeId& own() const;
   // "TLSv1.3"; empty before it is known.
   std::string_view version() const;
   // The negotiated ALPN protocol; empty if none.

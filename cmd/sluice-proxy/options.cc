@@ -145,6 +145,29 @@ std::string LogLevel(std::string_view text) {
   return std::string(text);
 }
 
+HttpMode Http(std::string_view text) {
+  if (text == "off") return HttpMode::kOff;
+  if (text == "auto") return HttpMode::kAuto;
+  throw std::invalid_argument("off or auto");
+}
+
+HttpHeaderSet HttpHeaderGroups(std::string_view text) {
+  if (text == "all") return HttpHeaderSet::All();
+  HttpHeaderSet set;
+  if (text == "none") return set;
+  const std::vector<std::string_view> words = SplitList(text);
+  if (words.empty()) throw std::invalid_argument("at least one");
+  for (const std::string_view word : words) {
+    const auto* const found = std::ranges::find(kHttpHeaderNames, word, &HttpHeaderName::name);
+    if (found == std::end(kHttpHeaderNames)) {
+      throw std::invalid_argument(
+          "request-id, tracing, forwarded-proto, attempt-count, server, service-time, all or none");
+    }
+    set.Add(found->group);
+  }
+  return set;
+}
+
 const std::vector<Flag>& ProxyFlags() {
   static const std::vector<Flag> flags = {
       {"outbound-port", "PORT", "where outbound connections are redirected to (15001)",
@@ -218,6 +241,14 @@ const std::vector<Flag>& ProxyFlags() {
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
+      {"http", "off|auto",
+       "relay HTTP/1 request by request: headers of a mesh, one access-log line and metrics for "
+       "each request, an answer where there would be a reset; all else passes as it is (off)",
+       [](Options& o, std::string_view v) { o.config.http.mode = Http(v); }},
+      {"http-headers", "GROUP,...",
+       "with --http, which headers to write: request-id, tracing, forwarded-proto, attempt-count, "
+       "server and service-time, or all, or none (all)",
+       [](Options& o, std::string_view v) { o.config.http.headers = HttpHeaderGroups(v); }},
       {"allow-root", nullptr, "run as uid 0, whose traffic the usual rules capture again",
        [](Options& o, std::string_view v) { o.allow_root = Switch(v); }},
       {"hand-over", nullptr,

@@ -10,6 +10,7 @@
 #include <functional>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <sstream>
 #include <string_view>
 #include <system_error>
@@ -258,6 +259,64 @@ void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<Me
   out.push_back(std::move(failures));
 }
 
+// Istio's metrics of requests, without the labels for which a control plane has the values.
+void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& out) {
+  MetricFamily requests =
+      Family("istio_requests_total", "Requests of HTTP/1, by status.", MetricType::Counter);
+  for (const Direction direction : kDirections) {
+    for (const std::size_t secured : {std::size_t{0}, std::size_t{1}}) {
+      for (std::size_t i = 0; i < HttpStats::kCodes; ++i) {
+        const auto count = Sum(stats, direction, [&](const DirectionStats& s) {
+          return s.http->requests[secured][i].Get();
+        });
+        // Codes that never came would be five hundred lines.
+        if (count == 0) continue;
+        std::vector<ClientMetric::Label> labels = {
+            {"reporter", Reporter(direction)},
+            {"request_protocol", "http"},
+            {"response_code", std::to_string(HttpStats::CodeOf(i))}};
+        if (has_mtls) {
+          labels.push_back({"connection_security_policy", secured == 1 ? "mutual_tls" : "none"});
+        }
+        requests.metric.push_back(Counted(count, std::move(labels)));
+      }
+    }
+  }
+  out.push_back(std::move(requests));
+  const auto histogram = [&](const char* name, const char* help,
+                             HttpStats::Histogram HttpStats::*of) {
+    MetricFamily family = Family(name, help, MetricType::Histogram);
+    for (const Direction direction : kDirections) {
+      ClientMetric metric;
+      metric.label = {{"reporter", Reporter(direction)}};
+      std::uint64_t cumulative = 0;
+      for (std::size_t i = 0; i <= kHttpBounds.size(); ++i) {
+        cumulative += Sum(stats, direction, [&](const DirectionStats& s) {
+          return ((*s.http).*of).buckets[i].Get();
+        });
+        const double bound = i < kHttpBounds.size() ? static_cast<double>(kHttpBounds[i])
+                                                    : std::numeric_limits<double>::infinity();
+        metric.histogram.bucket.push_back({.cumulative_count = cumulative, .upper_bound = bound});
+      }
+      metric.histogram.sample_count = cumulative;
+      metric.histogram.sample_sum = static_cast<double>(Sum(
+          stats, direction, [&](const DirectionStats& s) { return ((*s.http).*of).sum.Get(); }));
+      family.metric.push_back(std::move(metric));
+    }
+    out.push_back(std::move(family));
+  };
+  histogram("istio_request_duration_milliseconds",
+            "From the head of a request to the end of its answer.", &HttpStats::durations);
+  histogram("istio_request_bytes", "Bodies of requests.", &HttpStats::request_bytes);
+  histogram("istio_response_bytes", "Bodies of answers.", &HttpStats::response_bytes);
+  out.push_back(PerDirection(stats, "sluice_http2_connections_total",
+                             "Connections of HTTP/2, which are relayed as they are.",
+                             [](const DirectionStats& s) { return s.http->http2.Get(); }));
+  out.push_back(PerDirection(stats, "sluice_http_tunnels_total",
+                             "Requests that became a tunnel, by Upgrade or CONNECT.",
+                             [](const DirectionStats& s) { return s.http->tunnels.Get(); }));
+}
+
 }  // namespace
 
 std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
@@ -299,6 +358,10 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
   };
   if (facts.dns) AppendDns(*facts.dns, families);
   if (facts.mtls) AppendMtls(stats, *facts.mtls, families);
+  const std::span<const WorkerStats> workers = stats.workers();
+  if (!workers.empty() && workers.front().of(Direction::kInbound).http) {
+    AppendHttp(stats, has_mtls, families);
+  }
   AppendProcess(facts.start_unix_seconds, families);
   return prometheus::TextSerializer().Serialize(families);
 }

@@ -155,6 +155,7 @@ void AppendField(std::string_view name, std::uint64_t value, std::string& out) {
 }
 
 std::string_view ClusterOf(const AccessRecord& record) {
+  if (!record.upstream_cluster.empty()) return record.upstream_cluster;
   if (record.refused) return "BlackHoleCluster";
   return record.direction == Direction::kOutbound ? "PassthroughCluster"
                                                   : "InboundPassthroughCluster";
@@ -184,6 +185,13 @@ void AppendAccessLogLine(const AccessRecord& record, std::string& out) {
   AppendText("path", record.path, out);
   AppendText("authority", record.authority, out);
   AppendText("user_agent", record.user_agent, out);
+  if (record.is_request) {
+    AppendText("request_id", record.request_id, out);
+    AppendText("upstream_service_time", record.upstream_service_time, out);
+    AppendText("x_forwarded_for", record.forwarded_for, out);
+    AppendText("route_name", "default", out);
+    AppendText("response_code_details", record.response_code_details, out);
+  }
   AppendIfAny("downstream_transport_failure_reason", record.downstream_transport_failure, out);
   AppendIfAny("downstream_peer_uri_san", record.downstream_peer_uri_san, out);
   AppendIfAny("upstream_peer_uri_san", record.upstream_peer_uri_san, out);

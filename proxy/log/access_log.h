@@ -11,7 +11,7 @@
 
 namespace sluice::proxy {
 
-// A finished connection; the views are only read by AppendAccessLogLine. Empty texts, and addresses
+// A finished connection, or a finished request; the views are only read by AppendAccessLogLine. Empty texts, and addresses
 // with port 0, are written as "-".
 struct AccessRecord {
   Direction direction = Direction::kOutbound;
@@ -41,6 +41,14 @@ struct AccessRecord {
   std::string_view authority = {};
   std::string_view user_agent = {};
   int response_code = 0;
+  // One request of several on a connection: these are written then. An empty upstream_cluster is
+  // the one of the direction.
+  bool is_request = false;
+  std::string_view upstream_cluster = {};
+  std::string_view request_id = {};
+  std::string_view upstream_service_time = {};
+  std::string_view forwarded_for = {};
+  std::string_view response_code_details = {};
 };
 
 // Appends one JSON object and a newline, with Envoy's field names as Istio configures them. Bytes

@@ -164,6 +164,20 @@ Flow::Outcome Flow::PassStage(std::span<const char> bytes, Endpoint& to, const H
   return Emit(out, to, hops, resources);
 }
 
+Flow::Outcome Flow::ResumeStage(Endpoint& to, const Hops& hops, RelayResources& resources) {
+  StageSlot& slot = hops.stage;
+  std::string out;
+  const Stage::Resumed resumed = slot.stage->Resume(out);
+  if (resumed.error != 0) return Fail(resumed.error, true);
+  slot.passes = resumed.passes;
+  if (resumed.ends) {
+    ended_ = true;
+    bulk_ = false;
+  }
+  if (resumed.ends || resumed.passes == Stage::kTheRest) slot.stage.reset();
+  return Emit(out, to, hops, resources);
+}
+
 Flow::Outcome Flow::ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops,
                                 RelayResources& resources, Tap tap) {
   const std::span<char> buffer(resources.buffer.data(), resources.read_bytes());
@@ -176,7 +190,7 @@ Flow::Outcome Flow::ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops,
     const std::unique_ptr<Stage> stage = std::move(hops.stage.stage);
     if (!stage || hops.broken) return Outcome::kMoved;
     std::string out;
-    const int error = stage->End(out);
+    const int error = stage->End(hops.stage.passes, out);
     if (error != 0) return Fail(error, true);
     return Emit(out, to, hops, resources);
   }
@@ -204,6 +218,11 @@ Flow::Outcome Flow::PassEnd(Endpoint& to, const Hops& hops) {
   return Outcome::kEnded;
 }
 
+bool Flow::CanRun(const Endpoint& from, const Endpoint& to, const StageSlot& stage) const {
+  if (finished_ || !to.writable) return false;
+  return ended_ || buffered_ || stage.HasWork() || (from.readable && !stage.Waits());
+}
+
 Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
                           Tap tap) {
   if (finished_) return Progress::kFinished;
@@ -221,7 +240,9 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
         outcome = FlushBuffered(to, hops, resources);
       } else if (ended_) {
         outcome = PassEnd(to, hops);
-      } else if (!from.readable) {
+      } else if (hops.stage.HasWork()) {
+        outcome = ResumeStage(to, hops, resources);
+      } else if (!from.readable || hops.stage.Waits()) {
         outcome = Outcome::kBlocked;
       } else if (bytes_read_ - read_before >= resources.share_bytes) {
         break;

@@ -13,6 +13,10 @@ namespace sluice::proxy {
 struct StageSlot {
   std::unique_ptr<Stage> stage = nullptr;
   std::uint64_t passes = 0;
+
+  // As the stage says it; nothing while bytes pass it.
+  bool HasWork() const { return stage && passes == 0 && stage->HasWork(); }
+  bool Waits() const { return stage && passes == 0 && stage->Waits(); }
 };
 
 // The layers of one direction. Owns nothing. Null: a plain end.

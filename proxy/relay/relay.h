@@ -13,6 +13,7 @@
 namespace sluice::proxy {
 
 struct Hops;
+struct StageSlot;
 
 // Resources that a worker lends to the connection it is serving. Not thread-safe.
 struct RelayResources {
@@ -105,9 +106,7 @@ class Flow {
 
   // Whether there is something to do without a new event. Between plain ends kAgain says so; a
   // transport may learn in one direction what the other was waiting for.
-  bool CanRun(const Endpoint& from, const Endpoint& to) const {
-    return !finished_ && to.writable && (from.readable || ended_ || buffered_);
-  }
+  bool CanRun(const Endpoint& from, const Endpoint& to, const StageSlot& stage) const;
 
   // Frees everything held, at the end of the connection.
   void Drop(RelayResources& resources);
@@ -143,6 +142,7 @@ class Flow {
   Outcome FlushBuffered(Endpoint& to, const Hops& hops, RelayResources& resources);
   Outcome ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
                       Tap tap);
+  Outcome ResumeStage(Endpoint& to, const Hops& hops, RelayResources& resources);
   Outcome PassStage(std::span<const char> bytes, Endpoint& to, const Hops& hops,
                     RelayResources& resources);
   Outcome Emit(std::span<const char> bytes, Endpoint& to, const Hops& hops,

@@ -38,9 +38,22 @@ class Stage {
   // takes; it may also hold them and send them later.
   virtual Answer Put(std::span<const char> bytes, std::string& out) = 0;
 
-  // The stream has ended while the stage held or awaited bytes. Appends what to send before the
-  // end. Returns 0 or an errno, as in Answer.
-  virtual int End(std::string& out) = 0;
+  // The stream has ended while the stage held or awaited bytes; so many of what it last let pass
+  // have not come. Appends what to send before the end. Returns 0 or an errno, as in Answer.
+  virtual int End(std::uint64_t unpassed, std::string& out) = 0;
+
+  // What the two directions of a connection owe each other; asked while no bytes pass. A stage that
+  // waits is shown nothing, and nothing is read for it.
+  virtual bool Waits() const { return false; }
+  // There is something to do without more bytes: Resume does it.
+  virtual bool HasWork() const { return false; }
+  struct Resumed {
+    std::uint64_t passes = 0;  // as in Answer
+    int error = 0;             // as in Answer
+    // The stream ends here, whatever the source still has: End is not called.
+    bool ends = false;
+  };
+  virtual Resumed Resume(std::string& /*out*/) { return {}; }
 };
 
 }  // namespace sluice::proxy

@@ -185,6 +185,10 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
 
 int Session::Connect(WorkerContext& worker) {
   const SocketAddress upstream = Upstream(worker);
+  if (worker.ids != nullptr && !UseHttp(worker)) {
+    FailConnect(worker, ENOMEM, true);
+    return ENOMEM;
+  }
   const std::optional<Source> source = UpstreamSource(worker, upstream);
   Connecting connecting = StartConnect(upstream, source);
   server_.fd = connecting.fd.release();
@@ -315,7 +319,8 @@ void Session::BeginRelaying(WorkerContext& worker) {
 void Session::FailConnect(WorkerContext& worker, int error, bool immediately) {
   error_ = static_cast<std::uint16_t>(error);
   failed_at_once_ = immediately;
-  Abort(worker, ConnectFailure(error));
+  const Failure failure = ConnectFailure(error);
+  if (!RefuseOverHttp(worker, failure)) Abort(worker, failure);
 }
 
 void ServeReady(WorkerContext& worker) {
@@ -352,11 +357,13 @@ void Session::Relay(WorkerContext& worker) {
   }
   if (RunFlow(worker, request_, client_, server_, response_)) return;
   if (RunFlow(worker, response_, server_, client_, request_)) return;
+  if (http_) SettleHttp(worker);
   if (request_.finished() && response_.finished()) {
     Close(worker);
     return;
   }
-  if (layers_ && (request_.CanRun(client_, server_) || response_.CanRun(server_, client_))) {
+  if (layers_ && (request_.CanRun(client_, server_, layers_->request) ||
+                  response_.CanRun(server_, client_, layers_->response))) {
     Requeue(worker);
   }
   if (queued_) return;
@@ -381,7 +388,8 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
   const Progress progress =
       layers_ ? MoveLayered(worker, flow, from, to, tap) : flow.Run(from, to, worker.relay, tap);
   if (flow.bytes_read() != read || flow.bytes_written() != written) {
-    active_tick_ = worker.now_ticks;
+    // Nobody has to wait for what is dropped.
+    if (!cut_ || !request) active_tick_ = worker.now_ticks;
     TcpCounters& stats = worker.stats.of(direction_).of(security_);
     if (request) {
       stats.received_bytes.Add(flow.bytes_read() - read);
@@ -396,11 +404,13 @@ Progress Session::Move(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoi
 
 Progress Session::MoveLayered(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to,
                               Tap tap) {
+  if (http_ && worker.draining[static_cast<std::size_t>(direction_)]) http_->Drain();
   Hops hops = &flow == &request_ ? layers_->RequestHops() : layers_->ResponseHops();
   hops.broken = state_ == State::kBroken;
   if (hops.plain()) return flow.Run(from, to, worker.relay, tap);
   const Progress progress = flow.RunLayered(from, to, hops, worker.relay, tap);
-  if (layers_->RequestHops().plain() && layers_->ResponseHops().plain()) layers_.reset();
+  if (http_) CountHttpFinds(worker);
+  if (!http_ && layers_->RequestHops().plain() && layers_->ResponseHops().plain()) layers_.reset();
   return progress;
 }
 
@@ -436,6 +446,16 @@ bool Session::RunFlow(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoin
 }
 
 void Session::OnBroken(WorkerContext& worker, Side side, int error) {
+  if (refused_ && (!http_ || !http_->has_records())) {
+    // The client does not speak HTTP, or is gone.
+    Abort(worker, failure_);
+    return;
+  }
+  if (cut_) {
+    Close(worker);
+    return;
+  }
+  if (side == Side::kServer && http_ && AnswerInsteadOfServer(worker)) return;
   error_ = static_cast<std::uint16_t>(error);
   failure_ = side == Side::kClient ? Failure::kClientReset : Failure::kUpstreamReset;
   if (!connected_) {
@@ -490,6 +510,7 @@ void Session::DeliverTheRest(WorkerContext& worker) {
 }
 
 std::uint64_t Session::IdleTicks(const WorkerContext& worker) const {
+  if (cut_) return Ticks(kLinger);
   const bool half_closed = request_.ended() || response_.ended();
   const ProxyConfig& config = worker.config;
   return Ticks(half_closed ? config.half_closed_timeout.value_or(config.idle_timeout)
@@ -498,6 +519,8 @@ std::uint64_t Session::IdleTicks(const WorkerContext& worker) const {
 
 void Session::OnTimer(WorkerContext& worker) {
   if (state_ == State::kHandshaking) {
+    const bool outbound = direction_ == Direction::kOutbound;
+    if (outbound && RefuseOverHttp(worker, Failure::kTlsTimeout)) return;
     Abort(worker, Failure::kTlsTimeout);
     return;
   }
@@ -514,13 +537,18 @@ void Session::OnTimer(WorkerContext& worker) {
     DeliverTheRest(worker);
     return;
   }
-  if (!kept_alive_) {
+  if (http_) {
+    LookAtHttpTimer(worker);
+    if (!open()) return;
+  }
+  if (!kept_alive_ && !cut_) {
     KeepAlive(server_.fd,
               direction_ == Direction::kInbound ? kKeepAliveToApplication : kKeepAliveToNetwork);
     kept_alive_ = true;
   }
   const std::uint64_t due = active_tick_ + IdleTicks(worker);
   if (due <= worker.now_ticks) {
+    if (http_ && AnswerTimeout(worker)) return;
     Abort(worker, Failure::kIdleTimeout);
   } else {
     worker.timers.Set(*this, due);
@@ -530,7 +558,7 @@ void Session::OnTimer(WorkerContext& worker) {
 void Session::Abort(WorkerContext& worker, Failure failure) {
   if (failure == Failure::kUpstreamReset && IsRefusedByServer()) failure = Failure::kTlsHandshake;
   failure_ = failure;
-  worker.stats.of(direction_).Count(failure);
+  if (!refused_) worker.stats.of(direction_).Count(failure);
   if (client_.fd >= 0) ResetOnClose(client_.fd);
   if (connected_) ResetOnClose(server_.fd);
   Close(worker);
@@ -546,8 +574,11 @@ void Session::Close(WorkerContext& worker) {
   if (upstream_local_.port != 0) {
     worker.own_sockets.Remove(server_.fd, upstream_local_, Upstream(worker));
   }
-  if (!worker.config.access_log.empty()) Log(worker);
+  const bool has_requests = http_ && http_->has_records();
+  if (http_) CloseHttp(worker);
+  if (!worker.config.access_log.empty() && !has_requests) Log(worker);
   layers_.reset();
+  http_.reset();
   ::close(client_.fd);
   if (server_.fd >= 0) ::close(server_.fd);
   state_ = State::kClosed;
@@ -556,7 +587,7 @@ void Session::Close(WorkerContext& worker) {
   worker.closed.push_back(this);
 }
 
-void Session::Log(WorkerContext& worker) {
+AccessRecord Session::Describe(const WorkerContext& worker, Reasons& reasons) const {
   const bool loop = failure_ == Failure::kLoop;
   const bool before_connect = state_ == State::kDetecting || state_ == State::kHandshaking;
   const bool nobody = loop || (before_connect && !connected_);
@@ -569,10 +600,8 @@ void Session::Log(WorkerContext& worker) {
                       .upstream_host = nobody ? SocketAddress{} : Upstream(worker),
                       .upstream_local = connected_ ? upstream_local_ : SocketAddress{},
                       .refused = loop};
-  record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
-      std::chrono::steady_clock::now() - start_);
-  std::string reason;
-  std::string details;
+  std::string& reason = reasons.transport;
+  std::string& details = reasons.details;
   if (IsConnectFailure(failure_)) {
     record.response_flags = "UF,URX";
     if (failure_ == Failure::kNoSourceAddress) {
@@ -598,15 +627,22 @@ void Session::Log(WorkerContext& worker) {
       details = details + ": " + std::strerror(error_);
   }
   record.transport_failure = reason;
-  std::string tls_reason;
   if (mutual_tls_) {
-    DescribeTls(record, tls_reason);
+    DescribeTls(record, reasons.tls);
   } else if (failure_ == Failure::kTlsHandshake) {
     // It did not come to that.
     record.response_flags = "UF,URX";
     record.transport_failure = "TLS_error:_the_peer_reset_the_connection";
   }
   record.termination_details = details;
+  return record;
+}
+
+void Session::Log(WorkerContext& worker) {
+  Reasons reasons;
+  AccessRecord record = Describe(worker, reasons);
+  record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - start_);
   if (const Sniffed* const seen = sniffer_.result()) {
     record.requested_server_name = seen->server_name;
     record.method = seen->method;

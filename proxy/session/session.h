@@ -15,6 +15,7 @@
 #include "proxy/accept/sockets.h"
 #include "proxy/config.h"
 #include "proxy/control/admin.h"
+#include "proxy/http/exchange.h"
 #include "proxy/mtls/mutual_tls.h"
 #include "proxy/relay/layers.h"
 #include "proxy/relay/relay.h"
@@ -48,6 +49,10 @@ constexpr std::uint64_t Ticks(std::chrono::milliseconds time) {
   return static_cast<std::uint64_t>((time + kTick - std::chrono::milliseconds(1)) / kTick) + 1;
 }
 
+// A client that has its last answer may still be sending, and gets a reset if that comes to a
+// socket that is closed: so long it is read, as HAProxy and nginx do.
+inline constexpr std::chrono::seconds kLinger{5};
+
 // What a worker gives to its sessions. Belongs to one thread.
 struct WorkerContext {
   const ProxyConfig& config;
@@ -72,6 +77,10 @@ struct WorkerContext {
   std::size_t unanswered = 0;
   // Of the access log, from this turn; with no access log always empty.
   std::string log_lines = {};
+  // Of requests and spans; null: connections are not looked at for HTTP.
+  IdSource* ids = nullptr;
+  // Whether a direction's connections should come to their end.
+  std::array<bool, 2> draining = {};
 
   // Whether there is something to do without another event.
   bool HasWork() const { return !ready.empty() || !handshakes.empty(); }
@@ -179,8 +188,30 @@ class Session : public TimerNode {
   }
   // The same through layers_, which it drops when no layer is left.
   Progress MoveLayered(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to, Tap tap);
+  // HTTP/1, in session_http.cc. False: there is no memory.
+  bool UseHttp(WorkerContext& worker);
+  // The client gets an answer of HTTP instead of a reset, when it asks or has asked for one.
+  bool RefuseOverHttp(WorkerContext& worker, Failure failure);
+  bool AnswerInsteadOfServer(WorkerContext& worker);
+  bool AnswerTimeout(WorkerContext& worker);
+  // After bytes were moved: takes what the exchange says.
+  void SettleHttp(WorkerContext& worker);
+  void CountHttpFinds(WorkerContext& worker);
+  void LookAtHttpTimer(WorkerContext& worker);
+  // The destination is not needed any more, though the client is.
+  void CutServer(WorkerContext& worker);
+  void CloseHttp(WorkerContext& worker);
+  void LogRequests(WorkerContext& worker);
+  std::string ClientCertificate() const;
   void Requeue(WorkerContext& worker);
   void Close(WorkerContext& worker);
+  // What the texts of a record are views of.
+  struct Reasons {
+    std::string transport;
+    std::string details;
+    std::string tls;
+  };
+  AccessRecord Describe(const WorkerContext& worker, Reasons& reasons) const;
   void Log(WorkerContext& worker);
   SocketAddress Upstream(const WorkerContext& worker) const;
   std::optional<Source> UpstreamSource(const WorkerContext& worker,
@@ -192,6 +223,7 @@ class Session : public TimerNode {
   Sniffer sniffer_;
   Endpoint client_;
   Endpoint server_;
+  std::unique_ptr<HttpExchange> http_;  // null: not HTTP, or not looked for; layers_ use it
   std::unique_ptr<Layers> layers_;  // null: both ends are plain, and no stage holds bytes
   Session* pending_before_ = nullptr;
   Session* pending_after_ = nullptr;
@@ -219,6 +251,9 @@ class Session : public TimerNode {
   bool answered_ = false;       // the client has been sent something
   bool sends_at_once_ = false;  // TCP_NODELAY is set towards the server
   bool kept_alive_ = false;     // keep-alive is set towards the server
+  bool cut_ = false;            // CutServer was called
+  bool refused_ = false;        // there is no server: RefuseOverHttp was called
+  bool finds_counted_ = false;  // HTTP/2 or a tunnel
 };
 
 // Lets the sessions of WorkerContext::ready move bytes in turn, until one turn's worth is moved;

@@ -94,10 +94,10 @@ tls::Stream::Allowed Session::ExpectedServer(const WorkerContext& worker) const 
 bool Session::UseTls(const WorkerContext& worker, int fd, tls::Stream::Options options) {
   const bool server = options.role == tls::Stream::Role::kServer;
   try {
-    auto layers = std::make_unique<Layers>();
-    (server ? layers->client : layers->server) =
-        std::make_unique<TlsTransport>(worker.mtls->Context(), fd, std::move(options));
-    Use(std::move(layers));
+    auto transport = std::make_unique<TlsTransport>(worker.mtls->Context(), fd, std::move(options));
+    // HTTP may have its stages there.
+    if (!layers_) layers_ = std::make_unique<Layers>();
+    (server ? layers_->client : layers_->server) = std::move(transport);
   } catch (const std::bad_alloc&) {
     return false;
   }
@@ -188,6 +188,9 @@ void Session::ContinueHandshake(WorkerContext& worker) {
     case tls::Stream::Status::kEnded:
     case tls::Stream::Status::kFailed:
       error_ = static_cast<std::uint16_t>(result.error);
+      if (direction_ == Direction::kOutbound && RefuseOverHttp(worker, Failure::kTlsHandshake)) {
+        return;
+      }
       // Probes connect, and go when that has worked.
       Abort(worker, heard_ || direction_ == Direction::kOutbound ? Failure::kTlsHandshake
                                                                  : Failure::kClientReset);

@@ -61,7 +61,7 @@ class LineStage : public Stage {
     const char first = std::exchange(line_, {}).append(1, '0')[0];
     return {.taken = size + 1, .passes = Passes(first)};
   }
-  int End(std::string& out) override {
+  int End(std::uint64_t, std::string& out) override {
     out.append(line_.rbegin(), line_.rend());
     return 0;
   }
@@ -271,8 +271,8 @@ class Relayed {
     const std::uint64_t before = Bytes();
     Run(request, client, server, layers_.RequestHops());
     Run(response, server, client, layers_.ResponseHops());
-    queued_ |= request.CanRun(client.endpoint, server.endpoint) ||
-               response.CanRun(server.endpoint, client.endpoint);
+    queued_ |= request.CanRun(client.endpoint, server.endpoint, layers_.request) ||
+               response.CanRun(server.endpoint, client.endpoint, layers_.response);
     return Bytes() != before;
   }
   void Run(Flow& flow, Link& from, Link& to, const Hops& hops) {
@@ -372,8 +372,8 @@ class ReadinessTest : public testing::Test {
     return out_.RunLayered(plain_.endpoint, link_.endpoint, {.to = &transport_, .stage = slot_},
                            *resources_);
   }
-  bool MayRead() { return in_.CanRun(link_.endpoint, plain_.endpoint); }
-  bool MayWrite() { return out_.CanRun(plain_.endpoint, link_.endpoint); }
+  bool MayRead() { return in_.CanRun(link_.endpoint, plain_.endpoint, slot_); }
+  bool MayWrite() { return out_.CanRun(plain_.endpoint, link_.endpoint, slot_); }
 
   std::unique_ptr<RelayResources> resources_ = std::make_unique<RelayResources>();
   Scripted transport_;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace sluice::proxy {
+
+// Ids of requests and of spans: unique, and no secrets. xoshiro256**, a few nanoseconds each; a
+// system call for each would cost as much as the rest of a request's head. Used by one thread.
+class IdSource {
+ public:
+  // Seeded by the kernel. Throws std::exception when that has nothing to give.
+  IdSource();
+  // Always the same ones, for tests.
+  explicit IdSource(std::uint64_t seed);
+
+  std::uint64_t Next();
+  // Not 0, which is no id (openzipkin/b3-propagation).
+  std::uint64_t NextSpan();
+  // A version 4 UUID (RFC 9562), in lower case.
+  std::string NextUuid();
+
+ private:
+  void Seed(std::uint64_t seed);
+
+  std::array<std::uint64_t, 4> state_{};
+};
+
+// 16 digits in lower case.
+void AppendHex64(std::uint64_t value, std::string& out);
+
+}  // namespace sluice::proxy

@@ -83,7 +83,7 @@ struct TcpCounters {
 // Upper bounds of Envoy's histograms, which Istio's have: of a request's time in milliseconds, and
 // of the bytes of bodies.
 inline constexpr std::array<std::uint64_t, 19> kHttpBounds = {
-    1,     5,      10,     25,     50,      100,     250,       500,       1'000,    2'500,
+    1,     5,      10,     25,     50,      100,     250,       500,       1'000,     2'500,
     5'000, 10'000, 30'000, 60'000, 300'000, 600'000, 1'800'000, 3'600'000, 10'000'000};
 
 // Of requests of HTTP/1. Codes are those of status lines, and 0 for no answer, so that their number

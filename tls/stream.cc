@@ -235,8 +235,7 @@ std::optional<Stream::PeerCertificate> Stream::peer_certificate() const {
   const X509* const certificate = SSL_get0_peer_certificate(state_->ssl.get());
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;
-  if (certificate == nullptr ||
-      X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) {
+  if (certificate == nullptr || X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) {
     return std::nullopt;
   }
   const UniqueBio text(BIO_new(BIO_s_mem()));

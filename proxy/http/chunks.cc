@@ -46,9 +46,9 @@ ChunkReader::Step ChunkReader::Feed(std::string_view bytes, std::string& out) {
     const std::size_t end = bytes.find('\n', all.used);
     const bool whole = end != std::string_view::npos;
     const std::size_t size = (whole ? end + 1 : bytes.size()) - all.used;
-    const std::size_t limit = state_ == State::kTrailer  ? kMaxHeadBytes - trailer_bytes_
-                              : state_ == State::kSize ? kMaxSizeLine
-                                                       : std::size_t{2};
+    const std::size_t limit = state_ == State::kTrailer ? kMaxHeadBytes - trailer_bytes_
+                              : state_ == State::kSize  ? kMaxSizeLine
+                                                        : std::size_t{2};
     if (line_.size() + size > limit) {
       all.error = state_ == State::kDataEnd ? "a chunk that is longer than its size"
                                             : "a line of a chunk that is too long";

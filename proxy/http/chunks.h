@@ -19,9 +19,9 @@ class ChunkReader {
   explicit ChunkReader(bool extensions_allowed = false) : extensions_allowed_(extensions_allowed) {}
 
   struct Step {
-    std::size_t used = 0;     // of the bytes that were given
-    std::uint64_t data = 0;   // so many bytes after them are data
-    bool done = false;        // the body has ended
+    std::size_t used = 0;    // of the bytes that were given
+    std::uint64_t data = 0;  // so many bytes after them are data
+    bool done = false;       // the body has ended
     HeadError error = nullptr;
   };
 

@@ -22,7 +22,9 @@ constexpr std::size_t kMaxForwardedFor = 256;
 // with which the stage would go.
 constexpr std::uint64_t kUntilTheEnd = Stage::kTheRest / 2;
 
-std::string Cut(std::string_view text, std::size_t most) { return std::string(text.substr(0, most)); }
+std::string Cut(std::string_view text, std::size_t most) {
+  return std::string(text.substr(0, most));
+}
 
 std::string_view Reason(int status) {
   switch (status) {
@@ -331,8 +333,8 @@ int HttpExchange::RefuseRequest(int status, HeadError why) {
   } else if (open_.empty() || open_.back().answered) {
     return EPROTO;
   }
-  SetOwn(open_.back(), {.status = status, .flags = "DPE", .details = why,
-                        .body = std::string(Reason(status))});
+  SetOwn(open_.back(),
+         {.status = status, .flags = "DPE", .details = why, .body = std::string(Reason(status))});
   return 0;
 }
 
@@ -417,7 +419,9 @@ HttpExchange::Step HttpExchange::ConsumeResponse(std::string_view bytes, std::st
 
 void HttpExchange::RefuseResponse(HeadError why) {
   discards_ = true;
-  SetOwn(open_.front(), {.status = 502, .flags = "UPE", .details = why,
+  SetOwn(open_.front(), {.status = 502,
+                         .flags = "UPE",
+                         .details = why,
                          .body = "upstream connect error or disconnect/reset before headers. reset "
                                  "reason: protocol error"});
 }

@@ -174,9 +174,9 @@ class HttpExchange {
   HeadScanner response_scanner_;
   ChunkReader request_chunks_;
   ChunkReader response_chunks_{true};
-  std::size_t released_ = 0;    // bytes of the first head that were sent before it was complete
-  std::string held_;            // of the client, not looked at, or not decided
-  std::string request_head_;    // so far, as far as it came in pieces
+  std::size_t released_ = 0;  // bytes of the first head that were sent before it was complete
+  std::string held_;          // of the client, not looked at, or not decided
+  std::string request_head_;  // so far, as far as it came in pieces
   std::string response_head_;
   std::deque<Open> open_;
   std::vector<HttpRecord> records_;

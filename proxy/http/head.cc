@@ -143,8 +143,8 @@ HttpGuess GuessProtocol(std::string_view bytes) {
   }
   bytes.remove_prefix(begin);
   const std::string_view front = bytes.substr(0, kMaxMethodToken + 1);
-  const auto method = static_cast<std::size_t>(std::ranges::find_if_not(front, IsTokenChar) -
-                                               front.begin());
+  const auto method =
+      static_cast<std::size_t>(std::ranges::find_if_not(front, IsTokenChar) - front.begin());
   if (method == 0 || method > kMaxMethodToken) return HttpGuess::kOther;
   if (method == bytes.size()) return HttpGuess::kUndecided;
   if (bytes[method] != ' ' && bytes[method] != '\t') return HttpGuess::kOther;

@@ -18,12 +18,12 @@ inline constexpr std::size_t kMaxHeadBytes = 60 * 1024;
 
 // Groups of headers that the proxy writes; X-Forwarded-Client-Cert is no matter of choice.
 enum class HttpHeaders : std::uint8_t {
-  kRequestId = 1,        // x-request-id
-  kTracing = 2,          // x-b3-traceid, -spanid, -parentspanid, -sampled
-  kForwardedProto = 4,   // x-forwarded-proto
-  kAttemptCount = 8,     // x-envoy-attempt-count
-  kServer = 16,          // server
-  kServiceTime = 32,     // x-envoy-upstream-service-time
+  kRequestId = 1,       // x-request-id
+  kTracing = 2,         // x-b3-traceid, -spanid, -parentspanid, -sampled
+  kForwardedProto = 4,  // x-forwarded-proto
+  kAttemptCount = 8,    // x-envoy-attempt-count
+  kServer = 16,         // server
+  kServiceTime = 32,    // x-envoy-upstream-service-time
 };
 
 // A set of these groups.

@@ -139,8 +139,8 @@ std::string ForwardedClientCert(std::string_view by, std::string_view hash_hex,
 void WriteRequestHead(const RequestHead& head, const RewriteRules& rules, IdSource& ids,
                       std::string& out, std::string& request_id) {
   const bool writes_span = rules.headers.has(HttpHeaders::kTracing);
-  const bool writes_count = rules.headers.has(HttpHeaders::kAttemptCount) &&
-                            rules.direction == Direction::kOutbound;
+  const bool writes_count =
+      rules.headers.has(HttpHeaders::kAttemptCount) && rules.direction == Direction::kOutbound;
   const Span span = writes_span ? FindSpan(head) : Span{};
   bool has_proto = false;
   request_id.clear();
@@ -160,10 +160,9 @@ void WriteRequestHead(const RequestHead& head, const RewriteRules& rules, IdSour
       has_proto = true;
     } else if (writes_count && IsField(name, "x-envoy-attempt-count")) {
       continue;
-    } else if (writes_span &&
-               (IsField(name, "x-b3-spanid") || IsField(name, "x-b3-parentspanid") ||
-                (!span.is_valid &&
-                 (IsField(name, "x-b3-traceid") || IsField(name, "x-b3-sampled"))))) {
+    } else if (writes_span && (IsField(name, "x-b3-spanid") || IsField(name, "x-b3-parentspanid") ||
+                               (!span.is_valid && (IsField(name, "x-b3-traceid") ||
+                                                   IsField(name, "x-b3-sampled"))))) {
       continue;
     }
     out += field.line;

@@ -11,8 +11,8 @@
 
 namespace sluice::proxy {
 
-// A finished connection, or a finished request; the views are only read by AppendAccessLogLine. Empty texts, and addresses
-// with port 0, are written as "-".
+// A finished connection, or a finished request; the views are only read by AppendAccessLogLine.
+// Empty texts, and addresses with port 0, are written as "-".
 struct AccessRecord {
   Direction direction = Direction::kOutbound;
   // When it was accepted, in milliseconds since 1970 UTC.

@@ -224,7 +224,7 @@ class Session : public TimerNode {
   Endpoint client_;
   Endpoint server_;
   std::unique_ptr<HttpExchange> http_;  // null: not HTTP, or not looked for; layers_ use it
-  std::unique_ptr<Layers> layers_;  // null: both ends are plain, and no stage holds bytes
+  std::unique_ptr<Layers> layers_;      // null: both ends are plain, and no stage holds bytes
   Session* pending_before_ = nullptr;
   Session* pending_after_ = nullptr;
   SocketAddress peer_;

@@ -84,11 +84,11 @@ std::string Session::ClientCertificate() const {
 
 bool Session::UseHttp(WorkerContext& worker) {
   try {
-    auto exchange = std::make_unique<HttpExchange>(
-        RewriteRules{.direction = direction_,
-                     .headers = worker.config.http.headers,
-                     .client_certificate = ClientCertificate()},
-        *worker.ids);
+    auto exchange =
+        std::make_unique<HttpExchange>(RewriteRules{.direction = direction_,
+                                                    .headers = worker.config.http.headers,
+                                                    .client_certificate = ClientCertificate()},
+                                       *worker.ids);
     if (!layers_) layers_ = std::make_unique<Layers>();
     layers_->request.stage = exchange->RequestStage();
     layers_->response.stage = exchange->ResponseStage();
@@ -148,11 +148,10 @@ bool Session::AnswerInsteadOfServer(WorkerContext& worker) {
     }
   }
   if (http_->AwaitsAnswer() && !response_.finished()) {
-    OwnAnswer answer{
-        .status = 503,
-        .flags = "UC",
-        .details = "upstream_reset_before_response_started{connection_termination}",
-        .body = std::string(kConnectError)};
+    OwnAnswer answer{.status = 503,
+                     .flags = "UC",
+                     .details = "upstream_reset_before_response_started{connection_termination}",
+                     .body = std::string(kConnectError)};
     answer.body += "connection termination";
     http_->Refuse(std::move(answer));
   }
@@ -166,10 +165,8 @@ bool Session::AnswerInsteadOfServer(WorkerContext& worker) {
 
 bool Session::AnswerTimeout(WorkerContext& worker) {
   if (cut_ || state_ != State::kRelaying || !http_->AwaitsAnswer()) return false;
-  http_->Refuse({.status = 504,
-                 .flags = "SI",
-                 .details = "stream_idle_timeout",
-                 .body = "stream timeout"});
+  http_->Refuse(
+      {.status = 504, .flags = "SI", .details = "stream_idle_timeout", .body = "stream timeout"});
   failure_ = Failure::kIdleTimeout;
   worker.stats.of(direction_).Count(failure_);
   CutServer(worker);

@@ -188,6 +188,20 @@ TEST_F(OptionsTest, MutualTls) {
   EXPECT_THAT(UsageError({}), HasSubstr("at least one"));
 }
 
+TEST_F(OptionsTest, Http) {
+  EXPECT_FALSE(Parse({}).config.http.enabled());
+  EXPECT_EQ(Parse({}).config.http.headers, HttpHeaderSet::All());
+  EXPECT_TRUE(Parse({"--http=auto"}).config.http.enabled());
+  EXPECT_FALSE(Parse({"--http=off"}).config.http.enabled());
+  EXPECT_THAT(UsageError({"--http=on"}), HasSubstr("off or auto"));
+  const HttpHeaderSet some = Parse({"--http-headers=request-id,server"}).config.http.headers;
+  EXPECT_TRUE(some.has(HttpHeaders::kRequestId) && some.has(HttpHeaders::kServer));
+  EXPECT_FALSE(some.has(HttpHeaders::kTracing));
+  EXPECT_EQ(Parse({"--http-headers=none"}).config.http.headers, HttpHeaderSet());
+  EXPECT_EQ(Parse({"--http-headers=all"}).config.http.headers, HttpHeaderSet::All());
+  EXPECT_THAT(UsageError({"--http-headers=x-request-id"}), HasSubstr("request-id, tracing"));
+}
+
 TEST_F(OptionsTest, ReadsTheAdminToken) {
   const std::string path = testing::TempDir() + "sluice-admin-token";
   const auto write = [&](std::string_view text) { std::ofstream(path) << text; };

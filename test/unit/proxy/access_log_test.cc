@@ -53,6 +53,21 @@ TEST(AccessLog, HasEnvoysFields) {
   }
 }
 
+TEST(AccessLog, OfARequestHasMoreFields) {
+  AccessRecord record = Relayed();
+  EXPECT_FALSE(Line(record).contains("request_id"));
+  record.is_request = true;
+  record.upstream_cluster = "outbound|80||shop\"";
+  record.request_id = "\x01id";
+  const auto line = Line(record);
+  EXPECT_EQ(Text(line, "upstream_cluster"), "outbound|80||shop\"");
+  EXPECT_EQ(Text(line, "request_id"), "\x01id");
+  EXPECT_EQ(Text(line, "route_name"), "default");
+  for (const char* none : {"upstream_service_time", "x_forwarded_for", "response_code_details"}) {
+    EXPECT_EQ(Text(line, none), "-") << none;
+  }
+}
+
 TEST(AccessLog, NamesTheClusterByDirectionAndRefusal) {
   AccessRecord record = Relayed();
   record.direction = Direction::kInbound;

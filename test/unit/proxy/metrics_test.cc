@@ -119,6 +119,26 @@ TEST(Metrics, PutsDurationsIntoBuckets) {
   EXPECT_THAT(text, HasSubstr("sluice_tcp_connections_active{reporter=\"destination\"} 0\n"));
 }
 
+TEST(Metrics, OfRequestsHaveIstiosNames) {
+  Stats stats(2, true);
+  HttpStats& http = *stats.worker(0).of(Direction::kInbound).http;
+  http.requests[0][HttpStats::IndexOf(503)].Add(2);
+  http.requests[1][HttpStats::IndexOf(0)].Add(1);
+  http.durations.Observe(7);
+  stats.worker(1).of(Direction::kInbound).http->requests[0][HttpStats::IndexOf(503)].Add(1);
+  const std::string text = PrometheusText(stats, {});
+  const std::string requests =
+      R"(istio_requests_total{reporter="destination",request_protocol="http",response_code=)";
+  EXPECT_THAT(text, HasSubstr(requests + "\"503\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr(requests + "\"0\"} 1\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("\"200\"}")));
+  const std::string bucket =
+      R"(istio_request_duration_milliseconds_bucket{reporter="destination",le=)";
+  EXPECT_THAT(text, HasSubstr(bucket + "\"5\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"10\"} 1\n"));
+  EXPECT_THAT(PrometheusText(Stats(1), {}), testing::Not(HasSubstr("istio_request")));
+}
+
 TEST(Metrics, SaysWhatADashboardNeeds) {
   const std::string text = PrometheusText(Stats(1), {.version = "1.2.3",
                                                      .commit = "abc",

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+// HTTP/1 through both stages of an exchange. The input: how to cut the bytes into pieces (1 byte),
+// how many of them the client sends (2 bytes, little-endian), the client's, the server's.
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "test/fuzz/fuzz.h"
+#include "test/unit/http/drive.h"
+
+namespace sluice::proxy {
+namespace {
+
+using fuzz::Require;
+
+// What has come of it. Times are in no header and no comparison.
+struct Outcome {
+  std::string to_server;
+  std::string to_client;
+  std::string records;
+  bool cut = false;
+  bool response_ended = false;
+  int request_error = 0;
+  int response_error = 0;
+
+  friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+RewriteRules Rules() {
+  HttpHeaderSet headers;
+  headers.Add(HttpHeaders::kServer);
+  headers.Add(HttpHeaders::kForwardedProto);
+  return {.direction = Direction::kInbound, .headers = headers, .client_certificate = {}};
+}
+
+// A date is in answers of our own.
+std::string WithoutDates(std::string text) {
+  for (std::size_t at = 0; (at = text.find("\r\ndate: ", at)) != std::string::npos;) {
+    const std::size_t end = std::min(text.find("\r\n", at + 2), text.size());
+    text.erase(at, end - at);
+  }
+  return text;
+}
+
+// All of the client's bytes come first: which answer is an answer to nothing depends on that.
+Outcome Play(std::string_view client, std::string_view server, std::size_t piece) {
+  DrivenExchange driven(Rules());
+  for (std::size_t i = 0; i < client.size(); i += piece) {
+    driven.FromClient(client.substr(i, piece));
+  }
+  for (std::size_t i = 0; i < server.size(); i += piece) {
+    driven.FromServer(server.substr(i, piece));
+  }
+  driven.EndServer();
+  driven.EndClient();
+  driven.exchange.Close(driven.request.passes(), driven.response.passes(), "DC");
+  Outcome out{.to_server = driven.to_server(),
+              .to_client = WithoutDates(driven.to_client()),
+              .records = {},
+              .cut = driven.cut(),
+              .response_ended = driven.response.ended(),
+              .request_error = driven.request.error,
+              .response_error = driven.response.error};
+  Require(out.request_error >= 0 && out.response_error >= 0, "the contract of a stage");
+  for (const HttpRecord& record : driven.exchange.records()) {
+    out.records += record.method + ' ' + record.path + ' ' + record.authority + ' ' +
+                   std::to_string(record.status) + ' ' + std::string(record.flags) + '\n';
+    Require(record.request_bytes <= client.size(), "bytes of a request that came");
+    Require(record.response_bytes <= server.size() + 200, "bytes of an answer that came");
+  }
+  return out;
+}
+
+}  // namespace
+}  // namespace sluice::proxy
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sluice::proxy;  // NOLINT(google-build-using-namespace): the whole of a program
+  if (size < 3) return 0;
+  const std::size_t piece = std::size_t{data[0]} + 1;
+  const std::string_view all(reinterpret_cast<const char*>(data) + 3, size - 3);
+  const std::size_t from_client =
+      std::min<std::size_t>(all.size(), data[1] | static_cast<std::size_t>(data[2]) << 8);
+  const std::string_view client = all.substr(0, from_client);
+  const std::string_view server = all.substr(from_client);
+  const Outcome whole = Play(client, server, all.size() + 1);
+  Require(Play(client, server, piece) == whole, "how the bytes arrive does not matter");
+  return 0;
+}

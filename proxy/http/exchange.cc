@@ -126,7 +126,7 @@ void HttpExchange::SetTunnelEnd(std::uint64_t from_client, std::uint64_t from_se
 
 void HttpExchange::Close(std::uint64_t request_unpassed, std::uint64_t response_unpassed,
                          std::string_view flags) {
-  if (!open_.empty()) {
+  if (!open_.empty() && mode_ != Mode::kTunnel) {
     if (request_part_ == Part::kLength || request_part_ == Part::kChunkData) {
       open_.back().record.request_bytes -= request_unpassed;
     }

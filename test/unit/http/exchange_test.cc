@@ -185,7 +185,7 @@ TEST(HttpExchange, Tunnels) {
   EXPECT_TRUE(driven.request.is_plain() && driven.response.is_plain());
   driven.exchange.SetTunnelStart(100, 200);
   driven.exchange.SetTunnelEnd(103, 204);
-  driven.exchange.Close(0, 0, "DC");
+  driven.exchange.Close(driven.request.passes(), driven.response.passes(), "DC");
   ASSERT_EQ(driven.exchange.records().size(), 1U);
   EXPECT_EQ(driven.exchange.records()[0].request_bytes, 3U);
   EXPECT_EQ(driven.exchange.records()[0].response_bytes, 5U + 4U);

@@ -107,6 +107,22 @@ void HttpExchange::EndBehindThis() {
   held_.clear();
 }
 
+void HttpExchange::FinishFront() {
+  Open& open = open_.front();
+  const bool passes = open_.size() == 1 && RequestPasses();
+  if (!open.complete || passes || (!open.sent && !discards_)) return;
+  Finish(open);
+  open_.pop_front();
+}
+
+void HttpExchange::CutRequest(std::uint64_t unpassed) {
+  if (mode_ != Mode::kHttp) return;
+  discards_ = true;
+  if (!open_.empty() && RequestPasses()) open_.back().record.request_bytes -= unpassed;
+  request_part_ = Part::kHead;
+  if (!open_.empty()) FinishFront();
+}
+
 void HttpExchange::Finish(Open& open) {
   open.record.duration = std::chrono::steady_clock::now() - open.start;
   records_.push_back(std::move(open.record));
@@ -127,9 +143,7 @@ void HttpExchange::SetTunnelEnd(std::uint64_t from_client, std::uint64_t from_se
 void HttpExchange::Close(std::uint64_t request_unpassed, std::uint64_t response_unpassed,
                          std::string_view flags) {
   if (!open_.empty() && mode_ != Mode::kTunnel) {
-    if (request_part_ == Part::kLength || request_part_ == Part::kChunkData) {
-      open_.back().record.request_bytes -= request_unpassed;
-    }
+    if (RequestPasses()) open_.back().record.request_bytes -= request_unpassed;
     if (open_.front().answered && !open_.front().complete) {
       open_.front().record.response_bytes -= response_unpassed;
     }
@@ -314,10 +328,7 @@ void HttpExchange::RequestSent() {
   // With the answer that says so, the connection may have ended before.
   if (open_.empty() || open_.back().sent) return;
   open_.back().sent = true;
-  if (open_.front().complete && &open_.front() == &open_.back()) {
-    Finish(open_.front());
-    open_.pop_front();
-  }
+  FinishFront();
 }
 
 int HttpExchange::RefuseRequest(int status, HeadError why) {
@@ -345,8 +356,8 @@ void HttpExchange::RequestEnds(std::uint64_t unpassed, std::string& out) {
     held_.clear();
     return;
   }
-  if (mode_ != Mode::kHttp || discards_ || open_.empty()) return;
-  if (request_part_ == Part::kLength || request_part_ == Part::kChunkData) {
+  if (mode_ != Mode::kHttp || open_.empty()) return;
+  if (RequestPasses()) {
     open_.back().record.request_bytes -= unpassed;
     if (request_part_ == Part::kLength && unpassed == 0) RequestSent();
   }
@@ -365,9 +376,9 @@ bool HttpExchange::ResponseHasWork() const {
 void HttpExchange::SendOwn(std::string& out) {
   Open& open = open_.front();
   out += open.own;
-  Finish(open);
-  open_.pop_front();
+  open.answered = open.complete = true;
   EndBehindThis();
+  FinishFront();
 }
 
 HttpExchange::Step HttpExchange::ConsumeResponse(std::string_view bytes, std::string& out) {
@@ -487,9 +498,7 @@ void HttpExchange::AnswerComplete() {
   Open& open = open_.front();
   open.complete = true;
   if (closes_behind_) EndBehindThis();
-  if (!open.sent && !closes_behind_) return;
-  Finish(open);
-  open_.pop_front();
+  FinishFront();
 }
 
 int HttpExchange::ResponseEnds(std::uint64_t unpassed, std::string& out) {

@@ -81,6 +81,8 @@ class HttpExchange {
   void Refuse(OwnAnswer answer);
   // The destination is of no use any more: what is still to come is the proxy's.
   bool has_done_with_server() const { return done_with_server_; }
+  // The rest of a request goes nowhere: so many bytes of its body that were let pass have not come.
+  void CutRequest(std::uint64_t unpassed);
   // No further answer will follow: the next one says so, and the connection ends behind it.
   void Drain() { draining_ = true; }
   // The connection ends: makes records of what is open, with these flags where an answer is not
@@ -147,13 +149,20 @@ class HttpExchange {
   void RefuseResponse(HeadError why);
   bool ResponseHasWork() const;
   bool OwnIsDue() const {
-    return response_part_ == Part::kHead && !open_.empty() && open_.front().is_own;
+    return response_part_ == Part::kHead && !open_.empty() && open_.front().is_own &&
+           !open_.front().complete;
   }
   void SendOwn(std::string& out);
   int ResponseEnds(std::uint64_t unpassed, std::string& out);
 
   void SetOwn(Open& open, OwnAnswer answer);
   void EndBehindThis();
+  // Bytes of the last request's body are passing.
+  bool RequestPasses() const {
+    return request_part_ == Part::kLength || request_part_ == Part::kChunkData;
+  }
+  // The oldest request, when it is over and all is known of it.
+  void FinishFront();
   void Finish(Open& open);
 
   const RewriteRules rules_;

@@ -154,7 +154,10 @@ HttpGuess GuessProtocol(std::string_view bytes) {
   }
   constexpr std::string_view kName = "http/";
   const std::string_view line = bytes.substr(0, end);
-  const bool named = !std::ranges::search(line, kName, {}, Lower).empty();
+  // clang 14 cannot compile std::ranges::search with this library.
+  const auto* const found = std::search(line.begin(), line.end(), kName.begin(), kName.end(),
+                                        [](char c, char wanted) { return Lower(c) == wanted; });
+  const bool named = found != line.end();
   return named ? HttpGuess::kHttp1 : HttpGuess::kOther;
 }
 

@@ -237,6 +237,8 @@ bool Session::KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream
 void Session::Use(std::unique_ptr<Layers> layers) { layers_ = std::move(layers); }
 
 void Session::OnEvents(WorkerContext& worker, Side side, std::uint32_t events) {
+  // One of this turn, from before it was cut.
+  if (cut_ && side == Side::kServer) return;
   Endpoint& endpoint = side == Side::kClient ? client_ : server_;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) endpoint.hangup = true;
   if ((events & EPOLLERR) != 0) endpoint.failed = true;

@@ -103,7 +103,7 @@ void Session::CutServer(WorkerContext& worker) {
   if (cut_) return;
   cut_ = true;
   request_.Drop(worker.relay);
-  if (layers_->request.stage) layers_->request.passes = 0;
+  if (layers_->request.stage) http_->CutRequest(std::exchange(layers_->request.passes, 0));
   if (server_.fd >= 0) {
     // Fails when it is not watched yet.
     ::epoll_ctl(worker.epoll_fd, EPOLL_CTL_DEL, server_.fd, nullptr);

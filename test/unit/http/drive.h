@@ -27,9 +27,7 @@ class DrivenFlow {
     return any;
   }
   // As the session does it when the server is cut.
-  void StopPassing() {
-    if (slot_.stage) slot_.passes = 0;
-  }
+  std::uint64_t StopPassing() { return slot_.stage ? std::exchange(slot_.passes, 0) : 0; }
 
   std::string out;
   int error = 0;
@@ -116,7 +114,7 @@ class DrivenExchange {
       any = response.Run() || any;
       if (exchange.has_done_with_server() && !cut_) {
         cut_ = any = true;
-        request.StopPassing();
+        if (!request.is_plain()) exchange.CutRequest(request.StopPassing());
       }
     }
   }

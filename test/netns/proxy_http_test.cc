@@ -131,7 +131,7 @@ TEST_P(HttpTest, BodiesArriveAsTheyAre) {
   StartHttp();
   const Process python = StartPython();
   std::string data;
-  for (int i = 0; data.size() < 3'000'000; ++i) data += std::to_string(i * 7919);
+  for (int i = 0; data.size() < 3'000'000; ++i) data += std::to_string(i * 7919L);
   const auto digest = [&] {
     const CommandResult sum = RunCommand(client(), {.argv = {"sha256sum"}, .input = data});
     return sum.out.substr(0, 64);

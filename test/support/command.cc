@@ -180,12 +180,21 @@ Process::Process(const netns::Namespace& where, const Command& command)
   }
   plan.parent = getpid();
   plan.command = &command;
+  int started_pipe[2];
+  if (pipe2(started_pipe, O_CLOEXEC) != 0) throw SystemError(errno, "make a pipe");
+  const UniqueFd has_started(started_pipe[0]);
+  UniqueFd starting(started_pipe[1]);
 
   started_ = steady_clock::now();
   pid_ = fork();
   if (pid_ == 0) BecomeProgram(plan);
   if (pid_ < 0) throw SystemError(errno, "start a program", command.argv.front());
   setpgid(pid_, pid_);  // parent and child both do it, whichever is first
+  // The child's end is closed when it executes the program or ends. Before that it is not in its
+  // namespace yet, and who enters "the namespace of this pid" would enter ours.
+  starting.reset();
+  for (char none; read(has_started.get(), &none, 1) < 0 && errno == EINTR;) {
+  }
   pidfd_.reset(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
   if (!pidfd_) throw SystemError(errno, "watch a program", command.argv.front());
 }

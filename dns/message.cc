@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/text/ascii.h"
 #include "dns/wire.h"
 
 namespace sluice::dns {
@@ -14,8 +15,6 @@ constexpr std::uint8_t kPointer = 0xc0;  // RFC 1035, section 4.1.4
 constexpr std::uint16_t kDnssecOk = 0x8000;
 constexpr std::uint32_t kMaxTtl = 0x7fffffff;  // RFC 2181, section 8
 constexpr std::size_t kRecordFrame = 10;       // type, class, TTL, length
-
-char ToLower(char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c); }
 
 // Label lengths are below 64, and thus below 'A'.
 std::string LowerName(std::string name) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/text/ascii.h"
 #include "proxy/http/http_config.h"
 #include "proxy/http/rewrite.h"
 
@@ -16,10 +17,9 @@ constexpr std::size_t kMaxSizeLine = 4096;
 constexpr std::size_t kMaxSizeDigits = 15;
 
 int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+  if (IsDigit(c)) return c - '0';
+  const char lower = ToLower(c);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 HeadError ParseSize(std::string_view text, bool extensions_allowed, std::uint64_t& size) {
@@ -34,7 +34,7 @@ HeadError ParseSize(std::string_view text, bool extensions_allowed, std::uint64_
   const std::string_view rest = text.substr(digits);
   if (rest.empty()) return nullptr;
   if (!extensions_allowed || rest.front() != ';') return "something behind a chunk size";
-  const bool printable = std::ranges::all_of(rest, [](char c) { return c >= 0x20 && c < 0x7f; });
+  const bool printable = std::ranges::all_of(rest, IsPrintable);
   return printable ? nullptr : "a control character in a chunk extension";
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/text/ascii.h"
 #include "proxy/http/http_config.h"
 
 namespace sluice::proxy {
@@ -11,14 +12,6 @@ namespace {
 
 // A method that is longer is none; the longest registered one has 17.
 constexpr std::size_t kMaxMethodToken = 64;
-
-char Lower(char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c); }
-
-// RFC 9110, section 5.6.2.
-bool IsTokenChar(char c) {
-  return c > 0x20 && c < 0x7f &&
-         std::string_view("\"(),/:;<=>?@[\\]{}").find(c) == std::string_view::npos;
-}
 
 bool IsToken(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, IsTokenChar);
@@ -33,12 +26,6 @@ bool IsValueChar(char c) {
 bool IsTargetChar(char c) {
   const auto byte = static_cast<unsigned char>(c);
   return byte > 0x20 && byte != 0x7f;
-}
-
-std::string_view Trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
 }
 
 // "HTTP/1.0" or "HTTP/1.1".
@@ -101,7 +88,7 @@ BodyFraming Framed(const Framing& framing, BodyKind otherwise) {
 }  // namespace
 
 bool IsField(std::string_view name, std::string_view lower) {
-  return std::ranges::equal(name, lower, {}, Lower);
+  return std::ranges::equal(name, lower, {}, ToLower);
 }
 
 HeadScanner::Status HeadScanner::Feed(std::string_view bytes, std::size_t& used) {
@@ -147,7 +134,7 @@ HttpGuess GuessProtocol(std::string_view bytes) {
       static_cast<std::size_t>(std::ranges::find_if_not(front, IsTokenChar) - front.begin());
   if (method == 0 || method > kMaxMethodToken) return HttpGuess::kOther;
   if (method == bytes.size()) return HttpGuess::kUndecided;
-  if (bytes[method] != ' ' && bytes[method] != '\t') return HttpGuess::kOther;
+  if (!IsBlank(bytes[method])) return HttpGuess::kOther;
   const std::size_t end = bytes.find('\n');
   if (end == std::string_view::npos) {
     return bytes.size() > kMaxHeadBytes ? HttpGuess::kHttp1 : HttpGuess::kUndecided;
@@ -156,7 +143,7 @@ HttpGuess GuessProtocol(std::string_view bytes) {
   const std::string_view line = bytes.substr(0, end);
   // clang 14 cannot compile std::ranges::search with this library.
   const auto* const found = std::search(line.begin(), line.end(), kName.begin(), kName.end(),
-                                        [](char c, char wanted) { return Lower(c) == wanted; });
+                                        [](char c, char wanted) { return ToLower(c) == wanted; });
   const bool named = found != line.end();
   return named ? HttpGuess::kHttp1 : HttpGuess::kOther;
 }
@@ -165,7 +152,7 @@ HeadError ParseField(std::string_view line, HttpField& field) {
   field.line = line;
   line.remove_suffix(2);
   if (line.empty()) return "an empty line";
-  if (line.front() == ' ' || line.front() == '\t') return "a folded header";
+  if (IsBlank(line.front())) return "a folded header";
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return "a header without a colon";
   field.name = line.substr(0, colon);
@@ -180,7 +167,7 @@ bool ParseContentLength(std::string_view text, std::uint64_t& length) {
   if (text.empty() || text.size() > 18) return false;
   length = 0;
   for (const char c : text) {
-    if (c < '0' || c > '9') return false;
+    if (!IsDigit(c)) return false;
     length = length * 10 + static_cast<std::uint64_t>(c - '0');
   }
   return true;
@@ -236,7 +223,7 @@ HeadError ParseResponseHead(std::string_view text, bool to_head, ResponseHead& h
     return "a status line that is none";
   }
   for (const char c : line.substr(9, 3)) {
-    if (c < '0' || c > '9') return "a status that is no number";
+    if (!IsDigit(c)) return "a status that is no number";
     head.status = head.status * 10 + (c - '0');
   }
   if (head.status < 100 || head.status > 599) return "a status that is none";

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/parse.h"
+
 namespace sluice::proxy {
 
 // Heads of HTTP/1 messages (RFC 9112), read so strictly that no two programs can read them
@@ -88,10 +90,7 @@ template <typename Each>
 void ForEachToken(std::string_view list, Each&& each) {
   while (true) {
     const std::size_t comma = list.find(',');
-    std::string_view token = list.substr(0, comma);
-    while (!token.empty() && (token.front() == ' ' || token.front() == '\t'))
-      token.remove_prefix(1);
-    while (!token.empty() && (token.back() == ' ' || token.back() == '\t')) token.remove_suffix(1);
+    const std::string_view token = Trim(list.substr(0, comma));
     if (!token.empty()) each(token);
     if (comma == std::string_view::npos) return;
     list.remove_prefix(comma + 1);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/text/ascii.h"
+
 namespace sluice::proxy {
 namespace {
 
@@ -11,8 +13,7 @@ constexpr std::string_view kClientCert = "x-forwarded-client-cert";
 // Gateways like WSGI and CGI take "_" for "-", so that either spelling reaches the application.
 bool IsClientCert(std::string_view name) {
   return std::ranges::equal(name, kClientCert, [](char c, char wanted) {
-    if (c == '_') c = '-';
-    return (c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) == wanted;
+    return (c == '_' ? '-' : ToLower(c)) == wanted;
   });
 }
 
@@ -29,7 +30,7 @@ bool MayBeNamed(std::string_view token) {
 
 bool IsHexOf(std::string_view text, std::size_t size) {
   return text.size() == size && std::ranges::all_of(text, [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+           return IsDigit(c) || (ToLower(c) >= 'a' && ToLower(c) <= 'f');
          });
 }
 
@@ -129,7 +130,7 @@ std::string ForwardedClientCert(std::string_view by, std::string_view hash_hex,
   for (const char c : subject) {
     if (c == '"' || c == '\\') value += '\\';
     // A name may hold anything, a header may not.
-    value += c >= 0x20 && c < 0x7f ? c : '?';
+    value += IsPrintable(c) ? c : '?';
   }
   value += "\";URI=";
   value += uri;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/text/ascii.h"
 
 namespace sluice::proxy {
 namespace {
@@ -17,8 +18,6 @@ namespace {
 constexpr std::size_t kMaxRules = 1024;
 
 constexpr PortRange kAllPorts{.first = 1, .last = std::numeric_limits<std::uint16_t>::max()};
-
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 
 // The words of one line, and where they are.
 class Line {

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/text/ascii.h"
+
 namespace sluice::proxy {
 namespace {
 
@@ -13,18 +15,6 @@ constexpr std::string_view kPrefaceEnd = "\r\n\r\nSM\r\n\r\n";
 constexpr std::string_view kVersionStart = "HTTP/";
 constexpr std::size_t kVersionLength = 8;      // "HTTP/1.1"
 constexpr std::size_t kStatusLineLength = 12;  // "HTTP/1.1 200"
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
-bool IsPrintable(char c) { return c >= 0x20 && c <= 0x7e; }
-char ToLower(char c) { return static_cast<char>(IsUpper(c) ? c + ('a' - 'A') : c); }
-
-// RFC 9110, section 5.6.2.
-bool IsTokenCharacter(char c) {
-  return IsPrintable(c) &&
-         std::string_view(" \"(),/:;<=>?@[\\]{}").find(c) == std::string_view::npos;
-}
 
 // A host name, an IPv4 or bracketed IPv6 address, and a port. Narrower than RFC 3986, which allows
 // nearly anything as a name.
@@ -198,7 +188,7 @@ SniffStatus HttpRequestHead::NameByte(char byte) {
     state_ = State::kValue;
     return SniffStatus::kNeedMore;
   }
-  if (!IsTokenCharacter(byte)) return SniffStatus::kDone;
+  if (!IsTokenChar(byte)) return SniffStatus::kDone;
   if (name_length_ < name_.size()) name_[name_length_] = ToLower(byte);
   if (name_length_ <= name_.size()) ++name_length_;
   return SniffStatus::kNeedMore;

@@ -59,31 +59,19 @@ std::string_view Name(Security security) {
 
 namespace {
 
-template <std::size_t kBounds>
-void Observe(const std::array<std::uint64_t, kBounds>& bounds,
-             std::array<Counter, kBounds + 1>& buckets, Counter& sum,
-             std::chrono::nanoseconds observed) {
-  const auto micros = static_cast<std::uint64_t>(observed.count()) / 1000;
-  const auto bound = std::ranges::lower_bound(bounds, micros);
-  buckets[static_cast<std::size_t>(bound - bounds.begin())].Add(1);
-  sum.Add(micros);
+std::uint64_t Micros(std::chrono::nanoseconds time) {
+  return static_cast<std::uint64_t>(time.count()) / 1000;
 }
 
 }  // namespace
 
 void DirectionStats::CountConnect(std::chrono::nanoseconds took) {
-  Observe(kConnectTimeBoundsMicros, connect_times, connect_micros_sum, took);
+  connect_times.Observe(Micros(took));
 }
 
 void DirectionStats::CountClosed(Security security, std::chrono::nanoseconds lasted) {
   of(security).closed.Add(1);
-  Observe(kDurationBoundsMicros, durations, duration_micros_sum, lasted);
-}
-
-void HttpStats::Histogram::Observe(std::uint64_t value) {
-  const auto bound = std::ranges::lower_bound(kHttpBounds, value);
-  buckets[static_cast<std::size_t>(bound - kHttpBounds.begin())].Add(1);
-  sum.Add(value);
+  durations.Observe(Micros(lasted));
 }
 
 Stats::Stats(int workers, bool with_http)

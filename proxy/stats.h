@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -50,8 +51,23 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// Upper bounds of the connect-time histogram, in microseconds; the last bucket has none. They range
-// from a loopback connect to the default connect timeout.
+// How often values were seen, by the upper bounds in the array `kBounds`; the last bucket has none.
+template <const auto& kBounds>
+struct Histogram {
+  static constexpr const auto& kUpperBounds = kBounds;
+
+  std::array<Counter, kBounds.size() + 1> buckets;
+  Counter sum;
+
+  void Observe(std::uint64_t value) {
+    const auto bound = std::ranges::lower_bound(kBounds, value);
+    buckets[static_cast<std::size_t>(bound - kBounds.begin())].Add(1);
+    sum.Add(value);
+  }
+};
+
+// Upper bounds of the connect-time histogram, in microseconds: from a loopback
+// connect to the default connect timeout.
 inline constexpr std::array<std::uint64_t, 14> kConnectTimeBoundsMicros = {
     100,    250,    500,     1'000,   2'500,     5'000,     10'000,
     25'000, 50'000, 100'000, 250'000, 1'000'000, 3'000'000, 10'000'000};
@@ -97,18 +113,11 @@ struct HttpStats {
   static constexpr int CodeOf(std::size_t index) {
     return index == 0 ? 0 : static_cast<int>(index) - 1 + kFirstCode;
   }
-  struct Histogram {
-    std::array<Counter, kHttpBounds.size() + 1> buckets;
-    Counter sum;
-
-    void Observe(std::uint64_t value);
-  };
-
   // By what protects the connection: nothing, mutual TLS.
   std::array<std::array<Counter, kCodes>, 2> requests;
-  Histogram durations;  // milliseconds
-  Histogram request_bytes;
-  Histogram response_bytes;
+  Histogram<kHttpBounds> durations;  // milliseconds
+  Histogram<kHttpBounds> request_bytes;
+  Histogram<kHttpBounds> response_bytes;
   Counter http2;    // connections that were relayed unread
   Counter tunnels;  // requests that ended in one
 };
@@ -121,11 +130,9 @@ struct DirectionStats : TcpCounters {
   Counter sockets_open;  // sessions with open descriptors
   Counter pending;       // sessions that are being set up
   std::array<Counter, static_cast<std::size_t>(Failure::kCount)> failures;
-  std::array<Counter, kConnectTimeBoundsMicros.size() + 1> connect_times;
-  Counter connect_micros_sum;
-  std::array<Counter, kDurationBoundsMicros.size() + 1> durations;
-  Counter duration_micros_sum;
-  std::unique_ptr<HttpStats> http;  // null: HTTP is not looked for
+  Histogram<kConnectTimeBoundsMicros> connect_times;  // microseconds
+  Histogram<kDurationBoundsMicros> durations;         // microseconds
+  std::unique_ptr<HttpStats> http;                    // null: HTTP is not looked for
 
   void Count(Failure failure) { failures[static_cast<std::size_t>(failure)].Add(1); }
   void CountConnect(std::chrono::nanoseconds took);

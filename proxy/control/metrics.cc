@@ -14,6 +14,7 @@
 #include <sstream>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -114,32 +115,38 @@ MetricFamily Failures(const Stats& stats) {
   return family;
 }
 
-// A histogram with one sample for each direction: `bounds` in microseconds.
-template <std::size_t kBounds>
-MetricFamily Histogram(const Stats& stats, std::string name, std::string help,
-                       const std::array<std::uint64_t, kBounds>& bounds,
-                       std::array<Counter, kBounds + 1> DirectionStats::*buckets,
-                       Counter DirectionStats::*sum) {
+// A histogram with one sample for each direction. `of` gives a direction's; so many of what it
+// counts are one of what is shown.
+template <typename Of>
+MetricFamily HistogramFamily(const Stats& stats, std::string name, std::string help,
+                             double per_unit, Of of) {
+  using Observed = std::remove_cvref_t<std::invoke_result_t<Of, const DirectionStats&>>;
+  constexpr const auto& kBounds = Observed::kUpperBounds;
   MetricFamily family = Family(std::move(name), std::move(help), MetricType::Histogram);
   for (const Direction direction : kDirections) {
     ClientMetric metric;
     metric.label = {{"reporter", Reporter(direction)}};
     std::uint64_t cumulative = 0;
-    for (std::size_t i = 0; i <= kBounds; ++i) {
+    for (std::size_t i = 0; i <= kBounds.size(); ++i) {
       cumulative +=
-          Sum(stats, direction, [&](const DirectionStats& s) { return (s.*buckets)[i].Get(); });
-      const double bound = i < kBounds ? static_cast<double>(bounds[i]) / 1e6
-                                       : std::numeric_limits<double>::infinity();
+          Sum(stats, direction, [&](const DirectionStats& s) { return of(s).buckets[i].Get(); });
+      const double bound = i < kBounds.size() ? static_cast<double>(kBounds[i]) / per_unit
+                                              : std::numeric_limits<double>::infinity();
       metric.histogram.bucket.push_back({.cumulative_count = cumulative, .upper_bound = bound});
     }
+    const auto sum =
+        Sum(stats, direction, [&](const DirectionStats& s) { return of(s).sum.Get(); });
     metric.histogram.sample_count = cumulative;
-    metric.histogram.sample_sum =
-        static_cast<double>(
-            Sum(stats, direction, [&](const DirectionStats& s) { return (s.*sum).Get(); })) /
-        1e6;
+    metric.histogram.sample_sum = static_cast<double>(sum) / per_unit;
     family.metric.push_back(std::move(metric));
   }
   return family;
+}
+
+// One of microseconds, shown in seconds, as Prometheus has it.
+template <typename Of>
+MetricFamily Times(const Stats& stats, std::string name, std::string help, Of of) {
+  return HistogramFamily(stats, std::move(name), std::move(help), 1e6, of);
 }
 
 MetricFamily Single(std::string name, std::string help, std::uint64_t value) {
@@ -283,32 +290,16 @@ void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& ou
     }
   }
   out.push_back(std::move(requests));
-  const auto histogram = [&](const char* name, const char* help,
-                             HttpStats::Histogram HttpStats::*of) {
-    MetricFamily family = Family(name, help, MetricType::Histogram);
-    for (const Direction direction : kDirections) {
-      ClientMetric metric;
-      metric.label = {{"reporter", Reporter(direction)}};
-      std::uint64_t cumulative = 0;
-      for (std::size_t i = 0; i <= kHttpBounds.size(); ++i) {
-        cumulative += Sum(stats, direction, [&](const DirectionStats& s) {
-          return ((*s.http).*of).buckets[i].Get();
-        });
-        const double bound = i < kHttpBounds.size() ? static_cast<double>(kHttpBounds[i])
-                                                    : std::numeric_limits<double>::infinity();
-        metric.histogram.bucket.push_back({.cumulative_count = cumulative, .upper_bound = bound});
-      }
-      metric.histogram.sample_count = cumulative;
-      metric.histogram.sample_sum = static_cast<double>(Sum(
-          stats, direction, [&](const DirectionStats& s) { return ((*s.http).*of).sum.Get(); }));
-      family.metric.push_back(std::move(metric));
-    }
-    out.push_back(std::move(family));
-  };
-  histogram("istio_request_duration_milliseconds",
-            "From the head of a request to the end of its answer.", &HttpStats::durations);
-  histogram("istio_request_bytes", "Bodies of requests.", &HttpStats::request_bytes);
-  histogram("istio_response_bytes", "Bodies of answers.", &HttpStats::response_bytes);
+  out.push_back(HistogramFamily(
+      stats, "istio_request_duration_milliseconds",
+      "From the head of a request to the end of its answer.", 1,
+      [](const DirectionStats& s) -> const auto& { return s.http->durations; }));
+  out.push_back(HistogramFamily(
+      stats, "istio_request_bytes", "Bodies of requests.", 1,
+      [](const DirectionStats& s) -> const auto& { return s.http->request_bytes; }));
+  out.push_back(HistogramFamily(
+      stats, "istio_response_bytes", "Bodies of answers.", 1,
+      [](const DirectionStats& s) -> const auto& { return s.http->response_bytes; }));
   out.push_back(PerDirection(stats, "sluice_http2_connections_total",
                              "Connections of HTTP/2, which are relayed as they are.",
                              [](const DirectionStats& s) { return s.http->http2.Get(); }));
@@ -341,13 +332,14 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
                    [](const DirectionStats& s) {
                      return s.failures[static_cast<std::size_t>(Failure::kClientReset)].Get();
                    }),
-      Histogram(stats, "sluice_tcp_connect_duration_seconds",
-                "Time from accepting a connection to the destination's answer to the connect.",
-                kConnectTimeBoundsMicros, &DirectionStats::connect_times,
-                &DirectionStats::connect_micros_sum),
-      Histogram(stats, "sluice_tcp_connection_duration_seconds",
-                "How long connections that are over have lasted.", kDurationBoundsMicros,
-                &DirectionStats::durations, &DirectionStats::duration_micros_sum),
+      Times(
+          stats, "sluice_tcp_connect_duration_seconds",
+          "Time from accepting a connection to the destination's answer to the connect.",
+          [](const DirectionStats& s) -> const auto& { return s.connect_times; }),
+      Times(
+          stats, "sluice_tcp_connection_duration_seconds",
+          "How long connections that are over have lasted.",
+          [](const DirectionStats& s) -> const auto& { return s.durations; }),
       Gauge("sluice_tcp_connections_limit", "Connections that may be open at once.",
             static_cast<double>(facts.max_connections)),
       Gauge("sluice_draining", "1 while draining, 0 otherwise.", facts.draining ? 1 : 0),

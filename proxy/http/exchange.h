@@ -46,6 +46,10 @@ struct OwnAnswer {
   std::string_view details = {};
   std::string body = {};
 };
+// Envoy's answers when there is no destination to answer. `reason`: as it stands in Envoy's text.
+OwnAnswer UpstreamError(std::string_view flags, std::string_view details, std::string_view reason);
+// The destination ended the connection before it answered.
+OwnAnswer UpstreamGone();
 
 // The requests of one connection and their answers: what the two directions know of one another. It
 // passes heads on with the headers of RewriteRules, has the relay move the bodies, matches answers
@@ -155,7 +159,10 @@ class HttpExchange {
   void SendOwn(std::string& out);
   int ResponseEnds(std::uint64_t unpassed, std::string& out);
 
-  void SetOwn(Open& open, OwnAnswer answer);
+  // A request that is open from now on.
+  Open& OpenNow();
+  // The connection ends with this answer to `open`.
+  void EndWith(Open& open, OwnAnswer answer);
   void EndBehindThis();
   // Bytes of the last request's body are passing.
   bool RequestPasses() const {
@@ -194,6 +201,9 @@ class HttpExchange {
   std::uint64_t tunnel_response_start_ = 0;
   OwnAnswer refusal_;
 };
+
+// "Bad Gateway", of a status that the proxy itself answers with.
+std::string_view ReasonPhrase(int status);
 
 // The answer as it is sent; the connection ends behind it. No body `to_head`.
 std::string OwnAnswerText(const OwnAnswer& answer, Direction direction, bool to_head);

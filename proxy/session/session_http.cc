@@ -25,20 +25,14 @@ constexpr std::chrono::seconds kUndecidedPatience{1};
 // told in its language. Its request is on its way already, as a rule.
 constexpr std::chrono::seconds kRefusalPatience{1};
 
-constexpr std::string_view kConnectError =
-    "upstream connect error or disconnect/reset before headers. reset reason: ";
-
 OwnAnswer RefusalOf(Failure failure) {
-  OwnAnswer answer{.status = 503, .flags = "UF,URX", .details = {}, .body = {}};
-  answer.body = kConnectError;
+  constexpr std::string_view kFlags = "UF,URX";
   if (failure == Failure::kConnectTimeout || failure == Failure::kTlsTimeout) {
-    answer.details = "upstream_reset_before_response_started{connection_timeout}";
-    answer.body += "connection timeout";
-  } else {
-    answer.details = "upstream_reset_before_response_started{connection_failure}";
-    answer.body += "connection failure";
+    return UpstreamError(kFlags, "upstream_reset_before_response_started{connection_timeout}",
+                         "connection timeout");
   }
-  return answer;
+  return UpstreamError(kFlags, "upstream_reset_before_response_started{connection_failure}",
+                       "connection failure");
 }
 
 // What Envoy says of a request whose answer is not complete.
@@ -147,14 +141,7 @@ bool Session::AnswerInsteadOfServer(WorkerContext& worker) {
       return false;
     }
   }
-  if (http_->AwaitsAnswer() && !response_.finished()) {
-    OwnAnswer answer{.status = 503,
-                     .flags = "UC",
-                     .details = "upstream_reset_before_response_started{connection_termination}",
-                     .body = std::string(kConnectError)};
-    answer.body += "connection termination";
-    http_->Refuse(std::move(answer));
-  }
+  if (http_->AwaitsAnswer() && !response_.finished()) http_->Refuse(UpstreamGone());
   if (!http_->has_done_with_server() && response_.finished()) return false;
   failure_ = Failure::kUpstreamReset;
   worker.stats.of(direction_).Count(failure_);

@@ -8,7 +8,6 @@
 #include <boost/json/object.hpp>
 
 #include "base/parse.h"
-#include "base/port_range.h"
 #include "tls/spiffe_id.h"
 
 namespace sluice::inject {
@@ -33,6 +32,11 @@ bool IsObjectName(std::string_view text) {
          text.back() != '-' && text.back() != '.' && std::ranges::all_of(text, [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
          });
+}
+
+bool Within(const std::vector<PortRange>& ranges, std::int64_t port) {
+  return std::ranges::any_of(
+      ranges, [port](const PortRange& range) { return range.first <= port && port <= range.last; });
 }
 
 class Planner {
@@ -102,9 +106,7 @@ class Planner {
       }
     }
     if (ports.empty()) return;
-    std::string text;
-    for (const PortRange& range : ports) text += (text.empty() ? "" : ",") + range.ToString();
-    plan_.flags.emplace_back("mtls-inbound-plaintext-ports", text);
+    plan_.flags.emplace_back("mtls-inbound-plaintext-ports", PortList(ports));
   }
 
   // The ports of which nothing is asked: those that were named, and those of the kubelet.
@@ -135,14 +137,13 @@ class Planner {
       Warn("no inbound port is captured: nobody is asked for it");
       return;
     }
-    std::string excluded;
-    for (const PortRange& range : capture_.inbound_exclude_ports) {
-      // The proxy's own: status and metrics.
-      if (range.first >= 15000 && range.last <= 15099) continue;
-      excluded += (excluded.empty() ? "" : ",") + range.ToString();
-    }
+    std::vector<PortRange> excluded = capture_.inbound_exclude_ports;
+    // The proxy's own: status and metrics.
+    std::erase_if(excluded, [](const PortRange& range) {
+      return range.first >= 15000 && range.last <= 15099;
+    });
     if (capture_.inbound_ports.all && !excluded.empty()) {
-      Warn("the ports " + excluded +
+      Warn("the ports " + PortList(excluded) +
            " are not captured: a peer with a rule for them would find no mutual TLS there");
     }
   }
@@ -151,11 +152,7 @@ class Planner {
   void WarnOfScrapes(const std::vector<PortRange>& exempt) {
     if (PodReader::TextOf(pod_.Get(annotations_, "prometheus.io/scrape")) != "true") return;
     const auto port = PodReader::NumberOf(pod_.Get(annotations_, "prometheus.io/port"));
-    if (!port || !IsCaptured(capture_, *port)) return;
-    const bool open = std::ranges::any_of(exempt, [&](const PortRange& range) {
-      return range.first <= *port && *port <= range.last;
-    });
-    if (open) return;
+    if (!port || !IsCaptured(capture_, *port) || Within(exempt, *port)) return;
     Warn("prometheus.io/port " + std::to_string(*port) +
          " is for Prometheus, which does not speak it: put the port into "
          "--mtls-inbound-plaintext-ports");
@@ -186,13 +183,15 @@ MtlsPlan PlanMtls(const MtlsSettings& settings, const capture::CaptureConfig& ca
 }
 
 bool IsCaptured(const capture::CaptureConfig& capture, std::int64_t port) {
-  const auto within = [port](const std::vector<PortRange>& ranges) {
-    return std::ranges::any_of(ranges, [port](const PortRange& range) {
-      return range.first <= port && port <= range.last;
-    });
-  };
   const capture::PortSelection& selection = capture.inbound_ports;
-  return selection.all ? !within(capture.inbound_exclude_ports) : within(selection.ports);
+  return selection.all ? !Within(capture.inbound_exclude_ports, port)
+                       : Within(selection.ports, port);
+}
+
+std::string PortList(const std::vector<PortRange>& ports) {
+  std::string list;
+  for (const PortRange& range : ports) list += (list.empty() ? "" : ",") + range.ToString();
+  return list;
 }
 
 void SetMtlsCredentials(MtlsSettings& settings, const std::string& value) {

@@ -8,6 +8,7 @@
 
 #include <boost/json/array.hpp>
 
+#include "base/port_range.h"
 #include "capture/capture_config.h"
 #include "inject/pod_reader.h"
 #include "inject/settings.h"
@@ -29,6 +30,9 @@ MtlsPlan PlanMtls(const MtlsSettings& settings, const capture::CaptureConfig& ca
 
 // Whether connections to this port of the pod come to the proxy.
 bool IsCaptured(const capture::CaptureConfig& capture, std::int64_t port);
+
+// "80,8000-8010", as flags take them.
+std::string PortList(const std::vector<PortRange>& ports);
 
 // Sets what belongs to mutual TLS. Throws std::invalid_argument saying what is expected.
 void SetMtlsCredentials(MtlsSettings& settings, const std::string& value);

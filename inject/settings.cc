@@ -249,10 +249,6 @@ std::string DescribeSettings(const Settings& settings) {
   for (const auto& [name, value] : settings.capture) capture[name] = value;
   json::array proxy_args;
   for (const std::string& each : settings.proxy_args) proxy_args.emplace_back(each);
-  std::string plaintext_ports;
-  for (const PortRange& range : settings.mtls.plaintext_ports) {
-    plaintext_ports += (plaintext_ports.empty() ? "" : ",") + range.ToString();
-  }
   return PrettyJson(json::object{
       {"image", settings.image},
       {"image-pull-policy", settings.image_pull_policy},
@@ -267,7 +263,7 @@ std::string DescribeSettings(const Settings& settings) {
       {"mtls-credentials", settings.mtls.credentials},
       {"mtls-inbound", settings.mtls.inbound},
       {"mtls-allow", settings.mtls.allow},
-      {"mtls-inbound-plaintext-ports", plaintext_ports},
+      {"mtls-inbound-plaintext-ports", PortList(settings.mtls.plaintext_ports)},
       {"mtls-outbound", settings.mtls.outbound},
   });
 }

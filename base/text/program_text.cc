@@ -222,4 +222,14 @@ std::optional<std::string> AnswerCompletion(const std::vector<std::string>& argu
                                   .help = "there are bash, zsh and fish"});
 }
 
+std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments,
+                                         const std::vector<std::string_view>& switches) {
+  for (std::string& word : arguments) {
+    if (!word.starts_with("--")) continue;
+    const std::string_view name = std::string_view(word).substr(2);
+    if (std::ranges::find(switches, name) != switches.end()) word += "=true";
+  }
+  return arguments;
+}
+
 }  // namespace sluice

@@ -51,4 +51,9 @@ std::optional<std::string> Completion(const ProgramText& program, std::string_vi
 std::optional<std::string> AnswerCompletion(const std::vector<std::string>& arguments,
                                             ProgramText (*describe)());
 
+// The arguments with "=true" behind each of these switches (names without dashes): Boost would take
+// the word after a switch for its value.
+std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments,
+                                         const std::vector<std::string_view>& switches);
+
 }  // namespace sluice

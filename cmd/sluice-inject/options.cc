@@ -92,15 +92,12 @@ po::options_description Description() {
   return description;
 }
 
-// Boost would take the word after a switch for its value; only "=" gives a switch a value.
-std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
-  for (std::string& word : arguments) {
-    const auto is_word = [&word](const SettingSpec& spec) {
-      return spec.value_name == nullptr && word == "--" + std::string(spec.name);
-    };
-    if (std::ranges::any_of(SettingSpecs(), is_word)) word += "=true";
+std::vector<std::string_view> SwitchNames() {
+  std::vector<std::string_view> out;
+  for (const SettingSpec& spec : SettingSpecs()) {
+    if (spec.value_name == nullptr) out.push_back(spec.name);
   }
-  return arguments;
+  return out;
 }
 
 po::variables_map Read(const std::vector<std::string>& arguments) {
@@ -111,7 +108,7 @@ po::variables_map Read(const std::vector<std::string>& arguments) {
   po::variables_map values;
   try {
     namespace style = po::command_line_style;
-    po::store(po::command_line_parser(WithSwitchesSet(arguments))
+    po::store(po::command_line_parser(WithSwitchesSet(arguments, SwitchNames()))
                   .options(all)
                   .positional(positional)
                   .style(style::unix_style & ~style::allow_guessing)

@@ -313,22 +313,19 @@ po::options_description Description() {
   return description;
 }
 
-// Boost would take the word after a switch for its value; only "=" gives a switch a value.
-std::vector<std::string> WithSwitchesSet(std::vector<std::string> arguments) {
-  for (std::string& word : arguments) {
-    const auto is_word = [&word](const Flag& flag) {
-      return flag.value_name == nullptr && word == "--" + std::string(flag.name);
-    };
-    if (std::ranges::any_of(Flags(), is_word)) word += "=true";
+std::vector<std::string_view> SwitchNames() {
+  std::vector<std::string_view> out;
+  for (const Flag& flag : Flags()) {
+    if (flag.value_name == nullptr) out.emplace_back(flag.name);
   }
-  return arguments;
+  return out;
 }
 
 po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
   po::variables_map values;
   try {
     namespace style = po::command_line_style;
-    po::store(po::command_line_parser(WithSwitchesSet(arguments))
+    po::store(po::command_line_parser(WithSwitchesSet(arguments, SwitchNames()))
                   .options(Description())
                   .positional({})
                   .style(style::unix_style & ~style::allow_guessing)

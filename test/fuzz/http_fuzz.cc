@@ -2,6 +2,7 @@
 // HTTP/1 through both stages of an exchange. The input: how to cut the bytes into pieces (1 byte),
 // how many of them the client sends (2 bytes, little-endian), the client's, the server's.
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,10 @@ namespace sluice::proxy {
 namespace {
 
 using fuzz::Require;
+
+std::string_view Text(std::span<const std::uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // What has come of it. Times are in no header and no comparison.
 struct Outcome {
@@ -76,14 +81,11 @@ Outcome Play(std::string_view client, std::string_view server, std::size_t piece
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice::proxy;  // NOLINT(google-build-using-namespace): the whole of a program
-  if (size < 3) return 0;
-  const std::size_t piece = std::size_t{data[0]} + 1;
-  const std::string_view all(reinterpret_cast<const char*>(data) + 3, size - 3);
-  const std::size_t from_client =
-      std::min<std::size_t>(all.size(), data[1] | static_cast<std::size_t>(data[2]) << 8);
-  const std::string_view client = all.substr(0, from_client);
-  const std::string_view server = all.substr(from_client);
-  const Outcome whole = Play(client, server, all.size() + 1);
-  Require(Play(client, server, piece) == whole, "how the bytes arrive does not matter");
+  const auto streams = sluice::fuzz::TakeStreams({data, size});
+  if (!streams) return 0;
+  const std::string_view client = Text(streams->client);
+  const std::string_view server = Text(streams->server);
+  const Outcome whole = Play(client, server, size);
+  Require(Play(client, server, streams->piece) == whole, "how the bytes arrive does not matter");
   return 0;
 }

@@ -92,13 +92,9 @@ void OfferInPieces(Bytes client, std::size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice::proxy;  // NOLINT(google-build-using-namespace): the whole of a program
-  if (size < 3) return 0;
-  const std::size_t piece = std::size_t{data[0]} + 1;
-  const Bytes all(data + 3, size - 3);
-  const std::size_t from_client =
-      std::min<std::size_t>(all.size(), data[1] | static_cast<std::size_t>(data[2]) << 8);
-  const Bytes client = all.first(from_client);
-  const Bytes server = all.subspan(from_client);
+  const auto streams = sluice::fuzz::TakeStreams({data, size});
+  if (!streams) return 0;
+  const auto& [piece, client, server] = *streams;
   OfferInPieces(client, piece);
   Require(InPieces(client, server, piece) == AtOnce(client, server),
           "how the bytes arrive does not matter");

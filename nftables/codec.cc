@@ -36,12 +36,6 @@ std::uint8_t KernelFamily(Family family) {
   return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
 }
 
-void PutData(MessageWriter& out, std::uint16_t attribute, const Data& data) {
-  const std::size_t nest = out.Open(attribute);
-  out.Put(NFTA_DATA_VALUE, data.span());
-  out.Close(nest);
-}
-
 class Encoder {
  public:
   Encoder(Family family, const capture::Counters& counters,
@@ -83,7 +77,7 @@ class Encoder {
   void operator()(const LoadConstant& load) {
     In("immediate", [&] {
       out_.PutBig32(NFTA_IMMEDIATE_DREG, kRegister);
-      PutData(out_, NFTA_IMMEDIATE_DATA, load.value);
+      PutData(out_, NFTA_IMMEDIATE_DATA, load.value.span());
     });
   }
   void operator()(const Bitwise& bitwise) {
@@ -91,23 +85,23 @@ class Encoder {
       out_.PutBig32(NFTA_BITWISE_SREG, kRegister);
       out_.PutBig32(NFTA_BITWISE_DREG, kRegister);
       out_.PutBig32(NFTA_BITWISE_LEN, bitwise.mask.size);
-      PutData(out_, NFTA_BITWISE_MASK, bitwise.mask);
-      PutData(out_, NFTA_BITWISE_XOR, bitwise.bits);
+      PutData(out_, NFTA_BITWISE_MASK, bitwise.mask.span());
+      PutData(out_, NFTA_BITWISE_XOR, bitwise.bits.span());
     });
   }
   void operator()(const Compare& compare) {
     In("cmp", [&] {
       out_.PutBig32(NFTA_CMP_SREG, kRegister);
       out_.PutBig32(NFTA_CMP_OP, static_cast<std::uint32_t>(compare.comparison));
-      PutData(out_, NFTA_CMP_DATA, compare.value);
+      PutData(out_, NFTA_CMP_DATA, compare.value.span());
     });
   }
   void operator()(const NotInRange& range) {
     In("range", [&] {
       out_.PutBig32(NFTA_RANGE_SREG, kRegister);
       out_.PutBig32(NFTA_RANGE_OP, NFT_RANGE_NEQ);
-      PutData(out_, NFTA_RANGE_FROM_DATA, range.first);
-      PutData(out_, NFTA_RANGE_TO_DATA, range.last);
+      PutData(out_, NFTA_RANGE_FROM_DATA, range.first.span());
+      PutData(out_, NFTA_RANGE_TO_DATA, range.last.span());
     });
   }
   void operator()(const InSet& set) {
@@ -148,14 +142,8 @@ class Encoder {
   void operator()(const Unknown&) {}
 
  private:
-  template <typename Write>
-  void In(const char* name, Write write) {
-    const std::size_t element = out_.Open(NFTA_LIST_ELEM);
-    out_.PutText(NFTA_EXPR_NAME, name);
-    const std::size_t data = out_.Open(NFTA_EXPR_DATA);
-    write();
-    out_.Close(data);
-    out_.Close(element);
+  void In(const char* name, const std::function<void()>& write) {
+    PutExpression(out_, name, write);
   }
 
   Family family_;
@@ -423,6 +411,21 @@ std::string DecodeComment(Bytes userdata) {
     userdata = userdata.subspan(2 + value.size());
   }
   return {};
+}
+
+void PutExpression(MessageWriter& out, const char* name, const std::function<void()>& fill) {
+  const std::size_t element = out.Open(NFTA_LIST_ELEM);
+  out.PutText(NFTA_EXPR_NAME, name);
+  const std::size_t data = out.Open(NFTA_EXPR_DATA);
+  fill();
+  out.Close(data);
+  out.Close(element);
+}
+
+void PutData(MessageWriter& out, std::uint16_t attribute, Bytes value) {
+  const std::size_t nest = out.Open(attribute);
+  out.Put(NFTA_DATA_VALUE, value);
+  out.Close(nest);
 }
 
 void EncodeElement(const Element& element, MessageWriter& out) {

@@ -65,6 +65,12 @@ void EncodeProgram(const Program& program, Family family, const capture::Counter
 // Decodes that attribute. An InSet has the kernel's name of its set, and no ranges yet.
 DecodedRule DecodeProgram(Bytes expressions, Family family);
 
+// An expression inside NFTA_RULE_EXPRESSIONS: `fill` writes its attributes.
+void PutExpression(MessageWriter& out, const char* name, const std::function<void()>& fill);
+
+// A value of one, which is a nest.
+void PutData(MessageWriter& out, std::uint16_t attribute, Bytes value);
+
 // Writes one element into a nest of NFTA_SET_ELEM_LIST_ELEMENTS.
 void EncodeElement(const Element& element, MessageWriter& out);
 

@@ -62,31 +62,6 @@ Error NoNftables(int saved_errno) {
        .help = "load the module nf_tables, or use --backend iptables"});
 }
 
-// One message of what was received, taken off its front.
-struct Received {
-  nlmsghdr header{};
-  nfgenmsg more{};
-  Bytes attributes;
-  int error = 0;
-};
-
-std::optional<Received> TakeMessage(Bytes& bytes) {
-  Received out;
-  if (bytes.size() < sizeof(out.header)) return {};
-  std::memcpy(&out.header, bytes.data(), sizeof(out.header));
-  if (out.header.nlmsg_len < sizeof(out.header) || out.header.nlmsg_len > bytes.size()) return {};
-  const Bytes body = bytes.first(out.header.nlmsg_len).subspan(sizeof(out.header));
-  if (out.header.nlmsg_type == NLMSG_ERROR || out.header.nlmsg_type == NLMSG_DONE) {
-    if (body.size() >= sizeof(int)) std::memcpy(&out.error, body.data(), sizeof(int));
-  } else if (body.size() >= sizeof(out.more)) {
-    std::memcpy(&out.more, body.data(), sizeof(out.more));
-    out.attributes = body.subspan(sizeof(out.more));
-  }
-  const std::size_t step = NLMSG_ALIGN(out.header.nlmsg_len);
-  bytes = bytes.subspan(std::min(step, bytes.size()));
-  return out;
-}
-
 std::optional<Base> DecodeBase(Bytes chain) {
   const auto hook = FindAttribute(chain, NFTA_CHAIN_HOOK);
   if (!hook) return {};
@@ -195,14 +170,15 @@ std::uint32_t Kernel::Generation() {
     if (size == 0) break;
     Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
-      if (message->header.nlmsg_seq != sequence_) continue;
-      if (message->header.nlmsg_type == NLMSG_ERROR) {
-        if (message->error == -EPERM || message->error == -EACCES) {
+      if (message->sequence != sequence_) continue;
+      if (message->type == NLMSG_ERROR) {
+        if (message->error == EPERM || message->error == EACCES) {
           throw NoPrivilege("read the rules of nf_tables");
         }
-        throw NoNftables(-message->error);
+        throw NoNftables(message->error);
       }
-      if (const auto id = FindAttribute(message->attributes, NFTA_GEN_ID)) generation = id->Big32();
+      const auto inside = OfNetfilter(*message);
+      if (inside) generation = NumberOf(inside->attributes, NFTA_GEN_ID);
     }
   }
   if (!generation) throw NoNftables(EPROTO);
@@ -219,18 +195,18 @@ bool Kernel::Dump(MessageWriter& request, Visit visit) {
     if (size == 0) return false;
     Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
-      if (message->header.nlmsg_seq != sequence_) continue;
-      if ((message->header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
-      if (message->header.nlmsg_type == NLMSG_ERROR || message->header.nlmsg_type == NLMSG_DONE) {
+      if (message->sequence != sequence_) continue;
+      if ((message->flags & NLM_F_DUMP_INTR) != 0) consistent = false;
+      if (message->type == NLMSG_ERROR || message->type == NLMSG_DONE) {
         if (message->error == 0) return consistent;
         // What was there a moment ago has gone.
-        if (message->error == -ENOENT || message->error == -EINTR || message->error == -EAGAIN) {
+        if (message->error == ENOENT || message->error == EINTR || message->error == EAGAIN) {
           return false;
         }
-        if (message->error == -EPERM) throw NoPrivilege("read the rules of nf_tables");
-        throw SystemError(-message->error, "read the rules of nf_tables");
+        if (message->error == EPERM) throw NoPrivilege("read the rules of nf_tables");
+        throw SystemError(message->error, "read the rules of nf_tables");
       }
-      visit(*message);
+      if (const auto inside = OfNetfilter(*message)) visit(*inside);
     }
   }
 }
@@ -242,8 +218,8 @@ bool Kernel::DumpAll(int message, std::uint8_t family,
   request.Begin(Type(message), NLM_F_DUMP, ++sequence_, family);
   if (fill) fill(request);
   request.End();
-  return Dump(request, [&visit](const Received& received) {
-    visit(received.more.nfgen_family, received.attributes);
+  return Dump(request, [&visit](const NetfilterMessage& answer) {
+    visit(answer.family, answer.attributes);
   });
 }
 
@@ -259,10 +235,9 @@ bool Kernel::ReadSet(Family family, InSet& set) {
   while (const std::size_t size = Receive()) {
     Bytes bytes(buffer_.get(), size);
     while (const auto message = TakeMessage(bytes)) {
-      if (message->header.nlmsg_seq != sequence_) continue;
-      if (const auto found = FindAttribute(message->attributes, NFTA_SET_FLAGS)) {
-        set_flags = found->Big32();
-      }
+      if (message->sequence != sequence_) continue;
+      const auto inside = OfNetfilter(*message);
+      if (inside) set_flags = NumberOf(inside->attributes, NFTA_SET_FLAGS);
     }
   }
   if (!set_flags) return false;
@@ -273,7 +248,7 @@ bool Kernel::ReadSet(Family family, InSet& set) {
   request.End();
   std::vector<Element> elements;
   bool all = true;
-  const bool consistent = Dump(request, [&](const Received& message) {
+  const bool consistent = Dump(request, [&](const NetfilterMessage& message) {
     const auto nest = FindAttribute(message.attributes, NFTA_SET_ELEM_LIST_ELEMENTS);
     if (nest) all = DecodeElements(nest->value, family, elements) && all;
   });
@@ -297,7 +272,7 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
   MessageWriter chains;
   chains.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   chains.End();
-  bool consistent = Dump(chains, [&](const Received& message) {
+  bool consistent = Dump(chains, [&](const NetfilterMessage& message) {
     if (TextOf(message.attributes, NFTA_CHAIN_TABLE) != kTableName) return;
     out.chains.push_back({.name = TextOf(message.attributes, NFTA_CHAIN_NAME),
                           .base = DecodeBase(message.attributes)});
@@ -307,7 +282,7 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
   rules.Begin(Type(NFT_MSG_GETRULE), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   rules.PutText(NFTA_RULE_TABLE, kTableName);
   rules.End();
-  consistent = Dump(rules, [&](const Received& message) {
+  consistent = Dump(rules, [&](const NetfilterMessage& message) {
     if (TextOf(message.attributes, NFTA_RULE_TABLE) != kTableName) return;
     const auto chain = std::ranges::find(out.chains, TextOf(message.attributes, NFTA_RULE_CHAIN),
                                          &ChainState::name);
@@ -336,7 +311,7 @@ bool Kernel::ReadSets(Family family, FamilyState& out) {
   request.PutText(NFTA_SET_TABLE, kTableName);
   request.End();
   std::vector<std::string> named;
-  const bool consistent = Dump(request, [&named](const Received& message) {
+  const bool consistent = Dump(request, [&named](const NetfilterMessage& message) {
     if (TextOf(message.attributes, NFTA_SET_TABLE) != kTableName) return;
     const auto flags = FindAttribute(message.attributes, NFTA_SET_FLAGS);
     if (flags && (flags->Big32().value_or(0) & NFT_SET_ANONYMOUS) != 0) return;
@@ -369,8 +344,8 @@ State Kernel::Read() {
     request.End();
     bool v4 = false;
     bool v6 = false;
-    bool consistent = Dump(request, [&](const Received& message) {
-      const std::uint8_t family = message.more.nfgen_family;
+    bool consistent = Dump(request, [&](const NetfilterMessage& message) {
+      const std::uint8_t family = message.family;
       const std::string name = TextOf(message.attributes, NFTA_TABLE_NAME);
       if (name == kTableName && family == NFPROTO_IPV4) {
         v4 = true;
@@ -395,10 +370,10 @@ std::vector<std::string> Kernel::ChainsLikeOurs() {
   MessageWriter request;
   request.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
   request.End();
-  Dump(request, [&out](const Received& message) {
+  Dump(request, [&out](const NetfilterMessage& message) {
     const std::string table = TextOf(message.attributes, NFTA_CHAIN_TABLE);
     const std::string chain = TextOf(message.attributes, NFTA_CHAIN_NAME);
-    const std::uint8_t family = message.more.nfgen_family;
+    const std::uint8_t family = message.family;
     if (!capture::IsOwnedChain(chain) || table == kTableName) return;
     if (family != NFPROTO_IPV4 && family != NFPROTO_IPV6 && family != NFPROTO_INET) return;
     const char* const name = family == NFPROTO_IPV4   ? "ip "
@@ -716,11 +691,11 @@ bool Kernel::Commit(Batch& batch) {
   while (const std::size_t received = Receive()) {
     Bytes rest(buffer_.get(), received);
     while (const auto message = TakeMessage(rest)) {
-      if (message->header.nlmsg_type != NLMSG_ERROR) continue;
+      if (message->type != NLMSG_ERROR) continue;
       if (message->error == 0) {
-        done = done || message->header.nlmsg_seq == batch.last();
+        done = done || message->sequence == batch.last();
       } else if (!failure) {
-        failure = {-message->error, message->header.nlmsg_seq};
+        failure = {message->error, message->sequence};
       }
     }
   }

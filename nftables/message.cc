@@ -21,6 +21,13 @@ std::optional<T> Read(Bytes value) {
   return out;
 }
 
+template <typename T>
+bool ReadFront(Bytes bytes, T& out) {
+  if (bytes.size() < sizeof(out)) return false;
+  std::memcpy(&out, bytes.data(), sizeof(out));
+  return true;
+}
+
 }  // namespace
 
 template <typename T>
@@ -130,6 +137,29 @@ std::string TextOf(Bytes bytes, std::uint16_t type) {
 std::optional<std::uint32_t> NumberOf(Bytes bytes, std::uint16_t type) {
   const auto found = FindAttribute(bytes, type);
   return found ? found->Big32() : std::nullopt;
+}
+
+std::optional<Message> TakeMessage(Bytes& bytes) {
+  nlmsghdr header{};
+  if (!ReadFront(bytes, header)) return {};
+  if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > bytes.size()) return {};
+  Message out{.type = header.nlmsg_type,
+              .flags = header.nlmsg_flags,
+              .sequence = header.nlmsg_seq,
+              .payload = bytes.first(header.nlmsg_len).subspan(sizeof(header))};
+  if (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) {
+    int code = 0;
+    // The kernel's are negative.
+    if (ReadFront(out.payload, code) && code < 0 && code > -4096) out.error = -code;
+  }
+  bytes = bytes.subspan(std::min(Aligned(header.nlmsg_len), bytes.size()));
+  return out;
+}
+
+std::optional<NetfilterMessage> OfNetfilter(const Message& message) {
+  nfgenmsg header{};
+  if (message.type < NLMSG_MIN_TYPE || !ReadFront(message.payload, header)) return {};
+  return NetfilterMessage{header.nfgen_family, message.payload.subspan(sizeof(header))};
 }
 
 }  // namespace sluice::nftables

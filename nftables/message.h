@@ -74,4 +74,23 @@ void ForEachAttribute(Bytes bytes, Visit visit) {
   while (const auto attribute = TakeAttribute(bytes)) visit(*attribute);
 }
 
+// A netlink message, taken off the front of what was received.
+struct Message {
+  std::uint16_t type = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t sequence = 0;
+  int error = 0;  // of an acknowledgement or the end of a dump: an errno, or 0
+  Bytes payload = {};
+};
+// Nothing if none is complete.
+std::optional<Message> TakeMessage(Bytes& bytes);
+
+// The nfgenmsg header of a message of netfilter, and what follows it. Nothing for netlink's own
+// messages, such as acknowledgements.
+struct NetfilterMessage {
+  std::uint8_t family = 0;
+  Bytes attributes = {};
+};
+std::optional<NetfilterMessage> OfNetfilter(const Message& message);
+
 }  // namespace sluice::nftables

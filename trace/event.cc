@@ -165,27 +165,4 @@ std::optional<SocketFound> DecodeSocket(Bytes payload, capture::Protocol protoco
   return out;
 }
 
-std::optional<Message> TakeMessage(Bytes& bytes) {
-  nlmsghdr header{};
-  if (!Read(bytes, header)) return {};
-  if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > bytes.size()) return {};
-  Message out{.type = header.nlmsg_type,
-              .flags = header.nlmsg_flags,
-              .sequence = header.nlmsg_seq,
-              .payload = bytes.first(header.nlmsg_len).subspan(sizeof(header))};
-  if (header.nlmsg_type == NLMSG_ERROR) {
-    int code = 0;
-    // The kernel's are negative.
-    if (Read(out.payload, code) && code < 0 && code > -4096) out.error = -code;
-  }
-  bytes = bytes.subspan(std::min<std::size_t>(NLMSG_ALIGN(header.nlmsg_len), bytes.size()));
-  return out;
-}
-
-std::optional<NetfilterMessage> OfNetfilter(const Message& message) {
-  nfgenmsg header{};
-  if (!Read(message.payload, header)) return {};
-  return NetfilterMessage{header.nfgen_family, message.payload.subspan(sizeof(header))};
-}
-
 }  // namespace sluice::trace

@@ -69,22 +69,4 @@ std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes);
 // The payload of a SOCK_DIAG_BY_FAMILY message, in answer to a question about `protocol`.
 std::optional<SocketFound> DecodeSocket(Bytes payload, capture::Protocol protocol);
 
-// A netlink message, taken off the front of what was received.
-struct Message {
-  std::uint16_t type = 0;
-  std::uint16_t flags = 0;
-  std::uint32_t sequence = 0;
-  int error = 0;  // of an acknowledgement: an errno, or 0
-  Bytes payload = {};
-};
-// Nothing if none is complete.
-std::optional<Message> TakeMessage(Bytes& bytes);
-
-// The nfgenmsg header of a message of netfilter, and what follows it.
-struct NetfilterMessage {
-  std::uint8_t family = 0;
-  Bytes attributes = {};
-};
-std::optional<NetfilterMessage> OfNetfilter(const Message& message);
-
 }  // namespace sluice::trace

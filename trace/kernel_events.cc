@@ -17,11 +17,16 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "nftables/codec.h"
 
 namespace sluice::trace {
 namespace {
 
 using nftables::MessageWriter;
+using nftables::OfNetfilter;
+using nftables::PutData;
+using nftables::PutExpression;
+using nftables::TakeMessage;
 
 // Room for the events of some ten thousand connections while the process does not run.
 constexpr int kEventBytes = 8 << 20;
@@ -56,34 +61,16 @@ void SendAll(int fd, const void* data, std::size_t size, const char* doing) {
   }
 }
 
-// --- the rules of the table ---
-// An expression: its name, and its attributes by `fill`.
-template <typename Fill>
-void Expression(MessageWriter& out, const char* name, Fill fill) {
-  const std::size_t element = out.Open(NFTA_LIST_ELEM);
-  out.PutText(NFTA_EXPR_NAME, name);
-  const std::size_t data = out.Open(NFTA_EXPR_DATA);
-  fill();
-  out.Close(data);
-  out.Close(element);
-}
-
-void PutData(MessageWriter& out, std::uint16_t attribute, Bytes value) {
-  const std::size_t nest = out.Open(attribute);
-  out.Put(NFTA_DATA_VALUE, value);
-  out.Close(nest);
-}
-
 void Load(MessageWriter& out, const char* name, std::uint16_t key_attribute, std::uint32_t key,
           std::uint16_t register_attribute) {
-  Expression(out, name, [&] {
+  PutExpression(out, name, [&] {
     out.PutBig32(key_attribute, key);
     out.PutBig32(register_attribute, NFT_REG_1);
   });
 }
 
 void CompareWith(MessageWriter& out, std::uint32_t operation, Bytes value) {
-  Expression(out, "cmp", [&] {
+  PutExpression(out, "cmp", [&] {
     out.PutBig32(NFTA_CMP_SREG, NFT_REG_1);
     out.PutBig32(NFTA_CMP_OP, operation);
     PutData(out, NFTA_CMP_DATA, value);
@@ -92,7 +79,7 @@ void CompareWith(MessageWriter& out, std::uint32_t operation, Bytes value) {
 
 void MaskWith(MessageWriter& out, Bytes mask) {
   const std::vector<std::uint8_t> zero(mask.size(), 0);
-  Expression(out, "bitwise", [&] {
+  PutExpression(out, "bitwise", [&] {
     out.PutBig32(NFTA_BITWISE_SREG, NFT_REG_1);
     out.PutBig32(NFTA_BITWISE_DREG, NFT_REG_1);
     out.PutBig32(NFTA_BITWISE_LEN, static_cast<std::uint32_t>(mask.size()));
@@ -109,11 +96,11 @@ void IsProtocol(MessageWriter& out, std::uint8_t protocol) {
 // meta nftrace set 1
 void StartTrace(MessageWriter& out) {
   constexpr std::uint8_t kOne = 1;
-  Expression(out, "immediate", [&] {
+  PutExpression(out, "immediate", [&] {
     out.PutBig32(NFTA_IMMEDIATE_DREG, NFT_REG_1);
     PutData(out, NFTA_IMMEDIATE_DATA, {&kOne, 1});
   });
-  Expression(out, "meta", [&] {
+  PutExpression(out, "meta", [&] {
     out.PutBig32(NFTA_META_KEY, NFT_META_NFTRACE);
     out.PutBig32(NFTA_META_SREG, NFT_REG_1);
   });
@@ -122,7 +109,7 @@ void StartTrace(MessageWriter& out) {
 // tcp flags & (syn|ack) == syn: the first packet of a connection, in the byte 13 of RFC 9293.
 void IsTcpSyn(MessageWriter& out) {
   IsProtocol(out, IPPROTO_TCP);
-  Expression(out, "payload", [&] {
+  PutExpression(out, "payload", [&] {
     out.PutBig32(NFTA_PAYLOAD_DREG, NFT_REG_1);
     out.PutBig32(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_TRANSPORT_HEADER);
     out.PutBig32(NFTA_PAYLOAD_OFFSET, 13);

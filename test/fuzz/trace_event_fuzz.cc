@@ -23,12 +23,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Require(!verdict.decided, "no rule decides where there are none");
     Require(seen.steps.size() <= trace::Packets::kMostSteps, "a packet has a limit of steps");
   };
-  while (const auto message = trace::TakeMessage(left)) {
+  while (const auto message = nftables::TakeMessage(left)) {
     Require(message->error >= 0, "an errno is not negative");
     for (const auto protocol : {capture::Protocol::kTcp, capture::Protocol::kUdp}) {
       static_cast<void>(trace::DecodeSocket(message->payload, protocol));
     }
-    const auto inside = trace::OfNetfilter(*message);
+    const auto inside = nftables::OfNetfilter(*message);
     if (!inside) continue;
     if (const auto event = trace::DecodeNewConnection(inside->attributes)) {
       Require(event->original.protocol == event->reply.protocol, "both ways have one protocol");

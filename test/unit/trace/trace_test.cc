@@ -61,17 +61,17 @@ constexpr std::string_view kSocket =
     "00000000000000000000000000ed1100000000000000000000000000000000000000000000a09a9304050008000000"
     "000008000f00000000000c00150001000000000000000600160052000000";
 
-Message MessageOf(const std::vector<std::uint8_t>& bytes) {
+nftables::Message MessageOf(const std::vector<std::uint8_t>& bytes) {
   Bytes left(bytes);
-  const auto message = TakeMessage(left);
+  const auto message = nftables::TakeMessage(left);
   EXPECT_TRUE(message);
   EXPECT_TRUE(left.empty());
-  return message.value_or(Message());
+  return message.value_or(nftables::Message());
 }
 
 TEST(TraceEvent, AConnectionThatWasRedirected) {
   const auto bytes = FromHex(kRedirected);
-  const auto inside = OfNetfilter(MessageOf(bytes));
+  const auto inside = nftables::OfNetfilter(MessageOf(bytes));
   ASSERT_TRUE(inside);
   const auto event = DecodeNewConnection(inside->attributes);
   ASSERT_TRUE(event);
@@ -83,7 +83,7 @@ TEST(TraceEvent, AConnectionThatWasRedirected) {
 
 TEST(TraceEvent, AConnectionOfIpv6) {
   const auto bytes = FromHex(kDirectV6);
-  const auto event = DecodeNewConnection(OfNetfilter(MessageOf(bytes))->attributes);
+  const auto event = DecodeNewConnection(nftables::OfNetfilter(MessageOf(bytes))->attributes);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->original, (Flow{Protocol::kTcp, At("::1", 45440), At("::1", 82)}));
   EXPECT_FALSE(event->redirected());
@@ -91,7 +91,7 @@ TEST(TraceEvent, AConnectionOfIpv6) {
 
 TEST(TraceEvent, StepsThroughTheRules) {
   const auto bytes = FromHex(kJump);
-  const auto inside = OfNetfilter(MessageOf(bytes));
+  const auto inside = nftables::OfNetfilter(MessageOf(bytes));
   const auto step = DecodeStep(inside->family, inside->attributes);
   ASSERT_TRUE(step);
   EXPECT_EQ(step->type, Step::Type::kRule);
@@ -101,7 +101,7 @@ TEST(TraceEvent, StepsThroughTheRules) {
   EXPECT_EQ(step->verdict, -3);
   EXPECT_EQ(step->flow, (Flow{Protocol::kTcp, At("127.0.0.1", 57504), At("127.0.0.1", 81)}));
   const auto end = FromHex(kPolicy);
-  const auto policy = DecodeStep(2, OfNetfilter(MessageOf(end))->attributes);
+  const auto policy = DecodeStep(2, nftables::OfNetfilter(MessageOf(end))->attributes);
   ASSERT_TRUE(policy);
   EXPECT_EQ(policy->type, Step::Type::kPolicy);
   EXPECT_EQ(policy->verdict, 1);
@@ -126,7 +126,7 @@ TEST(TraceEvent, NothingIsTakenFromWhatIsCutShort) {
       const std::vector<std::uint8_t> part(whole.begin(),
                                            whole.begin() + static_cast<std::ptrdiff_t>(size));
       Bytes left(part);
-      EXPECT_FALSE(TakeMessage(left)) << size;
+      EXPECT_FALSE(nftables::TakeMessage(left)) << size;
       static_cast<void>(DecodeNewConnection(left));
       static_cast<void>(DecodeStep(2, left));
       static_cast<void>(DecodeSocket(left, Protocol::kTcp));

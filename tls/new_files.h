@@ -9,7 +9,7 @@
 
 namespace sluice::tls {
 
-struct NewFile {
+struct FileText {
   std::string name;
   std::string_view text;
   ::mode_t mode;
@@ -19,6 +19,7 @@ struct NewFile {
 // not at all, and each with its mode from the beginning. All are written to the disk before the
 // first one gets its name; on failure before that nothing has changed. Throws sluice::Error, also
 // when a file of such a name exists, unless `overwrite`.
-void WriteNewFiles(const std::string& directory, const std::vector<NewFile>& files, bool overwrite);
+void WriteNewFiles(const std::string& directory, const std::vector<FileText>& files,
+                   bool overwrite);
 
 }  // namespace sluice::tls

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +20,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/os/new_file.h"
+#include "base/os/signal_fd.h"
 #include "base/unique_fd.h"
 #include "cmd/sluice-cni/conflist.h"
 #include "cmd/sluice-cni/say.h"
@@ -51,30 +52,16 @@ std::optional<std::string> ReadFile(const std::string& path) {
 
 // Atomic, by a rename. Keeps the mode and the owner of `like`, if that exists.
 void Replace(const std::string& path, std::string_view text, const std::string& like, mode_t mode) {
-  std::string name = path + ".XXXXXX";
-  const UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
-  if (!file) throw SystemError(errno, "write a temporary file beside", path);
-  try {
-    while (!text.empty()) {
-      const ssize_t count = ::write(file.get(), text.data(), text.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw SystemError(errno, "write the file", name);
-      text.remove_prefix(static_cast<std::size_t>(count));
-    }
-    struct stat status {};
-    if (::stat(like.c_str(), &status) == 0) {
-      mode = status.st_mode & 07777;
-      if (::fchown(file.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
-        throw SystemError(errno, "keep the owner of", path);
-      }
-    }
-    if (::fchmod(file.get(), mode) != 0) throw SystemError(errno, "set the mode of", name);
-    if (::fsync(file.get()) != 0) throw SystemError(errno, "write the file", name);
-    if (::rename(name.c_str(), path.c_str()) != 0) throw SystemError(errno, "replace", path);
-  } catch (...) {
-    ::unlink(name.c_str());
-    throw;
+  NewFile file(path);
+  file.Write(text);
+  struct stat status {};
+  if (::stat(like.c_str(), &status) == 0) {
+    mode = status.st_mode & 07777;
+    file.SetOwner(status.st_uid, status.st_gid);
   }
+  file.SetMode(mode);
+  file.Sync();
+  file.Replace();
 }
 
 bool IsList(const std::string& path) { return path.ends_with(".conflist"); }
@@ -157,7 +144,7 @@ void Watch(const UniqueFd& inotify, const InstallOptions& options) {
   }
 }
 
-void Stay(const InstallOptions& options, const UniqueFd& signals) {
+void Stay(const InstallOptions& options, const SignalFd& signals) {
   const UniqueFd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!inotify) throw SystemError(errno, "watch", options.conf_dir);
   bool waiting = false;
@@ -174,7 +161,7 @@ void Stay(const InstallOptions& options, const UniqueFd& signals) {
       // Others write there as well: the next try may succeed.
       Say(error.what());
     }
-    std::array<pollfd, 2> watched = {{{signals.get(), POLLIN, 0}, {inotify.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> watched = {{{signals.fd(), POLLIN, 0}, {inotify.get(), POLLIN, 0}}};
     ::poll(watched.data(), watched.size(), kLookAgainMs);
     if (watched[0].revents != 0) return;
     std::array<char, 4096> events;
@@ -195,14 +182,7 @@ void Install(const InstallOptions& options) {
                                      .why = "there is no network configuration",
                                      .help = "install another plugin first, or leave out --once"});
   }
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGTERM);
-  ::sigaddset(&set, SIGINT);
-  ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  const UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC));
-  if (!signals) throw SystemError(errno, "wait for signals");
-  Stay(options, signals);
+  Stay(options, SignalFd{SIGTERM, SIGINT});
   if (options.remove_on_exit) Uninstall(options);
 }
 

@@ -8,34 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/os/new_file.h"
 #include "base/unique_fd.h"
 
 namespace sluice::inject {
-namespace {
-
-void WriteAll(int fd, std::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const auto count = ::write(fd, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw SystemError(errno, "write the file", path);
-    text.remove_prefix(static_cast<std::size_t>(count));
-  }
-}
-
-// Removed, unless it was renamed to the final file.
-struct Temporary {
-  std::string path;
-  ~Temporary() {
-    if (!path.empty()) ::unlink(path.c_str());
-  }
-};
-
-}  // namespace
 
 std::string ReadText(const std::string& path) {
   const bool standard = path == "-";
@@ -59,21 +38,12 @@ void ReplaceText(const std::string& path, std::string_view text) {
   if (code) throw SystemError(code.value(), "write the file", path);
   struct stat status {};
   if (::stat(real.c_str(), &status) != 0) throw SystemError(errno, "write the file", path);
-  std::string name = real + ".XXXXXX";
-  UniqueFd file(::mkostemp(name.data(), O_CLOEXEC));
-  if (!file) throw SystemError(errno, "write a temporary file beside", path);
-  Temporary temporary{name};
-  WriteAll(file.get(), text, name);
-  // If the file has another owner, keep only its mode.
-  if (::fchown(file.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
-    throw SystemError(errno, "keep the owner of", path);
-  }
-  if (::fchmod(file.get(), status.st_mode & 07777) != 0) {
-    throw SystemError(errno, "keep the mode of", path);
-  }
-  if (::fsync(file.get()) != 0) throw SystemError(errno, "write the file", path);
-  if (::rename(name.c_str(), real.c_str()) != 0) throw SystemError(errno, "replace the file", path);
-  temporary.path.clear();
+  NewFile file(real);
+  file.Write(text);
+  file.SetOwner(status.st_uid, status.st_gid);
+  file.SetMode(status.st_mode & 07777);
+  file.Sync();
+  file.Replace();
 }
 
 std::vector<std::string> ManifestsOf(const std::vector<std::string>& paths) {

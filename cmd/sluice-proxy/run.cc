@@ -3,7 +3,6 @@
 
 #include <linux/capability.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "base/os/signal_fd.h"
 #include "base/unique_fd.h"
 #include "cmd/sluice-proxy/harden.h"
 #include "cmd/sluice-proxy/notify.h"
@@ -34,36 +34,25 @@ using Clock = std::chrono::steady_clock;
 // How often to check whether a draining proxy is done.
 constexpr std::chrono::milliseconds kDrainPoll{20};
 
-// Blocks the signals that this program handles, and reads them as they arrive.
+// The signals that this program handles.
 class Signals {
  public:
-  Signals() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&set, signal);
-    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd_) throw SystemError(errno, "listen for signals");
-  }
-
   // Waits for at most `timeout` (forever if negative), or until one of `others` is ready.
   std::optional<int> Next(std::chrono::milliseconds timeout,
                           const std::array<pollfd, 3>& others = {kNobody, kNobody, kNobody}) const {
-    std::array<pollfd, 4> wait = {pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
-                                  others[0], others[1], others[2]};
+    std::array<pollfd, 4> wait = {pollfd{.fd = fd_.fd(), .events = POLLIN, .revents = 0}, others[0],
+                                  others[1], others[2]};
     if (::poll(wait.data(), wait.size(), static_cast<int>(timeout.count())) <= 0) {
       return std::nullopt;
     }
     if (wait[0].revents == 0) return std::nullopt;
-    signalfd_siginfo info{};
-    if (::read(fd_.get(), &info, sizeof(info)) != sizeof(info)) return std::nullopt;
-    return static_cast<int>(info.ssi_signo);
+    return fd_.Next();
   }
 
  private:
   static constexpr pollfd kNobody{.fd = -1, .events = 0, .revents = 0};
 
-  UniqueFd fd_;
+  SignalFd fd_{SIGTERM, SIGINT, SIGHUP};
 };
 
 void CheckUser(const Options& options) {

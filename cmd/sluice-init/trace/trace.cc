@@ -2,7 +2,6 @@
 #include "cmd/sluice-init/trace/trace.h"
 
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include <boost/json.hpp>
 
 #include "base/error.h"
+#include "base/os/signal_fd.h"
 #include "base/standard_output.h"
 #include "capture/explain/walk.h"
 #include "cmd/sluice-init/explain/explain.h"
@@ -49,33 +49,26 @@ constexpr int kSearchShare = 3;
 // SIGINT and SIGTERM as a descriptor, while in scope.
 class EndSignals {
  public:
-  EndSignals() {
-    sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGINT);
-    sigaddset(&ends, SIGTERM);
-    ::pthread_sigmask(SIG_BLOCK, &ends, &before_);
-    fd_.reset(::signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd_) {
-      const int saved_errno = errno;
-      ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-      throw SystemError(saved_errno, "wait for signals");
-    }
-  }
+  EndSignals() = default;
   ~EndSignals() {
     // What has arrived is done with: it must not end the process now.
-    signalfd_siginfo info;
-    while (::read(fd_.get(), &info, sizeof(info)) > 0) {
+    while (signals_.Next()) {
     }
     ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
   EndSignals(const EndSignals&) = delete;
   EndSignals& operator=(const EndSignals&) = delete;
-  int fd() const { return fd_.get(); }
+  int fd() const { return signals_.fd(); }
 
  private:
-  UniqueFd fd_;
-  sigset_t before_{};
+  static sigset_t Blocked() {
+    sigset_t set;
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &set);
+    return set;
+  }
+
+  const sigset_t before_ = Blocked();
+  const SignalFd signals_{SIGINT, SIGTERM};
 };
 
 bool HasOurs(const Model& model, std::string_view backend, Family family) {

@@ -5,18 +5,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <stdexcept>
 #include <string_view>
 
-#include <boost/program_options.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
-#include "base/text/suggest.h"
 #include "cmd/sluice-proxy/flag.h"
 #include "tls/certificate.h"
 #include "tls/credential_files.h"
@@ -25,8 +22,6 @@
 
 namespace sluice::proxy {
 namespace {
-
-namespace po = boost::program_options;
 
 // As Istio names the files of an authority that it is given.
 constexpr const char* kAuthorityCertificate = "ca-cert.pem";
@@ -43,11 +38,6 @@ struct CertificateOptions {
   std::chrono::seconds validity = std::chrono::hours(24);
   bool overwrite = false;
 };
-
-std::string SomeDirectory(std::string_view text) {
-  if (text.empty()) throw std::invalid_argument("a directory");
-  return std::string(text);
-}
 
 // A segment of a SPIFFE ID. Kubernetes' names are a part of these.
 std::string KubernetesName(std::string_view text) {
@@ -71,69 +61,35 @@ std::chrono::seconds Validity(std::string_view text) {
   return std::chrono::floor<std::chrono::seconds>(value);
 }
 
-struct CertificateFlag {
-  const char* name;
-  const char* value_name;  // nullptr: a switch
-  const char* help;
-  void (*set)(CertificateOptions&, std::string_view);
-};
-
-constexpr CertificateFlag kFlags[] = {
-    {"ca", "DIRECTORY", "of the certificate authority, which is made when there is none",
-     [](CertificateOptions& o, std::string_view v) { o.authority = SomeDirectory(v); }},
-    {"directory", "DIRECTORY",
-     "for the workload's certificate, key and roots, named as Istio names them, for "
-     "--mtls-credentials",
-     [](CertificateOptions& o, std::string_view v) { o.directory = SomeDirectory(v); }},
-    {"trust-domain", "DOMAIN", "of the workload's SPIFFE ID (cluster.local)",
-     [](CertificateOptions& o, std::string_view v) { o.trust_domain = TrustDomain(v); }},
-    {"namespace", "NAME", "of the workload (default)",
-     [](CertificateOptions& o, std::string_view v) { o.name_space = KubernetesName(v); }},
-    {"service-account", "NAME", "of the workload (default)",
-     [](CertificateOptions& o, std::string_view v) { o.service_account = KubernetesName(v); }},
-    {"validity", "DURATION", "of the workload's certificate (24h)",
-     [](CertificateOptions& o, std::string_view v) { o.validity = Validity(v); }},
-    {"overwrite", nullptr, "replace the workload's files where they exist",
-     [](CertificateOptions& o, std::string_view v) { o.overwrite = ParseBool(v); }},
-};
+const std::vector<FlagOf<CertificateOptions>>& CertificateFlags() {
+  static const std::vector<FlagOf<CertificateOptions>> flags = {
+      {"ca", "DIRECTORY", "of the certificate authority, which is made when there is none",
+       [](CertificateOptions& o, std::string_view v) { o.authority = Directory(v); }},
+      {"directory", "DIRECTORY",
+       "for the workload's certificate, key and roots, named as Istio names them, for "
+       "--mtls-credentials",
+       [](CertificateOptions& o, std::string_view v) { o.directory = Directory(v); }},
+      {"trust-domain", "DOMAIN", "of the workload's SPIFFE ID (cluster.local)",
+       [](CertificateOptions& o, std::string_view v) { o.trust_domain = TrustDomain(v); }},
+      {"namespace", "NAME", "of the workload (default)",
+       [](CertificateOptions& o, std::string_view v) { o.name_space = KubernetesName(v); }},
+      {"service-account", "NAME", "of the workload (default)",
+       [](CertificateOptions& o, std::string_view v) { o.service_account = KubernetesName(v); }},
+      {"validity", "DURATION", "of the workload's certificate (24h)",
+       [](CertificateOptions& o, std::string_view v) { o.validity = Validity(v); }},
+      {"overwrite", nullptr, "replace the workload's files where they exist",
+       [](CertificateOptions& o, std::string_view v) { o.overwrite = ParseBool(v); }},
+  };
+  return flags;
+}
 
 CertificateOptions ReadOptions(const std::vector<std::string>& arguments) {
   constexpr const char* kDoing = "make a certificate";
-  po::options_description description;
-  std::vector<std::string_view> names;
-  for (const CertificateFlag& flag : kFlags) {
-    auto* const value = po::value<std::string>();
-    if (flag.value_name == nullptr) value->implicit_value("true", "true");
-    description.add_options()(flag.name, value);
-    names.emplace_back(flag.name);
-  }
-  std::vector<std::string> words = arguments;
-  std::ranges::replace(words, std::string("--overwrite"), std::string("--overwrite=true"));
-  po::variables_map values;
-  try {
-    namespace style = po::command_line_style;
-    po::store(po::command_line_parser(words)
-                  .options(description)
-                  .positional({})
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-  } catch (const po::unknown_option& error) {
-    throw Usage(kDoing, "", error.what(),
-                SuggestFlag(error.get_option_name(), names, "see --help"));
-  } catch (const po::error& error) {
-    throw Usage(kDoing, "", error.what(), "see --help");
-  }
+  const auto values = ReadFlags(TextsOf(CertificateFlags()), false, arguments, kDoing);
   CertificateOptions options;
-  for (const CertificateFlag& flag : kFlags) {
-    if (values.count(flag.name) == 0) continue;
-    const auto& value = values[flag.name].as<std::string>();
-    try {
-      flag.set(options, value);
-    } catch (const std::invalid_argument& error) {
-      throw Usage("read --" + std::string(flag.name), "value \"" + value + "\"",
-                  "expected " + std::string(error.what()));
-    }
+  for (const auto& flag : CertificateFlags()) {
+    const auto given = values.find(flag.name);
+    if (given != values.end()) SetFlag(flag, options, "--" + given->first, given->second);
   }
   if (options.authority.empty()) {
     throw Usage(kDoing, "", "there is no --ca",
@@ -205,12 +161,7 @@ std::string MakeCertificate(const std::vector<std::string>& arguments) {
 }
 
 OptionGroup DescribeCertificate() {
-  OptionGroup out{.title = "Of certificate", .options = {}};
-  for (const CertificateFlag& flag : kFlags) {
-    out.options.push_back(
-        {flag.name, 0, flag.value_name == nullptr ? "" : flag.value_name, flag.help});
-  }
-  return out;
+  return Describe("Of certificate", TextsOf(CertificateFlags()));
 }
 
 }  // namespace sluice::proxy

@@ -47,12 +47,12 @@ std::string File(std::string_view text) {
   return std::string(text);
 }
 
+}  // namespace
+
 std::string Directory(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a directory");
   return std::string(text);
 }
-
-}  // namespace
 
 const std::vector<Flag>& MtlsFlags() {
   static const std::vector<Flag> flags = {

@@ -11,19 +11,15 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
-#include <functional>
 #include <iterator>
 #include <set>
 #include <stdexcept>
 #include <utility>
 
-#include <boost/program_options.hpp>
-
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/pod_contract.h"
-#include "base/text/suggest.h"
 #include "base/unique_fd.h"
 #include "cmd/sluice-proxy/certificate.h"
 #include "cmd/sluice-proxy/flag.h"
@@ -31,8 +27,6 @@
 
 namespace sluice::proxy {
 namespace {
-
-namespace po = boost::program_options;
 
 constexpr std::string_view kEnvironmentPrefix = "SLUICE_PROXY_";
 
@@ -276,71 +270,12 @@ const std::vector<Flag>& Flags() {
   return flags;
 }
 
-std::vector<std::string_view> FlagNames() {
-  std::vector<std::string_view> out = {"help", "version"};
-  for (const Flag& flag : Flags()) out.emplace_back(flag.name);
-  return out;
-}
-
 std::string VariableOf(std::string_view flag) {
   std::string out(kEnvironmentPrefix);
   for (const char c : flag) {
     out += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   }
   return out;
-}
-
-void Apply(const Flag& flag, Options& options, const std::string& source,
-           const std::string& value) {
-  try {
-    flag.set(options, value);
-  } catch (const std::invalid_argument& error) {
-    throw Usage("read " + source, "value \"" + value + "\"",
-                "expected " + std::string(error.what()));
-  }
-}
-
-po::options_description Description() {
-  po::options_description description;
-  auto add = description.add_options();
-  for (const Flag& flag : Flags()) {
-    auto* const value = po::value<std::string>();
-    if (flag.value_name == nullptr) value->implicit_value("true");
-    add(flag.name, value);
-  }
-  add("help,h", "");
-  add("version", "");
-  return description;
-}
-
-std::vector<std::string_view> SwitchNames() {
-  std::vector<std::string_view> out;
-  for (const Flag& flag : Flags()) {
-    if (flag.value_name == nullptr) out.emplace_back(flag.name);
-  }
-  return out;
-}
-
-po::variables_map ParseCommandLine(const std::vector<std::string>& arguments) {
-  po::variables_map values;
-  try {
-    namespace style = po::command_line_style;
-    po::store(po::command_line_parser(WithSwitchesSet(arguments, SwitchNames()))
-                  .options(Description())
-                  .positional({})
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-  } catch (const po::too_many_positional_options_error&) {
-    throw Usage("read the command line", "", "it takes flags only",
-                "a value belongs to its flag: --flag=value");
-  } catch (const po::unknown_option& error) {
-    throw Usage("read the command line", "", error.what(),
-                SuggestFlag(error.get_option_name(), FlagNames(), "see --help"));
-  } catch (const po::error& error) {
-    throw Usage("read the command line", "", error.what(), "see --help");
-  }
-  return values;
 }
 
 // Two servers cannot share a port.
@@ -362,44 +297,28 @@ void CheckPorts(const ProxyConfig& config) {
 
 }  // namespace
 
-Error Usage(std::string doing, std::string target, std::string why, std::string help) {
-  return Error(ErrorKind::kUsage, {.doing = std::move(doing),
-                                   .target = std::move(target),
-                                   .why = std::move(why),
-                                   .help = std::move(help)});
-}
-
 std::chrono::milliseconds Timeout(std::string_view text) {
   const auto value = Duration(text);
   if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 10s");
   return value;
 }
 
-OptionGroup Describe(std::string title, const std::vector<Flag>& flags) {
-  OptionGroup out{.title = std::move(title), .options = {}};
-  for (const Flag& flag : flags) {
-    out.options.push_back(
-        {flag.name, 0, flag.value_name == nullptr ? "" : flag.value_name, flag.help});
-  }
-  return out;
-}
-
 Options ParseOptions(const std::vector<std::string>& arguments, Environment environment) {
-  const po::variables_map values = ParseCommandLine(arguments);
+  const auto values = ReadFlags(TextsOf(Flags()), true, arguments, "read the command line");
   Options options;
   options.config.concurrency = CpusFor(CpuQuota(), UsableCpus());
-  options.help = values.count("help") > 0;
-  options.version = values.count("version") > 0;
+  options.help = values.contains("help");
+  options.version = values.contains("version");
   if (options.help || options.version) return options;
   for (const Flag& flag : Flags()) {
-    if (values.count(flag.name) > 0) {
-      Apply(flag, options, "--" + std::string(flag.name), values[flag.name].as<std::string>());
+    if (const auto given = values.find(flag.name); given != values.end()) {
+      SetFlag(flag, options, "--" + given->first, given->second);
       continue;
     }
     const std::string variable = VariableOf(flag.name);
     // In manifests, an empty variable means "not set".
     const char* const value = environment(variable.c_str());
-    if (value != nullptr && *value != '\0') Apply(flag, options, variable, value);
+    if (value != nullptr && *value != '\0') SetFlag(flag, options, variable, value);
   }
   CheckPorts(options.config);
   CheckMtls(options.config.mtls);
@@ -415,10 +334,10 @@ ProgramText DescribeProgram() {
                   .aliases = {},
                   .commands = {{"certificate", "make certificates for trying mutual TLS out"}},
                   .groups = {}};
-  OptionGroup& options = out.groups.emplace_back(Describe("Options", ProxyFlags()));
+  OptionGroup& options = out.groups.emplace_back(Describe("Options", TextsOf(ProxyFlags())));
   options.options.push_back({"help", 'h', {}, "print this"});
   options.options.push_back({"version", 0, {}, "print the version"});
-  out.groups.push_back(Describe("Mutual TLS", MtlsFlags()));
+  out.groups.push_back(Describe("Mutual TLS", TextsOf(MtlsFlags())));
   out.groups.push_back(DescribeCertificate());
   return out;
 }

@@ -28,9 +28,10 @@ bool HasConditions(const ForeignRule& entry) {
          rule.out_interface || rule.protocol || !rule.matches.empty();
 }
 
-class Judge {
+class Effects {
  public:
-  Judge(const InstalledTable& state, bool ours_follow) : state_(state), ours_follow_(ours_follow) {}
+  Effects(const InstalledTable& state, bool ours_follow)
+      : state_(state), ours_follow_(ours_follow) {}
 
   Effect Of(const ForeignRule& entry, int depth = 0) const {
     if (entry.not_tracked) {
@@ -312,7 +313,7 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
         if (i == *last && !decides_here && where == Ours::kAmong) continue;
         const ForeignRule& entry = there.rule;
         if (!entry.of_our_protocols) continue;
-        const Effect effect = Judge(state, decides_here).Of(entry);
+        const Effect effect = Effects(state, decides_here).Of(entry);
         if (effect.meaning.empty() || !samples.IsCaptured(entry.rule)) continue;
         out.push_back({.family = wanted.family,
                        .table = kTables[i],

@@ -44,7 +44,7 @@ std::optional<IpAddress> AddressOf(Bytes attributes, std::uint16_t v4, std::uint
   return {};
 }
 
-std::optional<Flow> DecodeTuple(Bytes attributes, std::uint16_t type) {
+std::optional<Tuple> DecodeTuple(Bytes attributes, std::uint16_t type) {
   const auto tuple = FindAttribute(attributes, type);
   if (!tuple) return {};
   const auto ip = FindAttribute(tuple->value, CTA_TUPLE_IP);
@@ -61,12 +61,12 @@ std::optional<Flow> DecodeTuple(Bytes attributes, std::uint16_t type) {
   }
   const auto protocol = ProtocolOf(number->value.front());
   if (!protocol) return {};
-  return Flow{*protocol, {*from, Port(from_port->value)}, {*to, Port(to_port->value)}};
+  return Tuple{*protocol, {*from, Port(from_port->value)}, {*to, Port(to_port->value)}};
 }
 
 // RFC 791 and RFC 8200; the transport header begins with both ports. A packet of IPv6 with an
 // extension header is left out.
-std::optional<Flow> DecodePacket(Bytes network, Bytes transport) {
+std::optional<Tuple> DecodePacket(Bytes network, Bytes transport) {
   if (network.empty() || transport.size() < 4) return {};
   const bool v4 = network[0] >> 4 == 4;
   if (!v4 && network[0] >> 4 != 6) return {};
@@ -75,7 +75,7 @@ std::optional<Flow> DecodePacket(Bytes network, Bytes transport) {
   if (network.size() < source + 2 * size) return {};
   const auto protocol = ProtocolOf(network[v4 ? 9 : 6]);
   if (!protocol) return {};
-  return Flow{
+  return Tuple{
       *protocol,
       {IpAddress::FromBytes(network.subspan(source, size)), Port(transport)},
       {IpAddress::FromBytes(network.subspan(source + size, size)), Port(transport.subspan(2))}};
@@ -100,19 +100,19 @@ std::optional<NewConnection> DecodeNewConnection(Bytes attributes) {
   return NewConnection{*original, *reply};
 }
 
-std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes) {
+std::optional<TraceEvent> DecodeTraceEvent(std::uint8_t family, Bytes attributes) {
   const auto id = NumberOf(attributes, NFTA_TRACE_ID);
   if (!id) return {};
-  Step out{.id = *id, .family = family};
+  TraceEvent out{.id = *id, .family = family};
   switch (NumberOf(attributes, NFTA_TRACE_TYPE).value_or(0)) {
     case NFT_TRACETYPE_POLICY:
-      out.type = Step::Type::kPolicy;
+      out.type = TraceEvent::Type::kPolicy;
       break;
     case NFT_TRACETYPE_RETURN:
-      out.type = Step::Type::kReturn;
+      out.type = TraceEvent::Type::kReturn;
       break;
     case NFT_TRACETYPE_RULE:
-      out.type = Step::Type::kRule;
+      out.type = TraceEvent::Type::kRule;
       break;
     default:
       break;
@@ -127,7 +127,7 @@ std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes) {
       out.verdict = static_cast<std::int32_t>(*code);
     }
   }
-  if (out.type == Step::Type::kPolicy) {
+  if (out.type == TraceEvent::Type::kPolicy) {
     if (const auto policy = NumberOf(attributes, NFTA_TRACE_POLICY)) {
       out.verdict = static_cast<std::int32_t>(*policy);
     }
@@ -136,7 +136,7 @@ std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes) {
   out.in_link = static_cast<int>(NumberOf(attributes, NFTA_TRACE_IIF).value_or(0) & 0x7fffffffU);
   const auto network = FindAttribute(attributes, NFTA_TRACE_NETWORK_HEADER);
   const auto transport = FindAttribute(attributes, NFTA_TRACE_TRANSPORT_HEADER);
-  if (network && transport) out.flow = DecodePacket(network->value, transport->value);
+  if (network && transport) out.tuple = DecodePacket(network->value, transport->value);
   return out;
 }
 
@@ -150,9 +150,9 @@ std::optional<SocketFound> DecodeSocket(Bytes payload, capture::Protocol protoco
     std::memcpy(bytes.data(), words, size);
     return IpAddress::FromBytes(std::span(bytes).first(size)).Unmapped();
   };
-  SocketFound out{.flow = {protocol,
-                           {address(found.id.idiag_src), ntohs(found.id.idiag_sport)},
-                           {address(found.id.idiag_dst), ntohs(found.id.idiag_dport)}},
+  SocketFound out{.tuple = {protocol,
+                            {address(found.id.idiag_src), ntohs(found.id.idiag_sport)},
+                            {address(found.id.idiag_dst), ntohs(found.id.idiag_dport)}},
                   .listens = found.idiag_state == kListen,
                   .uid = found.idiag_uid,
                   .inode = found.idiag_inode};

@@ -22,25 +22,25 @@ using nftables::Bytes;
 inline constexpr std::string_view kTableNames = "sluice_trace_";
 
 // The addresses and ports of a packet.
-struct Flow {
+struct Tuple {
   capture::Protocol protocol = capture::Protocol::kTcp;
   SocketAddress from;
   SocketAddress to;
 
-  friend auto operator<=>(const Flow&, const Flow&) = default;
+  friend auto operator<=>(const Tuple&, const Tuple&) = default;
 };
 
 // conntrack has a new entry (linux/netfilter/nfnetlink_conntrack.h).
 struct NewConnection {
-  Flow original;  // as the client sent the first packet
-  Flow reply;     // as answers come: its source is where the connection has landed
+  Tuple original;  // as the client sent the first packet
+  Tuple reply;     // as answers come: its source is where the connection has landed
 
   // Whether the rules changed the destination.
   bool redirected() const { return reply.from != original.to; }
 };
 
 // One step of a packet through the rules of nf_tables (NFT_MSG_TRACE).
-struct Step {
+struct TraceEvent {
   enum class Type : std::uint8_t { kOther, kPolicy, kReturn, kRule };
   Type type = Type::kOther;
   std::uint32_t id = 0;     // of the packet; used again for later packets
@@ -51,12 +51,12 @@ struct Step {
   std::optional<std::int32_t> verdict = {};  // NF_DROP, NFT_RETURN, ...; of a policy as well
   int in_link = 0;                           // the index of the interface; 0 for none
   // Of the packet, in the first step of each base chain; only of TCP and UDP.
-  std::optional<Flow> flow = {};
+  std::optional<Tuple> tuple = {};
 };
 
 // A socket (linux/inet_diag.h).
 struct SocketFound {
-  Flow flow;  // from its own address to its peer's
+  Tuple tuple;  // from its own address to its peer's
   bool listens = false;
   std::uint32_t uid = 0;
   std::uint32_t inode = 0;  // 0: no process has it any more
@@ -65,7 +65,7 @@ struct SocketFound {
 
 // The family in bits of the nfgenmsg header, as NFPROTO_IPV4 or NFPROTO_IPV6.
 std::optional<NewConnection> DecodeNewConnection(Bytes attributes);
-std::optional<Step> DecodeStep(std::uint8_t family, Bytes attributes);
+std::optional<TraceEvent> DecodeTraceEvent(std::uint8_t family, Bytes attributes);
 // The payload of a SOCK_DIAG_BY_FAMILY message, in answer to a question about `protocol`.
 std::optional<SocketFound> DecodeSocket(Bytes payload, capture::Protocol protocol);
 

@@ -232,7 +232,7 @@ bool EventSocket::Receive(std::vector<Event>& out) {
     if (message->type == (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW)) {
       if (const auto event = DecodeNewConnection(inside->attributes)) out.emplace_back(*event);
     } else if (message->type == NftType(NFT_MSG_TRACE)) {
-      if (auto step = DecodeStep(inside->family, inside->attributes)) {
+      if (auto step = DecodeTraceEvent(inside->family, inside->attributes)) {
         out.emplace_back(*std::move(step));
       }
     }
@@ -277,8 +277,8 @@ SocketLookup::SocketLookup() {
   socket_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
 }
 
-std::optional<SocketFound> SocketLookup::Sender(const Flow& flow, bool own_source) {
-  const bool tcp = flow.protocol == capture::Protocol::kTcp;
+std::optional<SocketFound> SocketLookup::Sender(const Tuple& tuple, bool own_source) {
+  const bool tcp = tuple.protocol == capture::Protocol::kTcp;
   // A socket of UDP on this port and any address would be found for a foreign source, too.
   if (!socket_ || (!tcp && !own_source)) return {};
   struct {
@@ -290,13 +290,13 @@ std::optional<SocketFound> SocketLookup::Sender(const Flow& flow, bool own_sourc
   request.header.nlmsg_flags = NLM_F_REQUEST;
   request.header.nlmsg_seq = ++sequence_;
   inet_diag_req_v2& question = request.question;
-  question.sdiag_family = flow.from.ip.is_v4() ? AF_INET : AF_INET6;
+  question.sdiag_family = tuple.from.ip.is_v4() ? AF_INET : AF_INET6;
   question.sdiag_protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP;
   question.idiag_states = ~0U;
   question.id.idiag_cookie[0] = question.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   // udp_dump_one() takes source and destination the other way round.
-  const SocketAddress& source = tcp ? flow.from : flow.to;
-  const SocketAddress& destination = tcp ? flow.to : flow.from;
+  const SocketAddress& source = tcp ? tuple.from : tuple.to;
+  const SocketAddress& destination = tcp ? tuple.to : tuple.from;
   question.id.idiag_sport = htons(source.port);
   question.id.idiag_dport = htons(destination.port);
   std::memcpy(question.id.idiag_src, source.ip.bytes().data(), source.ip.bytes().size());
@@ -310,11 +310,11 @@ std::optional<SocketFound> SocketLookup::Sender(const Flow& flow, bool own_sourc
     Bytes bytes(buffer_.data(), static_cast<std::size_t>(size));
     while (const auto message = TakeMessage(bytes)) {
       if (message->sequence != sequence_ || message->type != SOCK_DIAG_BY_FAMILY) continue;
-      out = DecodeSocket(message->payload, flow.protocol);
+      out = DecodeSocket(message->payload, tuple.protocol);
     }
   }
-  if (!out || out->listens || out->inode == 0 || out->flow.from.port != flow.from.port) return {};
-  if (tcp && out->flow != flow) return {};
+  if (!out || out->listens || out->inode == 0 || out->tuple.from.port != tuple.from.port) return {};
+  if (tcp && out->tuple != tuple) return {};
   return out;
 }
 

@@ -23,7 +23,7 @@ class EventSocket {
   EventSocket();
 
   int fd() const { return socket_.get(); }
-  using Event = std::variant<NewConnection, Step>;
+  using Event = std::variant<NewConnection, TraceEvent>;
   // The events of one message that has arrived; false if there is none.
   bool Receive(std::vector<Event>& out);
   // How often the kernel had more events than the socket's buffer holds. How many were lost is not
@@ -57,7 +57,7 @@ class SocketLookup {
   SocketLookup();
   // `own_source`: the source is an address of this namespace. Nothing if there is no such socket,
   // or the kernel cannot tell (a module: tcp_diag, udp_diag).
-  std::optional<SocketFound> Sender(const Flow& flow, bool own_source);
+  std::optional<SocketFound> Sender(const Tuple& tuple, bool own_source);
 
  private:
   UniqueFd socket_;

@@ -16,9 +16,9 @@ namespace sluice::trace {
 
 // A new connection, and the way of its first packet through nf_tables.
 struct Seen {
-  Flow original;
-  std::optional<Flow> reply = {};  // nothing if it was dropped: conntrack has no entry then
-  std::vector<Step> steps = {};    // empty without trace events
+  Tuple original;
+  std::optional<Tuple> reply = {};     // nothing if it was dropped: conntrack has no entry then
+  std::vector<TraceEvent> steps = {};  // empty without trace events
 
   bool dropped() const { return !reply; }
   bool redirected() const { return reply && reply->from != original.to; }
@@ -31,7 +31,7 @@ class Packets {
  public:
   // Returns a connection when this step drops it; not again for packets that are sent again, nor
   // after conntrack's event, as when the packet comes back through lo.
-  std::optional<Seen> Add(Step step);
+  std::optional<Seen> Add(TraceEvent step);
   Seen Add(const NewConnection& connection);
 
   static constexpr std::size_t kMostPackets = 1024;
@@ -39,18 +39,18 @@ class Packets {
 
  private:
   struct Packet {
-    Flow flow;
-    std::vector<Step> steps;
+    Tuple tuple;
+    std::vector<TraceEvent> steps;
   };
   void Forget(std::uint32_t id);
   // False if it has been told already.
-  bool Tell(const Flow& flow);
+  bool Tell(const Tuple& tuple);
 
   std::map<std::uint32_t, Packet> packets_;  // by id
-  std::map<Flow, std::uint32_t> ids_;
+  std::map<Tuple, std::uint32_t> ids_;
   std::deque<std::uint32_t> order_;
-  std::set<Flow> told_;
-  std::deque<Flow> told_order_;
+  std::set<Tuple> told_;
+  std::deque<Tuple> told_order_;
 };
 
 }  // namespace sluice::trace

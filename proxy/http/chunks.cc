@@ -40,8 +40,8 @@ HeadError ParseSize(std::string_view text, bool extensions_allowed, std::uint64_
 
 }  // namespace
 
-ChunkReader::Step ChunkReader::Feed(std::string_view bytes, std::string& out) {
-  Step all;
+ChunkReader::Piece ChunkReader::Feed(std::string_view bytes, std::string& out) {
+  Piece all;
   while (all.used < bytes.size()) {
     const std::size_t end = bytes.find('\n', all.used);
     const bool whole = end != std::string_view::npos;
@@ -57,7 +57,7 @@ ChunkReader::Step ChunkReader::Feed(std::string_view bytes, std::string& out) {
     line_.append(bytes.substr(all.used, size));
     all.used += size;
     if (!whole) break;
-    const Step step = Line(out);
+    const Piece step = Line(out);
     line_.clear();
     all.error = step.error;
     all.data = step.data;
@@ -67,7 +67,7 @@ ChunkReader::Step ChunkReader::Feed(std::string_view bytes, std::string& out) {
   return all;
 }
 
-ChunkReader::Step ChunkReader::Line(std::string& out) {
+ChunkReader::Piece ChunkReader::Line(std::string& out) {
   if (line_.size() < 2 || line_[line_.size() - 2] != '\r') {
     return {.error = "a line of a chunk that does not end with CRLF"};
   }

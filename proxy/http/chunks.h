@@ -18,7 +18,7 @@ class ChunkReader {
   // end. A response's are passed on.
   explicit ChunkReader(bool extensions_allowed = false) : extensions_allowed_(extensions_allowed) {}
 
-  struct Step {
+  struct Piece {
     std::size_t used = 0;    // of the bytes that were given
     std::uint64_t data = 0;  // so many bytes after them are data
     bool done = false;       // the body has ended
@@ -27,12 +27,12 @@ class ChunkReader {
 
   // The next bytes, behind the data of the step before. Appends to `out` what to send for the ones
   // that were used; trailers that may not pass are left out.
-  Step Feed(std::string_view bytes, std::string& out);
+  Piece Feed(std::string_view bytes, std::string& out);
 
  private:
   enum class State : std::uint8_t { kSize, kDataEnd, kTrailer };
 
-  Step Line(std::string& out);
+  Piece Line(std::string& out);
 
   State state_ = State::kSize;
   bool extensions_allowed_;

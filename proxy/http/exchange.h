@@ -128,14 +128,14 @@ class HttpExchange {
   };
 
   // How far a step has come with the bytes it was given.
-  struct Step {
+  struct Consumed {
     std::size_t used = 0;
     std::uint64_t passes = 0;
     int error = 0;
   };
 
-  Step ConsumeRequest(std::string_view bytes, std::string& out);
-  Step Detect(std::string& out);
+  Consumed ConsumeRequest(std::string_view bytes, std::string& out);
+  Consumed Detect(std::string& out);
   void OnRequestHead(std::string_view text, std::size_t leading, std::string& out);
   Open& BeginRequest(const RequestHead& head);
   void RequestSent();
@@ -143,10 +143,10 @@ class HttpExchange {
   int RefuseRequest(int status, HeadError why);
   bool RequestWaits() const;
   bool RequestHasWork() const;
-  Step TakeHeld(std::string& out);
+  Consumed TakeHeld(std::string& out);
   void RequestEnds(std::uint64_t unpassed, std::string& out);
 
-  Step ConsumeResponse(std::string_view bytes, std::string& out);
+  Consumed ConsumeResponse(std::string_view bytes, std::string& out);
   std::uint64_t OnResponseHead(std::string_view text, std::size_t following, std::string& out);
   std::uint64_t BeginTunnel(std::uint64_t following);
   void AnswerComplete();

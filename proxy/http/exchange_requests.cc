@@ -58,7 +58,7 @@ bool HttpExchange::RequestHasWork() const {
   return true;
 }
 
-HttpExchange::Step HttpExchange::Detect(std::string& out) {
+HttpExchange::Consumed HttpExchange::Detect(std::string& out) {
   switch (GuessProtocol(held_)) {
     case HttpGuess::kUndecided:
       return {};
@@ -77,7 +77,7 @@ HttpExchange::Step HttpExchange::Detect(std::string& out) {
 }
 
 // What is held is all of the bytes there are.
-HttpExchange::Step HttpExchange::TakeHeld(std::string& out) {
+HttpExchange::Consumed HttpExchange::TakeHeld(std::string& out) {
   if (mode_ == Mode::kOpaque || mode_ == Mode::kTunnel) {
     out.append(held_, std::exchange(released_, 0));
     held_.clear();
@@ -85,7 +85,7 @@ HttpExchange::Step HttpExchange::TakeHeld(std::string& out) {
   }
   const std::string held = std::exchange(held_, {});
   std::string_view rest = held;
-  Step step;
+  Consumed step;
   do {
     step = ConsumeRequest(rest, out);
     if (step.error != 0) return step;
@@ -100,8 +100,8 @@ HttpExchange::Step HttpExchange::TakeHeld(std::string& out) {
   return {.passes = step.passes};
 }
 
-HttpExchange::Step HttpExchange::ConsumeRequest(std::string_view bytes, std::string& out) {
-  Step step;
+HttpExchange::Consumed HttpExchange::ConsumeRequest(std::string_view bytes, std::string& out) {
+  Consumed step;
   // What was let pass has come.
   if (request_part_ == Part::kLength) RequestSent();
   if (request_part_ == Part::kChunkData) request_part_ = Part::kChunked;
@@ -112,7 +112,7 @@ HttpExchange::Step HttpExchange::ConsumeRequest(std::string_view bytes, std::str
     }
     const std::string_view rest = bytes.substr(step.used);
     if (request_part_ == Part::kChunked) {
-      const ChunkReader::Step chunk = request_chunks_.Feed(rest, out);
+      const ChunkReader::Piece chunk = request_chunks_.Feed(rest, out);
       step.used += chunk.used;
       if (chunk.error != nullptr) {
         step.error = RefuseRequest(400, chunk.error);
@@ -249,7 +249,7 @@ class HttpRequestStage final : public Stage {
     const std::string_view text(bytes.data(), bytes.size());
     using Mode = HttpExchange::Mode;
     if (exchange.mode_ == Mode::kHttp && exchange.held_.empty()) {
-      const HttpExchange::Step step = exchange.ConsumeRequest(text, out);
+      const HttpExchange::Consumed step = exchange.ConsumeRequest(text, out);
       if (step.error != 0) return {.error = step.error};
       if (step.passes > 0 || step.used == bytes.size()) {
         return {.taken = step.used, .passes = step.passes};
@@ -259,7 +259,7 @@ class HttpRequestStage final : public Stage {
       return {.taken = bytes.size()};
     }
     exchange.held_ += text;
-    HttpExchange::Step step;
+    HttpExchange::Consumed step;
     if (exchange.mode_ == Mode::kDetecting) {
       step = exchange.Detect(out);
     } else if (exchange.RequestHasWork()) {
@@ -281,7 +281,7 @@ class HttpRequestStage final : public Stage {
       return {};
     }
     if (exchange_.request_part_ == HttpExchange::Part::kLength) exchange_.RequestSent();
-    const HttpExchange::Step step = exchange_.TakeHeld(out);
+    const HttpExchange::Consumed step = exchange_.TakeHeld(out);
     return {.passes = step.passes, .error = step.error};
   }
 

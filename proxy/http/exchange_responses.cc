@@ -28,14 +28,14 @@ void HttpExchange::SendOwn(std::string& out) {
   FinishFront();
 }
 
-HttpExchange::Step HttpExchange::ConsumeResponse(std::string_view bytes, std::string& out) {
-  Step step;
+HttpExchange::Consumed HttpExchange::ConsumeResponse(std::string_view bytes, std::string& out) {
+  Consumed step;
   if (response_part_ == Part::kLength) AnswerComplete();
   if (response_part_ == Part::kChunkData) response_part_ = Part::kChunked;
   while (step.used < bytes.size() && step.passes == 0) {
     const std::string_view rest = bytes.substr(step.used);
     if (response_part_ == Part::kChunked) {
-      const ChunkReader::Step chunk = response_chunks_.Feed(rest, out);
+      const ChunkReader::Piece chunk = response_chunks_.Feed(rest, out);
       step.used += chunk.used;
       if (chunk.error != nullptr) {
         step.error = EPROTO;
@@ -183,7 +183,8 @@ class HttpResponseStage final : public Stage {
     // Whoever speaks before the client has asked does not speak HTTP/1.
     if (exchange_.mode_ == Mode::kDetecting) exchange_.mode_ = Mode::kOpaque;
     if (exchange_.mode_ != Mode::kHttp) return {.passes = kTheRest};
-    const HttpExchange::Step step = exchange_.ConsumeResponse({bytes.data(), bytes.size()}, out);
+    const HttpExchange::Consumed step =
+        exchange_.ConsumeResponse({bytes.data(), bytes.size()}, out);
     return {.taken = step.used, .passes = step.passes, .error = step.error};
   }
   int End(std::uint64_t unpassed, std::string& out) override {

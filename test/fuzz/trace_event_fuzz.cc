@@ -4,23 +4,23 @@
 #include <vector>
 
 #include "test/fuzz/fuzz.h"
+#include "trace/attribution.h"
 #include "trace/event.h"
-#include "trace/judge.h"
 #include "trace/packets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sluice;  // NOLINT(google-build-using-namespace): the whole of a program
   using fuzz::Require;
   static const capture::explain::Model kModel;
-  static const trace::Judge kJudge(
+  static const trace::Attributor kAttributor(
       kModel, [](capture::explain::Landing) -> std::uint16_t { return 15001; });
   // A separate copy, so that reads beyond its end are detected.
   const std::vector<std::uint8_t> bytes(data, data + size);
   trace::Bytes left(bytes);
   trace::Packets packets;
-  const auto judge = [](const trace::Seen& seen) {
-    const trace::Verdict verdict = kJudge.Of(seen, {}, true);
-    Require(!verdict.decided, "no rule decides where there are none");
+  const auto attribute = [](const trace::Seen& seen) {
+    const trace::Attribution attribution = kAttributor.Of(seen, {}, true);
+    Require(!attribution.decided, "no rule decides where there are none");
     Require(seen.steps.size() <= trace::Packets::kMostSteps, "a packet has a limit of steps");
   };
   while (const auto message = nftables::TakeMessage(left)) {
@@ -32,10 +32,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!inside) continue;
     if (const auto event = trace::DecodeNewConnection(inside->attributes)) {
       Require(event->original.protocol == event->reply.protocol, "both ways have one protocol");
-      judge(packets.Add(*event));
+      attribute(packets.Add(*event));
     }
-    if (const auto step = trace::DecodeStep(inside->family, inside->attributes)) {
-      if (const auto seen = packets.Add(*step)) judge(*seen);
+    if (const auto step = trace::DecodeTraceEvent(inside->family, inside->attributes)) {
+      if (const auto seen = packets.Add(*step)) attribute(*seen);
     }
   }
   return 0;

@@ -20,7 +20,7 @@
 #include "iptables/xt_reader.h"
 #include "nftables/model.h"
 #include "nftables/reader.h"
-#include "trace/judge.h"
+#include "trace/attribution.h"
 
 namespace sluice::init {
 namespace {

@@ -44,41 +44,41 @@ boost::json::object AddressJson(const SocketAddress& address) {
 }  // namespace
 
 std::string TraceText(const TracedConnection& connection) {
-  const trace::Verdict& verdict = connection.verdict;
-  const trace::Flow& flow = connection.seen.original;
-  std::string out = TimeText(connection.time) + " " + std::string(capture::Name(flow.protocol)) +
-                    " " + flow.from.ToString() + " to " + flow.to.ToString();
+  const trace::Attribution& attribution = connection.attribution;
+  const trace::Tuple& tuple = connection.seen.original;
+  std::string out = TimeText(connection.time) + " " + std::string(capture::Name(tuple.protocol)) +
+                    " " + tuple.from.ToString() + " to " + tuple.to.ToString();
   if (connection.uid) out += ", uid " + std::to_string(*connection.uid);
   if (connection.holder) {
     out += " (" + Printable(connection.holder->command) + ", pid " +
            std::to_string(connection.holder->pid) + ")";
   }
-  out += ": " + std::string(Name(verdict.landing));
-  if (verdict.port != 0) out += ", port " + std::to_string(verdict.port);
-  if (verdict.decided) {
-    const Place place = PlaceOf(*verdict.decided);
-    out += verdict.known_by == KnownBy::kTrace ? ", by " : ", by explanation: ";
+  out += ": " + std::string(Name(attribution.landing));
+  if (attribution.port != 0) out += ", port " + std::to_string(attribution.port);
+  if (attribution.decided) {
+    const Place place = PlaceOf(*attribution.decided);
+    out += attribution.known_by == KnownBy::kTrace ? ", by " : ", by explanation: ";
     out += Where(place);
-    if (!verdict.decided->chain || !verdict.decided->chain->ours) {
+    if (!attribution.decided->chain || !attribution.decided->chain->ours) {
       out += ": " + place.text;
     } else if (!place.flag.empty()) {
       out += " [" + place.flag + "]";
     } else if (!place.why.empty()) {
       out += " (" + place.why + ")";
     }
-    const auto cause = verdict.port != 0 ? CauseOf(verdict.path) : std::nullopt;
+    const auto cause = attribution.port != 0 ? CauseOf(attribution.path) : std::nullopt;
     if (cause) out += ", because of " + cause->get()->flag;
-  } else if (verdict.known_by != KnownBy::kNothing) {
+  } else if (attribution.known_by != KnownBy::kNothing) {
     out += ", by no rule";
   }
-  for (const std::string& note : verdict.notes) out += "; " + note;
+  for (const std::string& note : attribution.notes) out += "; " + note;
   return out + "\n";
 }
 
 std::string TraceJson(const TracedConnection& connection) {
-  const trace::Verdict& verdict = connection.verdict;
-  const trace::Flow& flow = connection.seen.original;
-  boost::json::object from = AddressJson(flow.from);
+  const trace::Attribution& attribution = connection.attribution;
+  const trace::Tuple& tuple = connection.seen.original;
+  boost::json::object from = AddressJson(tuple.from);
   from["uid"] = nullptr;
   if (connection.uid) from["uid"] = *connection.uid;
   from["pid"] = nullptr;
@@ -89,22 +89,23 @@ std::string TraceJson(const TracedConnection& connection) {
   }
   boost::json::object out;
   out["time"] = TimeText(connection.time);
-  out["proto"] = capture::Name(flow.protocol);
-  out["family"] = sluice::Name(flow.to.ip.family());
+  out["proto"] = capture::Name(tuple.protocol);
+  out["family"] = sluice::Name(tuple.to.ip.family());
   out["from"] = std::move(from);
-  out["to"] = AddressJson(flow.to);
-  out["landing"] = Name(verdict.landing);
-  out["port"] = verdict.port;
+  out["to"] = AddressJson(tuple.to);
+  out["landing"] = Name(attribution.landing);
+  out["port"] = attribution.port;
   out["arrives_at"] = nullptr;
   if (connection.seen.reply) out["arrives_at"] = AddressJson(connection.seen.reply->from);
   out["decided_by"] = nullptr;
-  if (verdict.decided) out["decided_by"] = PlaceJson(*verdict.decided);
+  if (attribution.decided) out["decided_by"] = PlaceJson(*attribution.decided);
   out["known_by"] = nullptr;
-  if (verdict.known_by == KnownBy::kTrace) out["known_by"] = "trace";
-  if (verdict.known_by == KnownBy::kExplanation) out["known_by"] = "explanation";
+  if (attribution.known_by == KnownBy::kTrace) out["known_by"] = "trace";
+  if (attribution.known_by == KnownBy::kExplanation) out["known_by"] = "explanation";
   boost::json::array& notes = out["notes"].emplace_array();
-  for (const std::string& note : verdict.notes) notes.push_back(boost::json::value(note));
-  for (const std::string& note : AdviceOf(verdict.landing, verdict.decided, verdict.path)) {
+  for (const std::string& note : attribution.notes) notes.push_back(boost::json::value(note));
+  for (const std::string& note :
+       AdviceOf(attribution.landing, attribution.decided, attribution.path)) {
     notes.push_back(boost::json::value(note));
   }
   return boost::json::serialize(out) + "\n";

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "trace/judge.h"
+#include "trace/attribution.h"
 #include "trace/processes.h"
 
 namespace sluice::init {
@@ -17,7 +17,7 @@ struct TracedConnection {
   trace::Seen seen;
   std::optional<std::uint32_t> uid = {};
   std::optional<trace::Holder> holder = {};
-  trace::Verdict verdict;
+  trace::Attribution attribution;
 };
 
 // One line each, with its newline.

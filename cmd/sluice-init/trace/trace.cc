@@ -25,7 +25,7 @@
 #include "cmd/sluice-init/trace/line.h"
 #include "netns/sysctl.h"
 #include "nftables/kernel.h"
-#include "trace/judge.h"
+#include "trace/attribution.h"
 #include "trace/kernel_events.h"
 #include "trace/processes.h"
 
@@ -86,7 +86,7 @@ class Rules {
   const Model& model() const { return state_->model; }
   KernelHost& host() { return state_->host; }
   const Walker& walker() const { return state_->walker; }
-  const trace::Judge& judge() const { return state_->judge; }
+  const trace::Attributor& attributor() const { return state_->attributor; }
 
   // For rules that do not explain a connection. False if that did not help a moment ago
   // (DidNotHelp).
@@ -97,7 +97,7 @@ class Rules {
   }
   void DidNotHelp() { next_ = read_ + std::max<Clock::duration>(kStaleAge, kRulesShare * cost_); }
 
-  // Before connections are judged.
+  // Before connections are attributed.
   void Refresh() {
     if (nf_tables_ && nf_tables_->Generation() != generation_) {
       Read();
@@ -112,12 +112,12 @@ class Rules {
     Model model;
     KernelHost host;
     Walker walker;
-    trace::Judge judge;
+    trace::Attributor attributor;
     State(Model read, netns::NetworkState& network)
         : model(std::move(read)),
           host(network, false),
           walker(model, host),
-          judge(model, [this](Landing landing) { return walker.PortOf(landing); }) {}
+          attributor(model, [this](Landing landing) { return walker.PortOf(landing); }) {}
     State(const State&) = delete;
     State& operator=(const State&) = delete;
   };
@@ -270,7 +270,7 @@ class Tracer {
     for (int i = 0; i < kMostAtOnce && events_.Receive(received_); ++i) {
       for (trace::EventSocket::Event& event : received_) {
         std::optional<trace::Seen> seen;
-        if (auto* const step = std::get_if<trace::Step>(&event)) {
+        if (auto* const step = std::get_if<trace::TraceEvent>(&event)) {
           seen = packets_.Add(std::move(*step));
         } else {
           seen = packets_.Add(std::get<trace::NewConnection>(event));
@@ -278,15 +278,15 @@ class Tracer {
         if (!seen || !IsWanted(seen->original)) continue;
         Waiting next{.connection = {.time = std::chrono::system_clock::now(),
                                     .seen = *std::move(seen),
-                                    .verdict = {}},
+                                    .attribution = {}},
                      .sender = {}};
-        const trace::Flow& flow = next.connection.seen.original;
-        for (const trace::Step& step : next.connection.seen.steps) {
-          if (step.flow) next.in_link = step.in_link;
-          if (step.flow) break;
+        const trace::Tuple& tuple = next.connection.seen.original;
+        for (const trace::TraceEvent& step : next.connection.seen.steps) {
+          if (step.tuple) next.in_link = step.in_link;
+          if (step.tuple) break;
         }
-        next.own_source = rules_.host().IsOwn(flow.from.ip);
-        next.sender = sockets_.Sender(flow, next.own_source);
+        next.own_source = rules_.host().IsOwn(tuple.from.ip);
+        next.sender = sockets_.Sender(tuple, next.own_source);
         if (next.sender) next.connection.uid = next.sender->uid;
         if (!config_.trace.uids.empty() &&
             (!next.sender ||
@@ -313,22 +313,22 @@ class Tracer {
     std::string out;
     for (Waiting& each : waiting) {
       if (Done()) break;
-      Judge(each.connection, each.sender, each.own_source, each.in_link);
+      Attribute(each.connection, each.sender, each.own_source, each.in_link);
       out += config_.json_output ? TraceJson(each.connection) : TraceText(each.connection);
-      Count(each.connection.verdict.landing);
+      Count(each.connection.attribution.landing);
     }
     WriteOutput(out);
   }
 
-  bool IsWanted(const trace::Flow& flow) const {
+  bool IsWanted(const trace::Tuple& tuple) const {
     const capture::TraceConfig& wanted = config_.trace;
     if (!wanted.ports.empty() && std::ranges::none_of(wanted.ports, [&](const PortRange& range) {
-          return range.Contains(flow.to.port);
+          return range.Contains(tuple.to.port);
         })) {
       return false;
     }
     return wanted.ranges.empty() || std::ranges::any_of(wanted.ranges, [&](const Cidr& range) {
-             return range.Contains(flow.from.ip) || range.Contains(flow.to.ip);
+             return range.Contains(tuple.from.ip) || range.Contains(tuple.to.ip);
            });
   }
 
@@ -340,23 +340,23 @@ class Tracer {
     if (thorough) next_search_ = end + kSearchShare * (end - start);
   }
 
-  void Judge(TracedConnection& connection, const std::optional<trace::SocketFound>& sender,
-             bool own_source, int in_link) {
-    connection.verdict = JudgeOnce(connection, sender, own_source, in_link);
-    if (!connection.verdict.stale || !rules_.ReadAgain()) return;
-    connection.verdict = JudgeOnce(connection, sender, own_source, in_link);
-    if (connection.verdict.stale) rules_.DidNotHelp();
+  void Attribute(TracedConnection& connection, const std::optional<trace::SocketFound>& sender,
+                 bool own_source, int in_link) {
+    connection.attribution = AttributeOnce(connection, sender, own_source, in_link);
+    if (!connection.attribution.stale || !rules_.ReadAgain()) return;
+    connection.attribution = AttributeOnce(connection, sender, own_source, in_link);
+    if (connection.attribution.stale) rules_.DidNotHelp();
   }
 
-  trace::Verdict JudgeOnce(const TracedConnection& traced,
-                           const std::optional<trace::SocketFound>& sender, bool own_source,
-                           int in_link) {
-    const trace::Flow& flow = traced.seen.original;
-    Connection connection{.to = flow.to,
-                          .from = flow.from.ip,
-                          .from_port = flow.from.port,
+  trace::Attribution AttributeOnce(const TracedConnection& traced,
+                                   const std::optional<trace::SocketFound>& sender, bool own_source,
+                                   int in_link) {
+    const trace::Tuple& tuple = traced.seen.original;
+    Connection connection{.to = tuple.to,
+                          .from = tuple.from.ip,
+                          .from_port = tuple.from.port,
                           .from_port_known = true,
-                          .protocol = flow.protocol};
+                          .protocol = tuple.protocol};
     if (own_source || sender) {
       if (sender) {
         connection.uid = sender->uid;
@@ -366,14 +366,14 @@ class Tracer {
     } else {
       connection.in_interface = rules_.host().InterfaceName(in_link);
       if (connection.in_interface.empty()) {
-        connection.in_interface = rules_.host().Route({.to = flow.from.ip}).device;
+        connection.in_interface = rules_.host().Route({.to = tuple.from.ip}).device;
       }
       if (connection.in_interface.empty()) connection.in_interface = "eth0";
     }
     const bool readable = rules_.model().notes.empty();
     const Explanation explanation = readable ? rules_.walker().Explain(connection) : Explanation();
     const bool lands_here = traced.seen.reply && rules_.host().IsOwn(traced.seen.reply->from.ip);
-    return rules_.judge().Of(traced.seen, explanation, lands_here);
+    return rules_.attributor().Of(traced.seen, explanation, lands_here);
   }
 
   void Count(Landing landing) {

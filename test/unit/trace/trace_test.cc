@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include "capture/explain/walk.h"
+#include "trace/attribution.h"
 #include "trace/event.h"
-#include "trace/judge.h"
 #include "trace/packets.h"
 
 namespace sluice::trace {
@@ -76,8 +76,8 @@ TEST(TraceEvent, AConnectionThatWasRedirected) {
   const auto event = DecodeNewConnection(inside->attributes);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->original,
-            (Flow{Protocol::kUdp, At("10.0.0.1", 54046), At("10.255.255.53", 53)}));
-  EXPECT_EQ(event->reply, (Flow{Protocol::kUdp, At("127.0.0.1", 15053), At("10.0.0.1", 54046)}));
+            (Tuple{Protocol::kUdp, At("10.0.0.1", 54046), At("10.255.255.53", 53)}));
+  EXPECT_EQ(event->reply, (Tuple{Protocol::kUdp, At("127.0.0.1", 15053), At("10.0.0.1", 54046)}));
   EXPECT_TRUE(event->redirected());
 }
 
@@ -85,35 +85,35 @@ TEST(TraceEvent, AConnectionOfIpv6) {
   const auto bytes = FromHex(kDirectV6);
   const auto event = DecodeNewConnection(nftables::OfNetfilter(MessageOf(bytes))->attributes);
   ASSERT_TRUE(event);
-  EXPECT_EQ(event->original, (Flow{Protocol::kTcp, At("::1", 45440), At("::1", 82)}));
+  EXPECT_EQ(event->original, (Tuple{Protocol::kTcp, At("::1", 45440), At("::1", 82)}));
   EXPECT_FALSE(event->redirected());
 }
 
 TEST(TraceEvent, StepsThroughTheRules) {
   const auto bytes = FromHex(kJump);
   const auto inside = nftables::OfNetfilter(MessageOf(bytes));
-  const auto step = DecodeStep(inside->family, inside->attributes);
+  const auto step = DecodeTraceEvent(inside->family, inside->attributes);
   ASSERT_TRUE(step);
-  EXPECT_EQ(step->type, Step::Type::kRule);
+  EXPECT_EQ(step->type, TraceEvent::Type::kRule);
   EXPECT_EQ(step->table, "sluice");
   EXPECT_EQ(step->chain, "nat/OUTPUT");
   EXPECT_EQ(step->handle, 0x15U);
   EXPECT_EQ(step->verdict, -3);
-  EXPECT_EQ(step->flow, (Flow{Protocol::kTcp, At("127.0.0.1", 57504), At("127.0.0.1", 81)}));
+  EXPECT_EQ(step->tuple, (Tuple{Protocol::kTcp, At("127.0.0.1", 57504), At("127.0.0.1", 81)}));
   const auto end = FromHex(kPolicy);
-  const auto policy = DecodeStep(2, nftables::OfNetfilter(MessageOf(end))->attributes);
+  const auto policy = DecodeTraceEvent(2, nftables::OfNetfilter(MessageOf(end))->attributes);
   ASSERT_TRUE(policy);
-  EXPECT_EQ(policy->type, Step::Type::kPolicy);
+  EXPECT_EQ(policy->type, TraceEvent::Type::kPolicy);
   EXPECT_EQ(policy->verdict, 1);
   EXPECT_EQ(policy->id, step->id);
-  EXPECT_FALSE(policy->flow);
+  EXPECT_FALSE(policy->tuple);
 }
 
 TEST(TraceEvent, Sockets) {
   const auto bytes = FromHex(kSocket);
   const auto found = DecodeSocket(MessageOf(bytes).payload, Protocol::kTcp);
   ASSERT_TRUE(found);
-  EXPECT_EQ(found->flow, (Flow{Protocol::kTcp, At("127.0.0.1", 34470), At("127.0.0.1", 83)}));
+  EXPECT_EQ(found->tuple, (Tuple{Protocol::kTcp, At("127.0.0.1", 34470), At("127.0.0.1", 83)}));
   EXPECT_EQ(found->uid, 0U);
   EXPECT_NE(found->inode, 0U);
   EXPECT_FALSE(found->listens);
@@ -128,26 +128,26 @@ TEST(TraceEvent, NothingIsTakenFromWhatIsCutShort) {
       Bytes left(part);
       EXPECT_FALSE(nftables::TakeMessage(left)) << size;
       static_cast<void>(DecodeNewConnection(left));
-      static_cast<void>(DecodeStep(2, left));
+      static_cast<void>(DecodeTraceEvent(2, left));
       static_cast<void>(DecodeSocket(left, Protocol::kTcp));
     }
   }
 }
 
 // --- putting them together ---
-const Flow kFlow{Protocol::kTcp, At("10.0.0.1", 40000), At("198.51.100.1", 80)};
+const Tuple kFlow{Protocol::kTcp, At("10.0.0.1", 40000), At("198.51.100.1", 80)};
 
-Step Begin(std::uint32_t id, const Flow& flow = kFlow) {
-  return {.type = Step::Type::kRule,
+TraceEvent Begin(std::uint32_t id, const Tuple& tuple = kFlow) {
+  return {.type = TraceEvent::Type::kRule,
           .id = id,
           .table = std::string(kTableNames) + "7",
           .chain = "output-tcp",
           .handle = 2,
           .verdict = -1,
-          .flow = flow};
+          .tuple = tuple};
 }
-Step Rule(std::uint32_t id, std::uint64_t handle, std::int32_t verdict) {
-  return {.type = Step::Type::kRule,
+TraceEvent Rule(std::uint32_t id, std::uint64_t handle, std::int32_t verdict) {
+  return {.type = TraceEvent::Type::kRule,
           .id = id,
           .table = "sluice",
           .chain = "nat/ISTIO_OUTPUT",
@@ -157,7 +157,7 @@ Step Rule(std::uint32_t id, std::uint64_t handle, std::int32_t verdict) {
 
 TEST(TracePackets, StepsGoToTheConnectionOfTheirPacket) {
   Packets packets;
-  const Flow other{Protocol::kTcp, At("10.0.0.1", 40001), At("198.51.100.1", 80)};
+  const Tuple other{Protocol::kTcp, At("10.0.0.1", 40001), At("198.51.100.1", 80)};
   EXPECT_FALSE(packets.Add(Rule(1, 9, -5))) << "a packet that has not begun";
   EXPECT_FALSE(packets.Add(Begin(1)));
   EXPECT_FALSE(packets.Add(Begin(2, other)));
@@ -186,9 +186,9 @@ TEST(TracePackets, ItsMemoryIsBounded) {
   Packets packets;
   std::uint32_t id = 0;
   for (; id < 10 * Packets::kMostPackets; ++id) {
-    Flow flow = kFlow;
-    flow.from.port = static_cast<std::uint16_t>(id);
-    packets.Add(Begin(id, flow));
+    Tuple tuple = kFlow;
+    tuple.from.port = static_cast<std::uint16_t>(id);
+    packets.Add(Begin(id, tuple));
   }
   EXPECT_THAT(packets.Add(NewConnection{kFlow, kFlow}).steps, IsEmpty()) << "the first is kept";
   packets.Add(Begin(++id));
@@ -196,10 +196,10 @@ TEST(TracePackets, ItsMemoryIsBounded) {
   EXPECT_EQ(packets.Add(NewConnection{kFlow, kFlow}).steps.size(), Packets::kMostSteps);
 }
 
-// --- the verdict ---
-class TraceJudge : public ::testing::Test {
+// --- the attribution ---
+class TraceAttribution : public ::testing::Test {
  protected:
-  TraceJudge() {
+  TraceAttribution() {
     using namespace capture::explain;
     ModelChain base{.name = "nat/OUTPUT", .rules = {}};
     base.base = BaseHook{.hook = HookPoint::kOutput, .priority = -99, .nat = true};
@@ -214,17 +214,17 @@ class TraceJudge : public ::testing::Test {
     model_.tables.push_back({.backend = "nftables", .name = "sluice", .chains = {base, chain}});
   }
 
-  Judge Make() {
-    return Judge(model_, [](Landing landing) {
+  Attributor Make() {
+    return Attributor(model_, [](Landing landing) {
       return landing == Landing::kOutbound ? std::uint16_t{15001} : std::uint16_t{0};
     });
   }
-  static Seen SeenAs(const SocketAddress& landed, std::vector<Step> steps) {
-    Step base = Rule(1, 0, -3);
+  static Seen SeenAs(const SocketAddress& landed, std::vector<TraceEvent> steps) {
+    TraceEvent base = Rule(1, 0, -3);
     base.chain = "nat/OUTPUT";
-    base.type = Step::Type::kPolicy;
+    base.type = TraceEvent::Type::kPolicy;
     steps.insert(steps.begin(), {Begin(1), base});
-    return {.original = kFlow, .reply = Flow{kFlow.protocol, landed, kFlow.from}, .steps = steps};
+    return {.original = kFlow, .reply = Tuple{kFlow.protocol, landed, kFlow.from}, .steps = steps};
   }
   capture::explain::Outcome OutcomeOf(Landing landing) {
     capture::explain::Outcome out;
@@ -236,52 +236,52 @@ class TraceJudge : public ::testing::Test {
   capture::explain::Model model_;
 };
 
-TEST_F(TraceJudge, TheRuleOfTheTraceComesBeforeTheExplanation) {
-  const auto judge = Make();
-  const auto verdict = judge.Of(SeenAs(At("127.0.0.1", 15001), {Rule(1, 7, 1)}), {}, true);
-  EXPECT_EQ(verdict.landing, Landing::kOutbound);
-  EXPECT_EQ(verdict.port, 15001);
-  EXPECT_EQ(verdict.known_by, KnownBy::kTrace);
-  ASSERT_TRUE(verdict.decided);
-  EXPECT_EQ(verdict.decided->rule, 1U);
-  EXPECT_FALSE(verdict.stale);
+TEST_F(TraceAttribution, TheRuleOfTheTraceComesBeforeTheExplanation) {
+  const auto attributor = Make();
+  const auto attribution = attributor.Of(SeenAs(At("127.0.0.1", 15001), {Rule(1, 7, 1)}), {}, true);
+  EXPECT_EQ(attribution.landing, Landing::kOutbound);
+  EXPECT_EQ(attribution.port, 15001);
+  EXPECT_EQ(attribution.known_by, KnownBy::kTrace);
+  ASSERT_TRUE(attribution.decided);
+  EXPECT_EQ(attribution.decided->rule, 1U);
+  EXPECT_FALSE(attribution.stale);
 }
 
-TEST_F(TraceJudge, ALocalPortThatIsNoListenerIsARuleOfOthers) {
-  const auto verdict = Make().Of(SeenAs(At("127.0.0.1", 999), {Rule(1, 7, 1)}), {}, true);
-  EXPECT_EQ(verdict.landing, Landing::kDirect);
-  EXPECT_EQ(verdict.port, 0);
-  EXPECT_THAT(verdict.notes, ElementsAre(HasSubstr("127.0.0.1:999")));
+TEST_F(TraceAttribution, ALocalPortThatIsNoListenerIsARuleOfOthers) {
+  const auto attribution = Make().Of(SeenAs(At("127.0.0.1", 999), {Rule(1, 7, 1)}), {}, true);
+  EXPECT_EQ(attribution.landing, Landing::kDirect);
+  EXPECT_EQ(attribution.port, 0);
+  EXPECT_THAT(attribution.notes, ElementsAre(HasSubstr("127.0.0.1:999")));
   // Another host's port 15001 is no listener.
   EXPECT_EQ(Make().Of(SeenAs(At("10.1.1.1", 15001), {Rule(1, 7, 1)}), {}, false).landing,
             Landing::kDirect);
 }
 
-TEST_F(TraceJudge, AReturnLetsItGo) {
-  const auto verdict = Make().Of(SeenAs(kFlow.to, {Rule(1, 6, -5)}), {}, false);
-  EXPECT_EQ(verdict.landing, Landing::kDirect);
-  ASSERT_TRUE(verdict.decided);
-  EXPECT_EQ(verdict.decided->rule, 0U);
-  EXPECT_EQ(verdict.known_by, KnownBy::kTrace);
+TEST_F(TraceAttribution, AReturnLetsItGo) {
+  const auto attribution = Make().Of(SeenAs(kFlow.to, {Rule(1, 6, -5)}), {}, false);
+  EXPECT_EQ(attribution.landing, Landing::kDirect);
+  ASSERT_TRUE(attribution.decided);
+  EXPECT_EQ(attribution.decided->rule, 0U);
+  EXPECT_EQ(attribution.known_by, KnownBy::kTrace);
 }
 
-TEST_F(TraceJudge, RulesThatHaveChangedAreReadAgain) {
+TEST_F(TraceAttribution, RulesThatHaveChangedAreReadAgain) {
   EXPECT_TRUE(Make().Of(SeenAs(kFlow.to, {Rule(1, 1234, -5)}), {}, false).stale);
 }
 
-TEST_F(TraceJudge, OfSeveralWaysThatConntrackAllowsNoneIsGuessed) {
+TEST_F(TraceAttribution, OfSeveralWaysThatConntrackAllowsNoneIsGuessed) {
   capture::explain::Explanation explanation;
   auto tproxied = OutcomeOf(Landing::kInbound);
   tproxied.tproxied = true;
   tproxied.port = 15006;
-  const Seen seen{.original = kFlow, .reply = Flow{kFlow.protocol, kFlow.to, kFlow.from}};
+  const Seen seen{.original = kFlow, .reply = Tuple{kFlow.protocol, kFlow.to, kFlow.from}};
   explanation.candidates = {OutcomeOf(Landing::kDirect), tproxied};
   EXPECT_EQ(Make().Of(seen, explanation, false).landing, Landing::kUnknown);
   explanation.candidates = {tproxied};
-  const auto verdict = Make().Of(seen, explanation, false);
-  EXPECT_EQ(verdict.landing, Landing::kInbound);
-  EXPECT_EQ(verdict.port, 15006);
-  EXPECT_EQ(verdict.known_by, KnownBy::kExplanation);
+  const auto attribution = Make().Of(seen, explanation, false);
+  EXPECT_EQ(attribution.landing, Landing::kInbound);
+  EXPECT_EQ(attribution.port, 15006);
+  EXPECT_EQ(attribution.known_by, KnownBy::kExplanation);
   // What ends elsewhere is no explanation.
   auto redirected = OutcomeOf(Landing::kOutbound);
   redirected.nat = true;

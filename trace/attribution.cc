@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "trace/judge.h"
+#include "trace/attribution.h"
 
 #include <algorithm>
 #include <variant>
@@ -58,7 +58,7 @@ bool LeadsThere(const Outcome& outcome, const Seen& seen) {
 
 }  // namespace
 
-Judge::Judge(const Model& model, std::function<std::uint16_t(Landing)> port_of)
+Attributor::Attributor(const Model& model, std::function<std::uint16_t(Landing)> port_of)
     : port_of_(std::move(port_of)) {
   for (const ModelTable& table : model.tables) {
     if (table.backend != "nftables") continue;
@@ -77,13 +77,13 @@ Judge::Judge(const Model& model, std::function<std::uint16_t(Landing)> port_of)
   }
 }
 
-Judge::Traced Judge::Follow(const Seen& seen) const {
+Attributor::Traced Attributor::Follow(const Seen& seen) const {
   Traced out;
   const Family family = seen.original.from.ip.family();
   const ModelChain* base = nullptr;
-  for (const Step& step : seen.steps) {
-    const bool rule = step.type == Step::Type::kRule;
-    const bool policy = step.type == Step::Type::kPolicy;
+  for (const TraceEvent& step : seen.steps) {
+    const bool rule = step.type == TraceEvent::Type::kRule;
+    const bool policy = step.type == TraceEvent::Type::kPolicy;
     if (step.table.starts_with(kTableNames)) {
       out.any = true;
       continue;
@@ -131,15 +131,16 @@ Judge::Traced Judge::Follow(const Seen& seen) const {
   return out;
 }
 
-Landing Judge::ListenerAt(std::uint16_t port) const {
+Landing Attributor::ListenerAt(std::uint16_t port) const {
   for (const Landing landing : {Landing::kOutbound, Landing::kInbound, Landing::kDns}) {
     if (port != 0 && port_of_(landing) == port) return landing;
   }
   return Landing::kDirect;
 }
 
-Verdict Judge::Of(const Seen& seen, const Explanation& explanation, bool lands_here) const {
-  Verdict out;
+Attribution Attributor::Of(const Seen& seen, const Explanation& explanation,
+                           bool lands_here) const {
+  Attribution out;
   const Traced traced = Follow(seen);
   out.stale = traced.unknown_rules;
   out.path = traced.path;

@@ -21,7 +21,7 @@ enum class KnownBy : std::uint8_t {
   kExplanation  // the rules, as they are, lead to what conntrack has said
 };
 
-struct Verdict {
+struct Attribution {
   capture::explain::Landing landing = capture::explain::Landing::kUnknown;
   std::uint16_t port = 0;  // of the listener; 0 if not captured
   // The rule that decided; nothing if no rule did, or it is not known which.
@@ -35,16 +35,16 @@ struct Verdict {
 
 // Where a connection has landed, and by which rule. What the kernel has said comes before what the
 // rules make likely. Pure.
-class Judge {
+class Attributor {
  public:
   // The model must outlive this. `port_of`: of the listener for a landing; 0 for none.
-  Judge(const capture::explain::Model& model,
-        std::function<std::uint16_t(capture::explain::Landing)> port_of);
+  Attributor(const capture::explain::Model& model,
+             std::function<std::uint16_t(capture::explain::Landing)> port_of);
 
   // `explanation` is of the same connection; its sender may be known only in part. `lands_here`:
   // answers come from an address of this namespace.
-  Verdict Of(const Seen& seen, const capture::explain::Explanation& explanation,
-             bool lands_here) const;
+  Attribution Of(const Seen& seen, const capture::explain::Explanation& explanation,
+                 bool lands_here) const;
 
  private:
   // What the trace events say.

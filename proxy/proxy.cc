@@ -184,6 +184,9 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
     log_ = std::make_unique<LogWriter>(config_.access_log, config_.concurrency);
   }
   if (config_.mtls.enabled()) mtls_ = std::make_unique<MutualTls>(config_.mtls);
+  if (config_.admin_port != 0) {
+    history_ = std::make_unique<History>(config_.concurrency, History::Clock::now());
+  }
   const std::uint64_t max_connections = MaxConnections(config_);
   shared_ = std::make_unique<WorkerShared>(
       WorkerShared{.config = config_,
@@ -196,6 +199,7 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
                    .max_pending = ShareOfPending(max_connections),
                    .busy_poll = PollsBusily(config_),
                    .handed_over = handed_over_,
+                   .history = history_.get(),
                    .mtls = mtls_.get()});
   std::vector<std::vector<GivenListener>> shares = ShareOut(std::move(given), config_);
   for (int i = 0; i < config_.concurrency; ++i) {
@@ -226,7 +230,6 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
                   [this, backend = Backend()](const HttpRequest& request) {
                     return ServeAdmin(request, backend);
                   });
-    http_->Every(History::kInterval, [this] { history_.Add(stats_, History::Clock::now()); });
   }
 }
 
@@ -307,7 +310,7 @@ AdminBackend Proxy::Backend() {
   return {.config = &config_,
           .dns_resolvers = dns_resolvers_,
           .stats = &stats_,
-          .history = &history_,
+          .history = history_.get(),
           .facts = [this] { return Facts(); },
           .metrics = [this] { return Metrics(); },
           .connections = [this] { return Connections(); },

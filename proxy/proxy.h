@@ -87,9 +87,9 @@ class Proxy {
   std::atomic<bool> handed_over_{false};
   std::unique_ptr<LogWriter> log_;
   std::unique_ptr<MutualTls> mtls_;
+  std::unique_ptr<History> history_;  // null: nobody can ask for it
   std::unique_ptr<WorkerShared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  History history_;  // belongs to the thread of http_ once that has started
   std::unique_ptr<HttpServers> http_;
   std::vector<Nameserver> dns_resolvers_;
   std::unique_ptr<dns::DnsForwarder> dns_;

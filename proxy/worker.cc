@@ -60,7 +60,8 @@ Worker::Worker(const WorkerShared& shared, int index, std::vector<GivenListener>
                .ready = {},
                .closed = {},
                .mtls = shared.mtls},
-      busy_poll_(shared.busy_poll) {
+      busy_poll_(shared.busy_poll),
+      next_note_(shared.history == nullptr ? epoch_.max() : epoch_) {
   relay_->splicing = shared.config.splicing;
   if (shared.config.http.enabled()) {
     ids_ = std::make_unique<IdSource>();
@@ -202,6 +203,7 @@ int Worker::Wait(std::span<epoll_event> events) {
     now = Clock::now();
   }
   context_.now_ticks = TicksAt(now);
+  if (now >= next_note_) next_note_ = shared_.history->Note(index_, context_.stats, now);
   const std::uint64_t tag = count == 1 ? events.front().data.u64 : kListenerTag;
   const bool of_session = (tag & kTagMask) == kClientTag || (tag & kTagMask) == kServerTag;
   busy_poll_.Observe(of_session ? tag & ~kTagMask : 0, now - start);
@@ -212,9 +214,9 @@ int Worker::WaitMillis(std::uint64_t now) const {
   if (context_.HasWork()) return 0;
   const std::uint64_t due = timers_.NextDue();
   if (due == TimerWheel::kNever) return -1;
-  // Sleep to the end of the tick: waking earlier would find nothing to do. At most a minute, so
+  // Sleep to the end of the tick: waking earlier would find nothing to do. At most an hour, so
   // that the arithmetic cannot overflow; an early wake-up is harmless.
-  constexpr std::uint64_t kMaxTicks = std::chrono::minutes(1) / kTick;
+  constexpr std::uint64_t kMaxTicks = std::chrono::hours(1) / kTick;
   const std::uint64_t ticks = due > now ? std::min(due - now, kMaxTicks) : 0;
   return static_cast<int>(ticks * static_cast<std::uint64_t>(kTick.count()));
 }

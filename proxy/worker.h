@@ -18,6 +18,7 @@
 #include "proxy/accept/destination.h"
 #include "proxy/busy_poll.h"
 #include "proxy/config.h"
+#include "proxy/control/history.h"
 #include "proxy/log/log_writer.h"
 #include "proxy/relay/relay.h"
 #include "proxy/session/session.h"
@@ -49,6 +50,7 @@ struct WorkerShared {
   // Another proxy also serves the listening sockets (see HandOver); the only thing here that may
   // change, once.
   const std::atomic<bool>& handed_over;
+  History* history = nullptr;       // null: there is none
   const MutualTls* mtls = nullptr;  // null: there is none
 };
 
@@ -153,6 +155,7 @@ class Worker {
   WorkerContext context_;
   std::unique_ptr<IdSource> ids_;
   BusyPoll busy_poll_;
+  std::chrono::steady_clock::time_point next_note_;  // of the history
   bool paused_ = false;
   std::chrono::steady_clock::time_point next_pause_warning_{};
   std::uint64_t turn_ = 0;

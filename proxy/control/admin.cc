@@ -150,7 +150,8 @@ HttpResponse Page(const AdminBackend& backend) {
   listing->end = PageTail();
   return {.status = 200,
           .content_type = "text/html; charset=utf-8",
-          .body = PageHead(*backend.config, backend.facts(), *backend.stats, *backend.history,
+          .body = PageHead(*backend.config, backend.facts(), *backend.stats,
+                           backend.history->Samples(*backend.stats, History::Clock::now()),
                            listing->connections.size(), open, now),
           .next_piece = [listing] { return NextPiece(*listing); }};
 }

@@ -23,7 +23,7 @@ struct AdminBackend {
   const ProxyConfig* config = nullptr;
   std::vector<Nameserver> dns_resolvers;  // the forwarder's servers, in order
   const Stats* stats = nullptr;
-  const History* history = nullptr;  // only changed on the thread of the handler
+  const History* history = nullptr;
   std::function<PageFacts()> facts;
   std::function<std::string()> metrics;
   std::function<std::vector<ConnectionInfo>()> connections;

@@ -224,33 +224,12 @@ class Acceptor {
   std::shared_ptr<Port> port_;
 };
 
-// Calls a task again and again.
-class Ticker {
- public:
-  Ticker(asio::io_context& io, std::chrono::seconds interval, std::function<void()> task)
-      : timer_(io), interval_(interval), task_(std::move(task)) {}
-
-  void Tick() {
-    task_();
-    timer_.expires_after(interval_);
-    timer_.async_wait([this](beast::error_code error) {
-      if (!error) Tick();
-    });
-  }
-
- private:
-  asio::steady_timer timer_;
-  std::chrono::seconds interval_;
-  std::function<void()> task_;
-};
-
 }  // namespace
 
 class HttpServers::Impl {
  public:
   asio::io_context io{1};
   std::vector<std::unique_ptr<Acceptor>> acceptors;
-  std::vector<std::unique_ptr<Ticker>> tickers;
   std::thread thread;
 };
 
@@ -274,12 +253,7 @@ void HttpServers::Listen(std::uint16_t port, bool loopback_only, HttpHandler han
   }
 }
 
-void HttpServers::Every(std::chrono::seconds interval, std::function<void()> task) {
-  impl_->tickers.push_back(std::make_unique<Ticker>(impl_->io, interval, std::move(task)));
-}
-
 void HttpServers::Start() {
-  for (const auto& ticker : impl_->tickers) ticker->Tick();
   for (const auto& acceptor : impl_->acceptors) acceptor->Accept();
   impl_->thread = std::thread([this] { impl_->io.run(); });
 }

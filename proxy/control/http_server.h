@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,8 +46,6 @@ class HttpServers {
   // Serves `handler` on `port`, on all addresses of both families or on loopback only. It is called
   // on the servers' thread. Call before Start. Throws sluice::Error.
   void Listen(std::uint16_t port, bool loopback_only, HttpHandler handler);
-  // Calls `task` on the servers' thread, at Start and then once in every `interval`. Before Start.
-  void Every(std::chrono::seconds interval, std::function<void()> task);
   void Start();
 
  private:

@@ -154,12 +154,12 @@ std::string Plot(std::string_view title, std::string_view unit, const Series& se
   return out + "</svg></figure>\n";
 }
 
-std::string Plots(const History& history) {
+std::string Plots(std::span<const History::Sample> history) {
   const auto rates = [&history](std::uint64_t DirectionTotals::*total) {
-    return Series{history.Rates(kBoth[0], total), history.Rates(kBoth[1], total)};
+    return Series{Rates(history, kBoth[0], total), Rates(history, kBoth[1], total)};
   };
   Series active;
-  for (const History::Sample& sample : history.samples()) {
+  for (const History::Sample& sample : history) {
     for (const Direction direction : kBoth) {
       active[static_cast<std::size_t>(direction)].push_back(
           static_cast<double>(sample.of(direction).active));
@@ -216,7 +216,7 @@ std::string FailureTable(const Stats& stats) {
 }  // namespace
 
 std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const Stats& stats,
-                     const History& history, std::size_t shown, std::size_t open,
+                     std::span<const History::Sample> history, std::size_t shown, std::size_t open,
                      std::int64_t now_unix_ms) {
   std::string out(kHead);
   out +=

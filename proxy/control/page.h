@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -27,7 +28,7 @@ struct PageFacts {
 // The page up to the rows of its connections, of which `shown` are to follow of `open`.
 // `now_unix_ms` is the time that it shows.
 std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const Stats& stats,
-                     const History& history, std::size_t shown, std::size_t open,
+                     std::span<const History::Sample> history, std::size_t shown, std::size_t open,
                      std::int64_t now_unix_ms);
 std::string PageRow(const ConnectionInfo& info, std::int64_t now_unix_ms);
 std::string_view PageTail();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/control/admin.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,7 +54,7 @@ class AdminTest : public testing::Test {
 
   ProxyConfig config_;
   Stats stats_{2};
-  History history_;
+  History history_{2, History::Clock::now()};
   AdminBackend backend_;
   std::size_t connections_ = 0;
   int drains_ = 0;
@@ -160,38 +161,90 @@ TEST_F(AdminTest, ThePageIsForWhoeverMaySeeTheRest) {
   EXPECT_EQ(Status(post), 405);
 }
 
+constexpr History::Clock::time_point kStart{std::chrono::hours(7)};
+
 TEST(History, HasRatesBetweenItsSamples) {
   Stats stats(2);
-  History history;
-  History::Clock::time_point now{};
-  history.Add(stats, now);
-  EXPECT_TRUE(history.Rates(Direction::kInbound, &DirectionTotals::opened).empty());
+  History history(2, kStart);
+  const auto rates = [&](Direction direction, std::uint64_t DirectionTotals::*total,
+                         History::Clock::time_point now) {
+    return Rates(history.Samples(stats, now), direction, total);
+  };
+  EXPECT_EQ(history.Note(0, stats.worker(0), kStart), kStart + std::chrono::seconds(10));
   stats.worker(0).of(Direction::kInbound).opened.Add(30);
+  EXPECT_EQ(history.Note(1, stats.worker(1), kStart + std::chrono::seconds(9)),
+            kStart + std::chrono::seconds(10));
   stats.worker(1).of(Direction::kInbound).opened.Add(20);
   stats.worker(1).of(Direction::kInbound).CountClosed(Security::kNone, std::chrono::seconds(1));
   stats.worker(1).of(Direction::kInbound).sockets_open.Add(49);
   stats.worker(1).of(Direction::kInbound).Count(Failure::kClientReset);
   stats.worker(1).of(Direction::kInbound).Count(Failure::kLoop);
-  history.Add(stats, now += std::chrono::seconds(10));
-  history.Add(stats, now += std::chrono::seconds(5));
-  EXPECT_THAT(history.Rates(Direction::kInbound, &DirectionTotals::opened),
+  EXPECT_TRUE(
+      rates(Direction::kInbound, &DirectionTotals::opened, kStart + std::chrono::milliseconds(9999))
+          .empty());
+  const auto now = kStart + std::chrono::seconds(29);
+  EXPECT_THAT(rates(Direction::kInbound, &DirectionTotals::opened, now),
               testing::ElementsAre(5.0, 0.0));
-  EXPECT_THAT(history.Rates(Direction::kInbound, &DirectionTotals::failed),
+  EXPECT_THAT(rates(Direction::kInbound, &DirectionTotals::failed, now),
               testing::ElementsAre(0.1, 0.0));
-  EXPECT_THAT(history.Rates(Direction::kOutbound, &DirectionTotals::opened),
+  EXPECT_THAT(rates(Direction::kOutbound, &DirectionTotals::opened, now),
               testing::ElementsAre(0.0, 0.0));
-  EXPECT_EQ(history.samples().back().of(Direction::kInbound).active, 49U);
+  EXPECT_EQ(history.Samples(stats, now).back().of(Direction::kInbound).active, 49U);
+}
+
+// Each worker sleeps for as long as it likes, and what it counts then belongs to the time after.
+TEST(History, FillsWhatWorkersSleepThrough) {
+  Stats stats(2);
+  History history(2, kStart);
+  Counter& first = stats.worker(0).of(Direction::kOutbound).opened;
+  Counter& second = stats.worker(1).of(Direction::kOutbound).opened;
+  history.Note(0, stats.worker(0), kStart + std::chrono::seconds(3));
+  first.Add(10);
+  history.Note(1, stats.worker(1), kStart + std::chrono::seconds(25));
+  second.Add(20);
+  EXPECT_EQ(history.Note(0, stats.worker(0), kStart + std::chrono::seconds(41)),
+            kStart + std::chrono::seconds(50));
+  first.Add(40);
+  const auto rates = [&](int seconds) {
+    return Rates(history.Samples(stats, kStart + std::chrono::seconds(seconds)),
+                 Direction::kOutbound, &DirectionTotals::opened);
+  };
+  EXPECT_THAT(rates(49), testing::ElementsAre(1.0, 0.0, 2.0, 0.0));
+  EXPECT_THAT(rates(65), testing::ElementsAre(1.0, 0.0, 2.0, 0.0, 4.0, 0.0));
+  EXPECT_THAT(rates(65), testing::ElementsAre(1.0, 0.0, 2.0, 0.0, 4.0, 0.0)) << "asked again";
+  // All of it has left the ten minutes, and nobody has woken up.
+  EXPECT_THAT(rates(100'000),
+              testing::AllOf(testing::SizeIs(History::kMaxSamples - 1), testing::Each(0.0)));
 }
 
 TEST(History, IsBounded) {
-  const Stats stats(1);
-  History history;
+  Stats stats(1);
+  History history(1, kStart);
   for (std::size_t i = 0; i < 3 * History::kMaxSamples; ++i) {
-    history.Add(stats, History::Clock::time_point{} + i * History::kInterval);
+    history.Note(0, stats.worker(0), kStart + i * History::kInterval);
+    stats.worker(0).of(Direction::kInbound).opened.Add(10 * i);
+    const auto samples = history.Samples(stats, kStart + i * History::kInterval);
+    ASSERT_EQ(samples.size(), std::min(i + 1, History::kMaxSamples));
+    const std::vector<double> rates = Rates(samples, Direction::kInbound, &DirectionTotals::opened);
+    // Of the i-th interval: what was counted after the sample before.
+    for (std::size_t k = 0; k < rates.size(); ++k) {
+      ASSERT_EQ(rates[rates.size() - 1 - k], static_cast<double>(i - 1 - k)) << i;
+    }
   }
-  EXPECT_EQ(history.samples().size(), History::kMaxSamples);
-  EXPECT_EQ(history.Rates(Direction::kInbound, &DirectionTotals::opened).size(),
-            History::kMaxSamples - 1);
+}
+
+// A reader that has looked at the clock just before a worker noted the next sample.
+TEST(History, IsReadWhileItGrows) {
+  Stats stats(1);
+  History history(1, kStart);
+  for (std::size_t i = 0; i < 2 * History::kMaxSamples; ++i) {
+    history.Note(0, stats.worker(0), kStart + i * History::kInterval);
+    stats.worker(0).of(Direction::kInbound).opened.Add(10);
+  }
+  const auto samples =
+      history.Samples(stats, kStart + (2 * History::kMaxSamples - 2) * History::kInterval);
+  EXPECT_THAT(Rates(samples, Direction::kInbound, &DirectionTotals::opened),
+              testing::AllOf(testing::SizeIs(History::kMaxSamples - 1), testing::Each(1.0)));
 }
 
 TEST_F(AdminTest, KeepsOnlyAFewListsOfConnections) {

@@ -55,7 +55,7 @@ std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& ba
 std::vector<Obstruction> FindObstructions(Family family, Backend& backend);
 // Of the rules of `backend`, where ours are those of another one that stands behind it.
 std::vector<Obstruction> FindObstructionsBefore(const FamilyRules& wanted, Backend& backend);
-// Whether tables that were read have rules of others: otherwise nothing can be found.
+// Whether tables that were read have foreign rules: otherwise nothing can be found.
 bool MayObstruct(const Backend& backend);
 
 // The installed Sluice rules, without those that Sluice cannot have written. Has all tables; those

@@ -113,7 +113,7 @@ void CheckListeners(const Facts& facts, const InForce& rules, Findings& out) {
     if (there.empty()) {
       out.push_back({.name = kName,
                      .state = rules.installed ? State::kProblem : State::kNote,
-                     .found = "nobody listens on port " + destination.ToString() +
+                     .found = "nothing listens on port " + destination.ToString() +
                               ", where the rules lead: such connections are refused",
                      .remedy = rules.installed
                                    ? "start the proxy, such as sluice-proxy, or see why it ended"
@@ -138,7 +138,7 @@ void CheckListeners(const Facts& facts, const InForce& rules, Findings& out) {
     good.push_back(destination.ToString() + " (" + Describe(*there.front()) + ")");
   }
   if (out.size() > before) return;
-  out.push_back({.name = kName, .found = "somebody listens on " + Listed(good)});
+  out.push_back({.name = kName, .found = "there are listeners on " + Listed(good)});
 }
 
 void CheckApplicationUid(const Facts& facts, const InForce& rules, Findings& out) {

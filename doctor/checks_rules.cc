@@ -141,7 +141,7 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
     // So far only x_tables rules are read.
     if (backend.name != "nftables" || backend.others.empty()) continue;
     out.push_back(NotChecked(kName,
-                             "rules of others in nf_tables are not read: " + Listed(backend.others),
+                             "foreign rules in nf_tables are not read: " + Listed(backend.others),
                              "look at them: nft list ruleset"));
   }
   if (out.size() > before) return;

@@ -40,7 +40,7 @@ class NftablesBackend : public capture::Backend {
 
   std::optional<Kernel> kernel_;
   std::optional<State> state_;
-  // The tables of others, which outlive Forget().
+  // Foreign tables, which outlive Forget().
   std::optional<std::vector<OtherTable>> others_;
 };
 

@@ -287,10 +287,10 @@ std::vector<Check> RunFromInside(const capture::InitConfig& config, netns::Route
 }
 
 // Foreign rules that probes may miss: they may be about an interface, an address or a port.
-std::vector<Check> CheckRulesOfOthers(const capture::FamilyRules& wanted,
-                                      capture::Backend& backend) {
+std::vector<Check> CheckForeignRules(const capture::FamilyRules& wanted,
+                                     capture::Backend& backend) {
   std::vector<Check> out;
-  Check all{.family = wanted.family, .path = "rules of others"};
+  Check all{.family = wanted.family, .path = "foreign rules"};
   try {
     for (const auto& found : capture::FindObstructions(wanted, backend)) {
       out.push_back({.family = wanted.family,
@@ -338,7 +338,7 @@ std::vector<Check> RunChecks(const capture::InitConfig& config, netns::RouteSock
       auto checks = FamilyChecks(config, socket, backend, *address).RunOverInterface();
       std::ranges::move(checks, std::back_inserter(out));
     }
-    auto others = CheckRulesOfOthers(rules.family(family), backend);
+    auto others = CheckForeignRules(rules.family(family), backend);
     std::ranges::move(others, std::back_inserter(out));
   }
   return out;

@@ -101,8 +101,8 @@ class Drawer {
     }
     if (unreached_ > 0) {
       panel_.notes.push_back("not shown: " + std::to_string(unreached_) +
-                             (unreached_ == 1 ? " chain" : " chains") +
-                             " of others that nothing leads to");
+                             (unreached_ == 1 ? " foreign chain" : " foreign chains") +
+                             " that nothing leads to");
     }
     return std::move(panel_);
   }

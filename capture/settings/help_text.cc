@@ -142,7 +142,7 @@ std::string HelpOfCommand(std::string_view name) {
       {"diff", "what would change; if anything, exit 10"},
       {"doctor", "what hinders capture; if anything, exit 10"},
       {"explain", "where a connection lands, and why"},
-      {"graph", "all rules, also others', as a picture"},
+      {"graph", "all rules, foreign ones too, as a picture"},
       {"show", "the installed Sluice rules, with counters"},
       {"trace", "where new connections land, while they do"},
       {"verify", "check with real connections"},
@@ -198,8 +198,9 @@ std::string HelpText() {
       "\nA switch takes a value only after an equals sign: --dual-stack=false.\n"
       "\nEnvironment:\n" +
       Wrapped(
-          "Every flag can be set by the variable of its name in upper case with underscores, as "
-          "ENVOY_PORT; those of its own begin with SLUICE_, as SLUICE_WAIT:",
+          "Flags can be set by variables: the name in upper case with underscores, as ENVOY_PORT. "
+          "--clean and the flags of explain, graph and trace alone have none. These begin with "
+          "SLUICE_, as SLUICE_WAIT:",
           2);
   std::string ours;
   for (const OptionSpec& option : Options()) {

@@ -122,8 +122,8 @@ std::string ShowText(const capture::InitConfig& config, netns::NetworkState& net
   for (const capture::Obstruction& found : Obstructions(backends.chosen())) {
     others.push_back(found.ToString());
   }
-  section("rules of others that decide first", others);
-  section("rules of others that capture as well (nf_tables)", backends.ForeignCaptures());
+  section("foreign rules that decide first", others);
+  section("foreign rules that capture as well (nf_tables)", backends.ForeignCaptures());
   if (out.empty()) out = "# no Sluice rules are installed\n";
   if (!backends.unseen().empty()) out += "# " + backends.unseen() + "\n";
   return out;

@@ -229,12 +229,12 @@ TEST_F(InitRedirect, ExcludedInterfacesDoNotSkipForeignRules) {
   }
   Expect({{"by the other interface", "198.51.100.1", 80, kOut},
           {"by the excluded one", "192.0.3.1", 80, kDirect},
-          {"by the excluded one, for a rule of others", "192.0.3.1", 443, "foreign"},
+          {"by the excluded one, for a foreign rule", "192.0.3.1", 443, "foreign"},
           {"over IPv6", "fd00:3::1", 80, kDirect},
-          {"over IPv6, for a rule of others", "fd00:3::1", 443, "foreign"},
+          {"over IPv6, for a foreign rule", "fd00:3::1", 443, "foreign"},
           In("by the other interface", "192.0.2.2", 80, kIn),
           In("by the excluded one", "192.0.3.2", 80, kDirect),
-          In("by the excluded one, for a rule of others", "192.0.3.2", 81, "foreign"),
+          In("by the excluded one, for a foreign rule", "192.0.3.2", 81, "foreign"),
           In("over IPv6", "fd00:3::2", 80, kDirect)});
 }
 

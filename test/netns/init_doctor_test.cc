@@ -87,7 +87,7 @@ TEST_F(InitDoctor, NothingStandsAgainstCaptureInAHealthyPod) {
   const auto result = Doctor();
   EXPECT_EQ(result.exit_status, 0) << result.out;
   EXPECT_THAT(result.out, AllOf(Not(HasSubstr("problem")), Not(HasSubstr("warning"))));
-  EXPECT_THAT(result.out, AllOf(HasSubstr("listeners: somebody listens on 15006/tcp over IPv4"),
+  EXPECT_THAT(result.out, AllOf(HasSubstr("listeners: there are listeners on 15006/tcp over IPv4"),
                                 HasSubstr("(sluice-proxy), uid 1337, gid 1337")));
   EXPECT_EQ(TakeSnapshot(pod()), before);
 }
@@ -104,17 +104,18 @@ TEST_F(InitDoctor, LookingMakesNothing) {
 TEST_F(InitDoctor, BeforeTheRulesItChecksWhatTheyNeed) {
   const auto result = Doctor({"-i", "*", "-b", "*"});
   EXPECT_EQ(result.exit_status, 0) << result.out;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("note     rules: not installed yet"),
-                                HasSubstr("note     listeners: nobody listens on port 15001/tcp")));
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("note     rules: not installed yet"),
+                    HasSubstr("note     listeners: nothing listens on port 15001/tcp")));
 }
 
 TEST_F(InitDoctor, NobodyListens) {
   Install();
   const auto result = Doctor();
   EXPECT_EQ(result.exit_status, kProblem);
-  EXPECT_TRUE(result.out.starts_with("problem  listeners: nobody listens on port 15006/tcp over "))
+  EXPECT_TRUE(result.out.starts_with("problem  listeners: nothing listens on port 15006/tcp over "))
       << result.out;
-  EXPECT_THAT(result.out, HasSubstr("listeners: nobody listens on port 15001/tcp over IPv6"));
+  EXPECT_THAT(result.out, HasSubstr("listeners: nothing listens on port 15001/tcp over IPv6"));
 }
 
 TEST_F(InitDoctor, ListenersOfTheWrongUser) {

@@ -95,7 +95,7 @@ TEST_P(InitForeign, IsNamedWhereverItMatters) {
   Add(foreign);
 
   const auto diff = RunInit(pod(), With({"diff"}, config));
-  EXPECT_EQ(diff.exit_status, 0) << "rules of others are no drift" << diff.out;
+  EXPECT_EQ(diff.exit_status, 0) << "foreign rules are no drift" << diff.out;
   const auto again = RunInit(pod(), config);
   const auto show = RunInit(pod(), {"show"});
   const auto verify = RunInit(pod(), With({"verify", "--probe-timeout", "300ms"}, config));
@@ -103,7 +103,7 @@ TEST_P(InitForeign, IsNamedWhereverItMatters) {
   if (!foreign.IsToBeNamed()) {
     EXPECT_THAT(Warnings(diff), IsEmpty());
     EXPECT_THAT(Warnings(again), IsEmpty());
-    EXPECT_THAT(show.out, Not(HasSubstr("rules of others")));
+    EXPECT_THAT(show.out, Not(HasSubstr("foreign rules")));
     EXPECT_EQ(verify.exit_status, 0) << verify.err;
     return;
   }
@@ -113,11 +113,11 @@ TEST_P(InitForeign, IsNamedWhereverItMatters) {
     EXPECT_THAT(warnings, Each(AllOf(HasSubstr(foreign.place), HasSubstr(foreign.says),
                                      HasSubstr("0 packets, 0 bytes"))));
   }
-  EXPECT_THAT(show.out, AllOf(HasSubstr("# rules of others that decide first\n"),
+  EXPECT_THAT(show.out, AllOf(HasSubstr("# foreign rules that decide first\n"),
                               HasSubstr(foreign.place), HasSubstr(foreign.says)));
   int named = 0;
   for (const json::value& check : checks) {
-    if (std::string_view(check.at("path").as_string()) != "rules of others: " + foreign.place) {
+    if (std::string_view(check.at("path").as_string()) != "foreign rules: " + foreign.place) {
       continue;
     }
     ++named;

@@ -36,7 +36,7 @@ class InitOthers : public testing::Test {
   PodNetwork network_;
 };
 
-// --- rules of others ---
+// --- foreign rules ---
 
 // One connection, where it lands, and what `explain` calls that.
 struct Expected {

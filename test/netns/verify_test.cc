@@ -393,7 +393,7 @@ TEST_F(VerifyTest, ARuleAboutAnInterfaceOfThePodIsMet) {
   for (const std::string family : {"IPv4 ", "IPv6 "}) {
     EXPECT_EQ(checks.at(family + "outbound").first, "ok");
     EXPECT_EQ(checks.at(family + "outbound over eth0").first, "failed");
-    EXPECT_EQ(checks.at(family + "rules of others: nat OUTPUT rule 1").first, "failed");
+    EXPECT_EQ(checks.at(family + "foreign rules: nat OUTPUT rule 1").first, "failed");
   }
 }
 

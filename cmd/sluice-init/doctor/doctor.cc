@@ -78,7 +78,7 @@ void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts
   }
   for (std::size_t i = 0; i < sights.size(); ++i) {
     if (!facts.backends[i].ours || !sights[i].backend->SawForeignRules()) continue;
-    // Of x_tables: nf_tables shows no rules of others.
+    // Of x_tables: nf_tables shows no foreign rules.
     const bool behind = whose == "nftables" && facts.backends[i].name != whose;
     for (const Family family : capture::kFamilies) {
       const capture::FamilyRules& rules = wanted.family(family);

@@ -122,7 +122,7 @@ TEST(Graph, OthersAreGreyAndHaveTheirPackets) {
   EXPECT_EQ(nodes[0].lines.at(0).condition, "-m addrtype --dst-type LOCAL");
   EXPECT_EQ(nodes[0].lines.at(0).packets, 12U);
   EXPECT_THAT(graph.panels[0].notes,
-              ElementsAre("not shown: 1 chain of others that nothing leads to"));
+              ElementsAre("not shown: 1 foreign chain that nothing leads to"));
   EXPECT_THAT(ToMermaid(graph), HasSubstr("a0 -->|\"1: -m addrtype --dst-type LOCAL (12)\"| a1\n"));
   EXPECT_THAT(ToMermaid(graph), HasSubstr("\"]:::foreign\n"));
   EXPECT_THAT(ToDot(graph), HasSubstr("#e5e7eb"));

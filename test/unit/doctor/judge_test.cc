@@ -180,10 +180,10 @@ std::vector<Case> Cases() {
          facts.processes = Processes();
        },
        {"note rules: not installed yet",
-        "note listeners: nobody listens on port 15006/tcp over IPv4",
-        "note listeners: nobody listens on port 15001/tcp over IPv4",
-        "note listeners: nobody listens on port 15006/tcp over IPv6",
-        "note listeners: nobody listens on port 15001/tcp over IPv6"}},
+        "note listeners: nothing listens on port 15006/tcp over IPv4",
+        "note listeners: nothing listens on port 15001/tcp over IPv4",
+        "note listeners: nothing listens on port 15006/tcp over IPv6",
+        "note listeners: nothing listens on port 15001/tcp over IPv6"}},
       {"without NET_ADMIN nothing is seen",
        [](Facts& facts) {
          facts.capabilities = Capabilities();
@@ -239,8 +239,8 @@ std::vector<Case> Cases() {
        },
        {"warning other-backends: ip nat, chain ISTIO_OUTPUT (nftables), not Sluice's, captures",
         "note other-backends: others have rules of nftables: nat (chain PREROUTING), while",
-        "note foreign-rules: not checked: rules of others in nf_tables are not read: nat (chain"}},
-      {"a rule of others decides first",
+        "note foreign-rules: not checked: foreign rules in nf_tables are not read: nat (chain"}},
+      {"a foreign rule decides first",
        [](Facts& facts) {
          Iptables(facts).obstructions = {
              {.chain = "OUTPUT",
@@ -257,7 +257,7 @@ std::vector<Case> Cases() {
            return listener.address.port != 15001 || listener.address.ip.is_v4();
          });
        },
-       {"problem listeners: nobody listens on port 15001/tcp over IPv6"}},
+       {"problem listeners: nothing listens on port 15001/tcp over IPv6"}},
       {"one socket for both families",
        [only](Facts& facts) {
          only(facts, [](const Listener& listener) { return !listener.address.ip.is_v4(); });

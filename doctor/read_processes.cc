@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,9 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <memory>
 #include <sstream>
 
+#include "base/os/proc.h"
 #include "doctor/readers.h"
 
 namespace sluice::doctor {
@@ -21,19 +20,6 @@ namespace {
 // include/net/tcp_states.h; a UDP socket without a peer is TCP_CLOSE.
 constexpr std::string_view kListen = "0A";
 constexpr std::string_view kUnconnected = "07";
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-
-// The names in a directory; nothing if it is unreadable.
-std::vector<std::string> NamesIn(const std::string& path) {
-  std::vector<std::string> out;
-  const std::unique_ptr<DIR, CloseDirectory> directory(opendir(path.c_str()));
-  if (!directory) return out;
-  while (const dirent* const entry = readdir(directory.get())) out.emplace_back(entry->d_name);
-  return out;
-}
 
 // "0100007F:3A99", or 32 digits for IPv6: 32-bit words in host order, as the kernel has them.
 std::optional<SocketAddress> ParseAddress(std::string_view text) {
@@ -54,7 +40,7 @@ std::optional<SocketAddress> ParseAddress(std::string_view text) {
 
 struct Socket {
   Listener listener;
-  std::string inode;
+  std::uint64_t inode = 0;
 };
 
 // proc_net_tcp.rst: "sl local_address rem_address st queues timer retransmits uid timeout inode".
@@ -66,8 +52,9 @@ bool ReadSockets(const std::string& name, capture::Protocol protocol, std::strin
   std::getline(file, line);
   while (std::getline(file, line)) {
     std::istringstream words(line);
-    std::string number, local, remote, is, queues, timer, retransmits, timeout, inode;
+    std::string number, local, remote, is, queues, timer, retransmits, timeout;
     std::uint32_t uid = 0;
+    std::uint64_t inode = 0;
     words >> number >> local >> remote >> is >> queues >> timer >> retransmits >> uid >> timeout >>
         inode;
     const auto address = ParseAddress(local);
@@ -129,21 +116,15 @@ void ReadSocketsAndProcesses(Facts& facts) {
   facts.own_pid = getpid();
   facts.pipe_pages = ReadPipePages();
 
-  std::map<std::string, Process, std::less<>> holders;  // by the inode of a socket
+  std::map<std::uint64_t, Process> holders;  // by the inode of a socket
   struct stat here {};
   if (stat("/proc/thread-self/ns/net", &here) != 0) {
     facts.processes = Known<Processes>::Not("/proc/thread-self/ns/net cannot be read");
   } else {
     Processes found;
-    for (const std::string& name : NamesIn("/proc")) {
-      int pid = 0;
-      if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr !=
-              name.data() + name.size() ||
-          pid <= 0) {
-        continue;
-      }
+    for (const pid_t pid : ListProcesses()) {
       struct stat there {};
-      if (stat(("/proc/" + name + "/ns/net").c_str(), &there) != 0) {
+      if (stat(("/proc/" + std::to_string(pid) + "/ns/net").c_str(), &there) != 0) {
         if (errno != EACCES && errno != EPERM) continue;
         if (const auto process = ReadProcess(pid)) found.hidden.push_back(*process);
         continue;
@@ -152,18 +133,11 @@ void ReadSocketsAndProcesses(Facts& facts) {
       const auto process = ReadProcess(pid);
       if (!process) continue;
       found.all.push_back(*process);
-      const std::string files = "/proc/" + name + "/fd";
-      for (const std::string& fd : NamesIn(files)) {
-        std::array<char, 64> target{};
-        const ssize_t size = readlink((files + "/" + fd).c_str(), target.data(), target.size() - 1);
-        constexpr std::string_view kSocket = "socket:[";
-        std::string_view text(target.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
-        if (!text.starts_with(kSocket) || !text.ends_with(']')) continue;
-        text.remove_prefix(kSocket.size());
-        text.remove_suffix(1);
+      ForEachDescriptor(pid, [&](std::uint64_t inode) {
         // If several processes have the socket, the first: its creator, unless that is gone.
-        holders.emplace(std::string(text), *process);
-      }
+        if (inode != 0) holders.emplace(inode, *process);
+        return true;
+      });
     }
     facts.processes = std::move(found);
   }

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "trace/processes.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <fstream>
-#include <memory>
 #include <sstream>
-#include <string_view>
 #include <vector>
+
+#include "base/os/proc.h"
 
 namespace sluice::trace {
 namespace {
@@ -22,27 +18,16 @@ constexpr std::size_t kMostProcesses = 32768;
 constexpr std::size_t kMostDescriptors = 262144;
 constexpr std::size_t kMostLast = 8;
 
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-using Directory = std::unique_ptr<DIR, CloseDirectory>;
-
 // `budget` is how many descriptors may still be looked at.
-bool Has(pid_t pid, std::string_view socket, std::size_t& budget) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/fd";
-  const Directory directory(opendir(path.c_str()));
-  if (!directory) return false;
-  while (const dirent* const entry = readdir(directory.get())) {
+bool Has(pid_t pid, std::uint32_t inode, std::size_t& budget) {
+  bool found = false;
+  ForEachDescriptor(pid, [&](std::uint64_t one) {
     if (budget == 0) return false;
     --budget;
-    std::array<char, 64> target;
-    const ssize_t size =
-        readlinkat(dirfd(directory.get()), entry->d_name, target.data(), target.size());
-    if (size > 0 && std::string_view(target.data(), static_cast<std::size_t>(size)) == socket) {
-      return true;
-    }
-  }
-  return false;
+    found = one == inode;
+    return !found;
+  });
+  return found;
 }
 
 // A thread may have other credentials than its process: the group is only known if the user is the
@@ -73,7 +58,7 @@ std::optional<Holder> Describe(pid_t pid, std::uint32_t uid) {
 }  // namespace
 
 std::optional<Holder> Processes::HolderOf(std::uint32_t inode, std::uint32_t uid, bool thorough) {
-  const std::string socket = "socket:[" + std::to_string(inode) + "]";
+  if (inode == 0) return {};
   std::size_t budget = kMostDescriptors;
   const auto found = [&](pid_t pid) {
     std::erase(last_, pid);
@@ -82,31 +67,22 @@ std::optional<Holder> Processes::HolderOf(std::uint32_t inode, std::uint32_t uid
     return Describe(pid, uid);
   };
   for (const pid_t pid : last_) {
-    if (Has(pid, socket, budget)) return found(pid);
+    if (Has(pid, inode, budget)) return found(pid);
   }
   if (!thorough) return {};
   std::vector<pid_t> of_user, others;
-  const Directory proc(opendir("/proc"));
-  if (!proc) return {};
   std::size_t seen = 0;
-  while (const dirent* const entry = readdir(proc.get())) {
-    const std::string_view name = entry->d_name;
-    pid_t pid = 0;
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr !=
-            name.data() + name.size() ||
-        pid <= 0) {
-      continue;
-    }
+  for (const pid_t pid : ListProcesses()) {
     if (++seen > kMostProcesses) break;
     if (std::ranges::find(last_, pid) != last_.end()) continue;
     struct stat about {};
     const bool same =
-        fstatat(dirfd(proc.get()), entry->d_name, &about, 0) == 0 && about.st_uid == uid;
+        stat(("/proc/" + std::to_string(pid)).c_str(), &about) == 0 && about.st_uid == uid;
     (same ? of_user : others).push_back(pid);
   }
   for (const auto* const list : {&of_user, &others}) {
     for (const pid_t pid : *list) {
-      if (Has(pid, socket, budget)) return found(pid);
+      if (Has(pid, inode, budget)) return found(pid);
     }
   }
   return {};

@@ -8,12 +8,10 @@
 #include <stdexcept>
 #include <string_view>
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/text/utc_time.h"
 #include "cmd/sluice-proxy/flag.h"
 #include "tls/certificate.h"
 #include "tls/credential_files.h"
@@ -101,7 +99,7 @@ CertificateOptions ReadOptions(const std::vector<std::string>& arguments) {
 bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 std::string EndOf(const tls::KeyPair& pair, const std::string& name) {
-  return fmt::format("valid until {:%Y-%m-%dT%H:%M:%SZ}", tls::ExpiryOf(pair.certificate, name));
+  return "valid until " + UtcTime(tls::ExpiryOf(pair.certificate, name));
 }
 
 // The authority in the directory. Makes it when there is none, and says so in `report`.

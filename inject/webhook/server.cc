@@ -3,7 +3,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <exception>
 #include <fstream>
 #include <iterator>
@@ -26,6 +25,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/error.h"
+#include "base/text/utc_time.h"
 #include "inject/webhook/admission.h"
 #include "inject/webhook/metrics.h"
 #include "tls/certificate.h"
@@ -59,16 +59,9 @@ constexpr seconds kReloadInterval{2};
 constexpr std::chrono::milliseconds kAcceptPause{200};
 
 void Log(const char* level, std::string_view message, json::object fields = {}) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  const std::time_t whole = milliseconds / 1000;
-  std::tm parts{};
-  ::gmtime_r(&whole, &parts);
-  char time[96];  // the longest that seven numbers can be
-  std::snprintf(time, sizeof(time), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900,
-                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                static_cast<int>(milliseconds % 1000));
-  json::object line{{"time", time}, {"level", level}, {"message", message}};
+  json::object line{{"time", UtcTime(std::chrono::system_clock::now(), 3)},
+                    {"level", level},
+                    {"message", message}};
   for (auto& [key, value] : fields) line[key] = std::move(value);
   const std::string text = json::serialize(line) + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);

@@ -16,6 +16,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "base/text/utc_time.h"
 #include "tls/credential_files.h"
 
 namespace sluice::proxy {
@@ -31,16 +32,6 @@ constexpr const char* kReadRules = "read the rules of outbound mutual TLS";
 
 std::int64_t UnixSeconds(SystemClock::time_point time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
-
-// 2026-11-26T19:20:00Z
-std::string TimeText(SystemClock::time_point time) {
-  const std::time_t seconds = SystemClock::to_time_t(time);
-  std::tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  std::array<char, 32> text{};
-  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return {text.data(), size};
 }
 
 // All that credentials are read from, whichever layout they have.
@@ -83,7 +74,7 @@ MutualTls::MutualTls(MtlsConfig config)
   }
   const tls::Credentials& own = context_->credentials();
   spdlog::info("mutual TLS as {}, by the files of {}, valid until {}", own.id().ToString(),
-               own.writer(), TimeText(own.not_after()));
+               own.writer(), UtcTime(own.not_after()));
   WarnOfExpiry();
 }
 
@@ -169,7 +160,7 @@ std::string MutualTls::LoadCredentials() {
     }
     const tls::Credentials& own = context_->credentials();
     spdlog::info("new credentials: mutual TLS as {}, valid until {}", own.id().ToString(),
-                 TimeText(own.not_after()));
+                 UtcTime(own.not_after()));
   }
   return std::move(reloaded.why);
 }
@@ -197,12 +188,12 @@ void MutualTls::WarnOfExpiry() {
   if (now >= own.not_after()) {
     if (std::exchange(has_ended_, end) == end) return;
     spdlog::error("the own certificate has ended at {}: no peer accepts it any more",
-                  TimeText(own.not_after()));
+                  UtcTime(own.not_after()));
   } else if (own.not_after() - now < (own.not_after() - own.not_before()) / 10) {
     // Whoever writes them does so when half or two thirds of that time are over.
     if (std::exchange(ends_soon_, end) == end) return;
     spdlog::warn("the own certificate ends at {}, and there is no new one yet",
-                 TimeText(own.not_after()));
+                 UtcTime(own.not_after()));
   }
 }
 

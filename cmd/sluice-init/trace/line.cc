@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-init/trace/line.h"
 
-#include <array>
-#include <cstdio>
-#include <ctime>
-
 #include <boost/json.hpp>
 
+#include "base/text/utc_time.h"
 #include "cmd/sluice-init/explain/place.h"
 
 namespace sluice::init {
@@ -14,20 +11,6 @@ namespace {
 
 using capture::explain::Landing;
 using trace::KnownBy;
-
-// RFC 3339 in UTC, with microseconds.
-std::string TimeText(std::chrono::system_clock::time_point time) {
-  const auto microseconds =
-      std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
-  const std::time_t seconds = microseconds / 1'000'000;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  std::array<char, 32> date;
-  const std::size_t size = std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  std::array<char, 16> rest;
-  std::snprintf(rest.data(), rest.size(), ".%06dZ", static_cast<int>(microseconds % 1'000'000));
-  return std::string(date.data(), size) + rest.data();
-}
 
 // What a terminal could take for a command is left out: anybody may name a process.
 std::string Printable(std::string text) {
@@ -46,7 +29,7 @@ boost::json::object AddressJson(const SocketAddress& address) {
 std::string TraceText(const TracedConnection& connection) {
   const trace::Attribution& attribution = connection.attribution;
   const trace::Tuple& tuple = connection.seen.original;
-  std::string out = TimeText(connection.time) + " " + std::string(capture::Name(tuple.protocol)) +
+  std::string out = UtcTime(connection.time, 6) + " " + std::string(capture::Name(tuple.protocol)) +
                     " " + tuple.from.ToString() + " to " + tuple.to.ToString();
   if (connection.uid) out += ", uid " + std::to_string(*connection.uid);
   if (connection.holder) {
@@ -88,7 +71,7 @@ std::string TraceJson(const TracedConnection& connection) {
     from["command"] = Printable(connection.holder->command);
   }
   boost::json::object out;
-  out["time"] = TimeText(connection.time);
+  out["time"] = UtcTime(connection.time, 6);
   out["proto"] = capture::Name(tuple.protocol);
   out["family"] = sluice::Name(tuple.to.ip.family());
   out["from"] = std::move(from);

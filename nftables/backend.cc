@@ -26,13 +26,13 @@ namespace {
 using capture::Step;
 using capture::Table;
 
-// The ids that `map` (/proc/self/uid_map, user_namespaces(7)) has inside; all where it cannot be
-// read.
+// The ids that are mapped into this user namespace by `map` (/proc/self/uid_map or gid_map,
+// user_namespaces(7)); all ids if it cannot be read.
 class MappedIds {
  public:
   explicit MappedIds(const char* map) {
     const UniqueFd file(open(map, O_RDONLY | O_CLOEXEC));
-    // The kernel takes 340 lines, of three numbers of ten digits.
+    // The kernel allows 340 lines, each with three numbers of up to ten digits.
     std::array<char, 16384> text;
     const ssize_t size = file ? read(file.get(), text.data(), text.size() - 1) : 0;
     text[static_cast<std::size_t>(std::max<ssize_t>(size, 0))] = '\0';
@@ -61,8 +61,7 @@ class MappedIds {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges_;
 };
 
-// To nf_tables every id is as good as another, and one that is not mapped here matches nobody:
-// x_tables refuses it.
+// nf_tables accepts any id, and one that is not mapped here matches nothing. x_tables refuses it.
 void CheckIds(const capture::RuleSet& rules) {
   std::set<std::uint32_t> uids, gids;
   for (const capture::FamilyRules* family : {&rules.v4, &rules.v6}) {
@@ -87,7 +86,7 @@ void CheckIds(const capture::RuleSet& rules) {
                   {.doing = "write the rules of nf_tables",
                    .target = {},
                    .why = what + (" " + std::to_string(id)) +
-                          " is not mapped in this user namespace, so that no packet is of it",
+                          " is not mapped in this user namespace, so that it matches no packet",
                    .help = "map it, or run in the user namespace that owns the network namespace"});
     }
   };
@@ -95,7 +94,7 @@ void CheckIds(const capture::RuleSet& rules) {
   check(gids, "/proc/self/gid_map", "the group");
 }
 
-// Both tables as one step of a transaction.
+// Both tables (IPv4 and IPv6) as one step of a transaction.
 class TablesStep : public Step {
  public:
   TablesStep(capture::RuleSet wanted, bool force, NftablesBackend& backend)
@@ -193,8 +192,8 @@ State NftablesBackend::Replace(const State& wanted, bool anew) {
   }
   throw Error(ErrorKind::kFailed, {.doing = "write the rules of nf_tables",
                                    .target = {},
-                                   .why = "somebody else changes them all the time",
-                                   .help = "find out who does, and run again"});
+                                   .why = "another program keeps changing them",
+                                   .help = "find out which, and run again"});
 }
 
 capture::RuleSet NftablesBackend::Compile(const capture::RuleSet& rules) const {

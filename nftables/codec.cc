@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t kRegister = NFT_REG_1;
 
-// program.h says these without the kernel's header.
+// program.h has these values without the kernel's header.
 template <typename T>
 constexpr bool Is(T ours, int theirs) {
   return static_cast<int>(ours) == theirs;
@@ -138,7 +138,7 @@ class Encoder {
       out_.Close(data);
     });
   }
-  // Not written: what holds one is written as it was read.
+  // Not written: a rule with an unknown expression is written as it was read.
   void operator()(const Unknown&) {}
 
  private:
@@ -152,7 +152,7 @@ class Encoder {
   MessageWriter& out_;
 };
 
-// The attributes of one expression, asked by type.
+// The attributes of one expression, by type.
 class Fields {
  public:
   explicit Fields(Bytes bytes) : bytes_(bytes) {}
@@ -269,7 +269,7 @@ std::optional<Expression> DecodeOne(std::string_view name, const Fields& fields,
                 .bytes = fields.Number64(NFTA_COUNTER_BYTES)};
     return Count{};
   } else if (name == "redir") {
-    // The kernel adds the end of a range of one port, and the flag for ports.
+    // The kernel adds the range's end, even for one port, and the flag for ports.
     const bool one_port = fields.Number(NFTA_REDIR_REG_PROTO_MAX).value_or(kRegister) == kRegister;
     const std::uint32_t flags = fields.Number(NFTA_REDIR_FLAGS).value_or(0);
     if (fields.Is(NFTA_REDIR_REG_PROTO_MIN, kRegister) && one_port &&
@@ -285,7 +285,7 @@ std::optional<Expression> DecodeOne(std::string_view name, const Fields& fields,
   return {};
 }
 
-// The address behind the last one of `range`; nothing when that is the last of all.
+// The address after the last one of `range`; nothing if that is the last address there is.
 std::optional<IpAddress> Behind(const Cidr& range) {
   std::array<std::uint8_t, 16> bytes{};
   const auto first = range.address().bytes();
@@ -340,7 +340,7 @@ std::vector<Element> ToElements(const std::vector<Cidr>& ranges) {
 }
 
 std::vector<Cidr> ToRanges(std::vector<Element> elements, Family family) {
-  // Ends before beginnings at the same address: there the one is behind what the other begins.
+  // At the same address, ends come before beginnings: an end is the first address outside.
   std::ranges::sort(elements, [](const Element& a, const Element& b) {
     return a.address != b.address ? a.address < b.address : a.is_end && !b.is_end;
   });
@@ -393,7 +393,8 @@ std::string ToComment(std::string_view text) {
   return out;
 }
 
-// nft(8) has type-length-value items there, each head one byte; the comment with its NUL.
+// nft(8) stores items there: a byte for the type, one for the length, and the value. A comment
+// includes its NUL.
 constexpr std::uint8_t kCommentItem = 0;  // NFTNL_UDATA_RULE_COMMENT
 
 std::vector<std::uint8_t> EncodeComment(std::string_view comment) {

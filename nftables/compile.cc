@@ -52,7 +52,7 @@ void Simplify(capture::Target& target, const std::vector<Match>& matches) {
   if (auto* tproxy = std::get_if<capture::Tproxy>(&target)) tproxy->mark = Within(tproxy->mark);
   if (auto* set = std::get_if<capture::SetMark>(&target)) {
     set->mark = Within(set->mark);
-    // The same program, so the same rule: a mark that the connection is known to have.
+    // Setting a mark that the connection is known to have is the same program as restoring it.
     const Match same = capture::ConnmarkMatch{capture::Is(set->mark)};
     if (std::ranges::find(matches, same) != matches.end()) {
       target = capture::RestoreConnmark{set->mark.mask};
@@ -60,7 +60,7 @@ void Simplify(capture::Target& target, const std::vector<Match>& matches) {
   }
 }
 
-// The rule in the one form; nothing for one that no packet meets.
+// The rule in its one normal form; nothing for a rule that no packet can match.
 std::optional<Rule> Simplified(Rule rule) {
   for (auto* const range : {&rule.source, &rule.destination}) {
     if (IsAny(*range)) range->reset();
@@ -134,7 +134,7 @@ class Chains {
     return out_.size() - 1;
   }
 
-  // "ISTIO_OUTPUT_OTHERS", or with a number where that is taken.
+  // "ISTIO_OUTPUT_OTHERS", with a number if that name is taken.
   std::string NewName(const std::string& of, const std::string& ending) {
     std::string name = of + ending;
     for (int i = 2; std::ranges::find(names_, name) != names_.end(); ++i) {
@@ -144,7 +144,7 @@ class Chains {
     return name;
   }
 
-  // A rule with owners that are not to be. Returns where the rules behind it go.
+  // Adds a rule with negated owners. Returns the chain for the rules after it.
   std::size_t Unless(Rule rule, std::size_t at) {
     std::vector<OwnerMatch> owners;
     for (const Match& match : rule.matches) {
@@ -160,7 +160,7 @@ class Chains {
     };
     if (!std::holds_alternative<capture::Return>(target) &&
         !std::holds_alternative<capture::Goto>(target)) {
-      // Those who are somebody else come to the target in a chain of its own.
+      // Packets of other owners reach the target in a chain of its own.
       const std::string name = NewName(here, "_UNLESS");
       rule.target = capture::Jump{name};
       out_[at].rules.push_back(rule);
@@ -169,7 +169,7 @@ class Chains {
       out_[chain].rules.push_back({.target = target});
       return at;
     }
-    // A way out of this chain: whoever stays goes on in another.
+    // The target leaves this chain, so other packets continue in a second one.
     const std::string rest = NewName(here, "_OTHERS");
     std::size_t chain = at;
     if (rule != Rule{}) {

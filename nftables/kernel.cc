@@ -20,9 +20,9 @@
 namespace sluice::nftables {
 namespace {
 
-// A dump comes in parts of up to 32 KiB (NETLINK_DUMP: the larger the reader's buffer, the fewer).
+// A dump comes in parts of up to 32 KiB: a larger reader's buffer means fewer parts.
 constexpr std::size_t kReceiveBytes = 65536;
-// A list of elements is one attribute, whose length has 16 bits; an element has up to 44 bytes.
+// A list of elements is one attribute, whose length has 16 bits. An element takes up to 44 bytes.
 constexpr std::size_t kMostElementBytes = 60000;
 // How often a reader starts over while others write.
 constexpr int kReadAttempts = 10;
@@ -45,9 +45,9 @@ Error NoPrivilege(std::string doing) {
     text.help =
         "the network namespace belongs to another user namespace; run in the one that owns it";
   } else if (::geteuid() != 0 && IsInBoundingSet(CAP_NET_ADMIN)) {
-    // Granted, and lost when the program was started by somebody who is not root.
+    // It was granted, but lost when a user other than root started the program.
     text.help +=
-        "; for a user other than root the program's file needs it, too: setcap "
+        "; for a user other than root the program's file needs it too: setcap "
         "cap_net_admin=p, as in our image; else runAsUser: 0";
   }
   return Error(ErrorKind::kPrivilege, std::move(text));
@@ -76,7 +76,7 @@ std::optional<Base> DecodeBase(Bytes chain) {
   return out;
 }
 
-// The modules that a rule's expressions come from, for who builds a kernel without.
+// The kernel modules for a rule's expressions, to name what a kernel was built without.
 std::string ModulesOf(const Program& program, Family family) {
   std::set<std::string> names;
   for (const Expression& expression : program) {
@@ -119,18 +119,18 @@ void Kernel::Send(const std::string& bytes) {
   }
 }
 
-// One batch is one message, which has to fit into the socket's buffer.
+// A batch is sent as one message, which must fit into the socket's buffer.
 bool Kernel::MakeRoom(std::size_t bytes) {
   // net.core.wmem_default is 212,992 nearly everywhere; half of that is safe anywhere.
   constexpr std::size_t kFits = 100'000;
   if (bytes <= kFits) return true;
-  // The one is refused in a user namespace, the other is bounded by net.core.wmem_max.
+  // The first is refused in a user namespace, the second is limited by net.core.wmem_max.
   int size = static_cast<int>(2 * bytes);
   if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0) return true;
   (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
   socklen_t length = sizeof(size);
   if (getsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &size, &length) != 0) return false;
-  // netlink_sendmsg() of the kernel wants 32 bytes more.
+  // The kernel's netlink_sendmsg() needs 32 bytes more.
   return bytes + 32 <= static_cast<std::size_t>(size);
 }
 
@@ -148,14 +148,14 @@ void Kernel::SendBatch(const std::string& bytes) {
   }
 }
 
-// How many bytes of buffer_ were filled; 0 when nothing is there.
+// Returns how many bytes of buffer_ were filled; 0 if there is nothing to receive.
 std::size_t Kernel::Receive() {
   for (;;) {
     const ssize_t size = ::recv(socket_.get(), buffer_.get(), kReceiveBytes, MSG_DONTWAIT);
     if (size >= 0) return static_cast<std::size_t>(size);
-    // The kernel answers before it returns from sendto; a full socket has lost some.
+    // The kernel answers before sendto returns. A full socket loses messages (ENOBUFS).
     if (errno == EAGAIN) return 0;
-    if (errno != EINTR && errno != ENOBUFS) throw SystemError(errno, "hear from nf_tables");
+    if (errno != EINTR && errno != ENOBUFS) throw SystemError(errno, "receive from nf_tables");
   }
 }
 
@@ -199,7 +199,7 @@ bool Kernel::Dump(MessageWriter& request, Visit visit) {
       if ((message->flags & NLM_F_DUMP_INTR) != 0) consistent = false;
       if (message->type == NLMSG_ERROR || message->type == NLMSG_DONE) {
         if (message->error == 0) return consistent;
-        // What was there a moment ago has gone.
+        // Something was removed during the dump.
         if (message->error == ENOENT || message->error == EINTR || message->error == EAGAIN) {
           return false;
         }
@@ -224,7 +224,7 @@ bool Kernel::DumpAll(int message, std::uint8_t family,
 }
 
 bool Kernel::ReadSet(Family family, InSet& set) {
-  // One of intervals, unless nft(8) has made it of hosts.
+  // A set of intervals, unless nft(8) made it from single addresses.
   MessageWriter about;
   about.Begin(Type(NFT_MSG_GETSET), 0, ++sequence_, KernelFamily(family));
   about.PutText(NFTA_SET_TABLE, kTableName);
@@ -253,7 +253,7 @@ bool Kernel::ReadSet(Family family, InSet& set) {
     if (nest) all = DecodeElements(nest->value, family, elements) && all;
   });
   if (!consistent) return false;
-  // A set of another kind keeps its name, which no set of ours has.
+  // A set of another type keeps its name, which none of Sluice's sets has.
   if (!all) return true;
   if ((*set_flags & NFT_SET_INTERVAL) != 0) {
     set.ranges = ToRanges(std::move(elements), family);
@@ -361,8 +361,8 @@ State Kernel::Read() {
   }
   throw Error(ErrorKind::kFailed, {.doing = "read the rules of nf_tables",
                                    .target = {},
-                                   .why = "somebody else changes them all the time",
-                                   .help = "find out who does, and run again"});
+                                   .why = "another program keeps changing them",
+                                   .help = "find out which, and run again"});
 }
 
 std::vector<std::string> Kernel::ChainsLikeOurs() {
@@ -387,22 +387,22 @@ std::vector<std::string> Kernel::ChainsLikeOurs() {
 // The messages of one transaction.
 class Kernel::Batch {
  public:
-  // A set that is made by other batches, before this one.
+  // A set that other batches make before this one.
   struct StagedSet {
     Family family;
     std::string name;
     std::vector<Cidr> ranges;
   };
 
-  // `generation`: of the rule set that this is for; 0 for any. With `stage`, sets are not made but
-  // left to the caller, under names of that beginning.
+  // `generation`: the rule set's, for which this is made; 0 for any. With `stage`, the caller makes
+  // the sets, whose names begin with it.
   explicit Batch(std::uint32_t generation, std::string stage = {}) : stage_(std::move(stage)) {
     out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
     out_.PutBig32(NFNL_BATCH_GENID, generation);
     out_.End();
   }
 
-  // What of `family` differs.
+  // Adds the differences of `family`.
   void Add(Family family, const FamilyState& have, const FamilyState& want, bool anew) {
     family_ = family;
     if (!want.exists) {
@@ -418,7 +418,7 @@ class Kernel::Batch {
       const ChainState* const other = FindChain(have, chain.name);
       return !anew && other != nullptr && Same(chain, *other);
     };
-    // Emptied before one is removed: a chain that is jumped to cannot be.
+    // Empty all chains first: a chain with a jump to it cannot be removed.
     for (const ChainState& chain : have.chains) {
       const ChainState* const other = FindChain(want, chain.name);
       if (other != nullptr && unchanged(*other)) continue;
@@ -474,7 +474,7 @@ class Kernel::Batch {
     out_.End();
   }
 
-  // A set with room for `size` elements, which are filled in later.
+  // Makes a set with room for `size` elements, which are added later.
   void MakeSet(Family family, const SetReference& set, std::size_t size) {
     // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
     constexpr std::uint32_t kAddressType[] = {7, 8};
@@ -487,7 +487,7 @@ class Kernel::Batch {
     out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
     out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
     out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
-    // The kernel wants one in any case.
+    // The kernel requires one in any case.
     out_.PutBig32(NFTA_SET_ID, set.id != 0 ? set.id : 1);
     const std::size_t description = out_.Open(NFTA_SET_DESC);
     out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(size));
@@ -495,8 +495,8 @@ class Kernel::Batch {
     out_.End();
   }
 
-  // Puts in elements from number `from` on, as many as a message holds, and whole intervals.
-  // Returns the number of the first that is left.
+  // Adds elements from index `from` on: as many as a message holds, and only whole intervals.
+  // Returns the index of the first that is left.
   std::size_t FillSet(Family family, const SetReference& set, const std::vector<Element>& elements,
                       std::size_t from) {
     family_ = family;
@@ -520,7 +520,7 @@ class Kernel::Batch {
     static const Doing kWhole{"write the rules", {}};
     return sequence == 0 || sequence > doing_.size() ? kWhole : doing_[sequence - 1];
   }
-  // The number of the message whose acknowledgement says that all is done.
+  // The sequence number of the message whose acknowledgement means success.
   std::uint32_t last() const { return static_cast<std::uint32_t>(doing_.size()); }
   const std::string& bytes() const { return out_.bytes(); }
   const std::string& Finish() {
@@ -554,7 +554,7 @@ class Kernel::Batch {
     out_.End();
   }
 
-  // Sets come before the rule that looks into them.
+  // Sets come before the rule that uses them.
   void AddRule(const ChainState& chain, const RuleState& rule) {
     std::vector<SetReference> sets;
     if (rule.known()) {
@@ -618,7 +618,7 @@ bool Kernel::Write(const State& before, const State& wanted, bool anew) {
 
 bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
   std::uint32_t generation = before.generation;
-  // The number is not used twice, so that no set of before has the name.
+  // A generation is not used twice, so no older set has this name.
   const std::string stage = "ranges_" + std::to_string(generation) + "_";
   std::vector<Batch::StagedSet> sets;
   {
@@ -633,7 +633,7 @@ bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
   const auto commit = [&](Batch& part) {
     part.Finish();
     if (!Commit(part)) return false;
-    // Each transaction counts as one; the number 0 is left out.
+    // Each transaction increases it by one; 0 is left out.
     if (++generation == 0) ++generation;
     return true;
   };
@@ -667,7 +667,7 @@ bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
     for (const Family family : made_tables) back.RemoveTable(family);
     if (back.empty()) return;
     back.Finish();
-    // Others may have removed it; what stays goes with the next run.
+    // Another program may have removed it. The next run removes what is left.
     try {
       Commit(back);
     } catch (const Error&) {
@@ -683,7 +683,7 @@ bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
   return false;
 }
 
-// What has been finished. False when the rule set has changed since it was looked at.
+// Commits a finished batch. False if the rule set has changed since it was read.
 bool Kernel::Commit(Batch& batch) {
   SendBatch(batch.bytes());
   bool done = false;

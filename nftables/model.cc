@@ -35,7 +35,7 @@ ex::BaseHook HookOf(const Base& base) {
           .reroutes = base.type == "route" && base.hook == NF_INET_LOCAL_OUT};
 }
 
-// The rule that Sluice would have written for it, where there is one.
+// The rule for which Sluice would have written this one, if there is such a rule.
 void Recognise(const RawRule& raw, const RawTable& table, Family family, std::string_view chain,
                ex::ModelRule& rule) {
   const auto local = ParseChainName(chain);
@@ -57,7 +57,7 @@ void Recognise(const RawRule& raw, const RawTable& table, Family family, std::st
   if (rule.known) rule.text = NftText(*rule.known, family, local->first);
 }
 
-// What comes in by a device passes its ingress hook before everything else.
+// A packet that arrives on a device passes its ingress hook first.
 void AddIngress(const RawTable& table, ex::Model& model) {
   for (const RawChain& chain : table.chains) {
     const bool ingress =
@@ -101,7 +101,7 @@ ex::ModelTable TableOf(const RawTable& from, Family family, const ExtensionDecod
     }
     out.chains.push_back(std::move(to));
   }
-  // As x_tables has them: base chains first.
+  // Base chains first, as in x_tables.
   std::ranges::stable_sort(out.chains, [](const ex::ModelChain& a, const ex::ModelChain& b) {
     if (a.base.has_value() != b.base.has_value()) return a.base.has_value();
     if (a.base) return a.base->hook < b.base->hook;
@@ -126,7 +126,7 @@ ex::Model PlannedModel(const capture::RuleSet& rules) {
   ex::Model model;
   model.planned = true;
   AddModel(ToRuleset(rules), {}, model);
-  // What is there is known without being read.
+  // Which tables exist is known without reading them.
   for (ex::ModelTable& table : model.tables) {
     const FamilyState state = ToState(rules.family(table.family));
     for (ex::ModelChain& chain : table.chains) {

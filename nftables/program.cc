@@ -15,7 +15,7 @@ using capture::Table;
 
 constexpr std::size_t kInterfaceBytes = 16;  // IFNAMSIZ
 
-// Where an address stands in its header (RFC 791, RFC 8200).
+// The offset of an address in its header (RFC 791, RFC 8200).
 std::uint8_t AddressOffset(Family family, bool source) {
   if (family == Family::kIpv4) return source ? 12 : 16;
   return source ? 8 : 24;
@@ -107,8 +107,8 @@ class Compiler {
     Add(ImmediateVerdict{VerdictCode::kAccept});
   }
   void operator()(const capture::SetMark& set) { SetMeta(set.mark); }
-  // Two operands that are not constant need a kernel of 2024. Ours are known: the rule has tested
-  // the mark that it copies.
+  // Two operands that are not constant need a kernel from 2024. Here the value is known: the rule
+  // has tested the mark that it copies.
   void operator()(const capture::SaveConnmark& save) {
     const Mark mark = Tested<capture::MarkMatch>(save.mask);
     if (mark.mask != 0xffffffff) Add(LoadCt{CtKey::kMark});
@@ -170,7 +170,8 @@ class Compiler {
       Add(Compare{Comparison::kLessOrEqual, last});
     }
   }
-  // meta skuid ends the rule for a packet without a socket, negated or not; x_tables does not.
+  // For a packet without a socket, meta skuid ends the rule, even if it is negated. x_tables does
+  // not.
   void Owner(MetaKey key, const Condition<std::uint32_t>& condition) {
     if (condition.negated) throw std::invalid_argument("a negated owner has no program");
     Add(LoadMeta{key});
@@ -182,7 +183,7 @@ class Compiler {
     }
     Add(Compare{Of(condition.negated), Data::Host32(condition.value.value)});
   }
-  // What is loaded becomes what is stored.
+  // The loaded value is changed and stored.
   void SetBits(const Mark& mark) {
     if (mark.mask == 0xffffffff) {
       Add(LoadConstant{Data::Host32(mark.value)});
@@ -212,7 +213,8 @@ class Compiler {
   Program program_;
 };
 
-// Reads what Compiler writes, and may take a little more: who calls compiles the result again.
+// Reads what Compiler writes. It may accept a little more, so the caller compiles the result
+// again and compares.
 class Reader {
  public:
   Reader(const Program& program, Family family, Table table)
@@ -418,7 +420,7 @@ class Reader {
     }
     return false;
   }
-  // A mark set to what the connection's is known to be is one that is restored.
+  // Setting the mark to the connection's known mark restores it.
   void SetMark(const Mark& mark) {
     const bool restored = std::ranges::any_of(rule_.matches, [&mark](const capture::Match& match) {
       return match == capture::Match(capture::ConnmarkMatch{capture::Is(mark)});

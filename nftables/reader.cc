@@ -11,7 +11,7 @@ namespace {
 
 using Add = void (*)(Ruleset&, std::uint8_t, Bytes);
 
-// False when somebody has changed something meanwhile.
+// False if the rule set changed during the read.
 bool ReadOnce(Kernel& kernel, Ruleset& out) {
   const auto dump = [&](int message, Add add) {
     return kernel.DumpAll(message, NFPROTO_UNSPEC, {}, [&](std::uint8_t family, Bytes attributes) {
@@ -23,7 +23,7 @@ bool ReadOnce(Kernel& kernel, Ruleset& out) {
     return false;
   }
   for (RawTable& table : out.tables) {
-    // Elements are asked for set by set. The vector stays as it is.
+    // Elements are requested set by set. The vector does not change meanwhile.
     for (const RawSet& set : table.sets) {
       const auto fill = [&](MessageWriter& request) {
         request.PutText(NFTA_SET_ELEM_LIST_TABLE, table.name);
@@ -51,8 +51,8 @@ Ruleset ReadRuleset(Kernel& kernel) {
   }
   throw Error(ErrorKind::kFailed, {.doing = "read the rules of nf_tables",
                                    .target = {},
-                                   .why = "somebody else changes them all the time",
-                                   .help = "find out who does, and run again"});
+                                   .why = "another program keeps changing them",
+                                   .help = "find out which, and run again"});
 }
 
 }  // namespace sluice::nftables

@@ -28,7 +28,7 @@ std::optional<ByteString> ValueOf(Bytes attributes, std::uint16_t type) {
   return Copy(value->value);
 }
 
-// The bytes of a register of enum nft_registers.
+// The bytes of one of enum nft_registers.
 std::optional<Slot> SlotOf(std::optional<std::uint32_t> number, std::size_t size) {
   if (!number || size > ex::kRegisterBytes) return {};
   std::size_t at = 0;
@@ -63,7 +63,7 @@ class Decoder {
   }
 
  private:
-  // What a register holds, for people.
+  // What a register holds, as text.
   struct Held {
     std::string words;
     Shown as = Shown::kBytes;
@@ -81,7 +81,7 @@ class Decoder {
     }
   }
 
-  // It may end the rule, let it go on, and do what nobody knows.
+  // It may end the rule, let it continue, or do something unknown.
   void Unknown(const std::string& name) {
     Add(ex::Check{ex::UnknownTest{name}});
     Add(ex::Act{ex::UnknownAction{name}});
@@ -91,7 +91,7 @@ class Decoder {
     Say(words);
     return true;
   }
-  // It looks at something that is not known here.
+  // It tests something that is not known here, and may end the rule.
   bool MayEnd(const std::string& name) {
     Add(ex::Check{ex::UnknownTest{name}});
     Say(name + " ...");
@@ -147,7 +147,7 @@ class Decoder {
     }
     if (name == "fib") return Fib(data);
     if (name == "match" || name == "target") return OfXtables(name == "target", data);
-    // What only loads: socket, rt, exthdr, numgen, hash, osf, tunnel, xfrm, inner.
+    // Expressions that only load: socket, rt, exthdr, numgen, hash, osf, tunnel, xfrm, inner.
     constexpr std::array<std::pair<const char*, std::uint16_t>, 5> kLoads = {
         {{"socket", 2}, {"rt", 1}, {"exthdr", 1}, {"numgen", 1}, {"hash", 2}}};
     for (const auto& [known, destination] : kLoads) {
@@ -210,7 +210,7 @@ class Decoder {
     if (!key) return false;
     if (const auto from = SlotOf(NumberOf(data, NFTA_CT_SREG), 4)) {
       if (*key == NFT_CT_MARK) {
-        // Without a connection it does nothing, and goes on.
+        // For a packet without a connection it does nothing, and the rule continues.
         Say("ct mark set " + Source(*from, Shown::kMark));
         Add(ex::StoreMark{*from, true});
         return true;
@@ -246,7 +246,7 @@ class Decoder {
     const bool v4 = family_ == Family::kIpv4;
     const std::string ip = v4 ? "ip" : "ip6";
     if (FindAttribute(data, NFTA_PAYLOAD_SREG)) {
-      // DSCP, hop limit: nobody here looks at them.
+      // DSCP or hop limit, which nothing here tests.
       const bool harmless =
           *base == NFT_PAYLOAD_NETWORK_HEADER &&
           ((*offset + *length <= 2) || (*offset == (v4 ? 8U : 7U) && *length == 1));
@@ -384,7 +384,7 @@ class Decoder {
     return true;
   }
 
-  // Of the size of an address of the family.
+  // As long as an address of the family.
   ByteString Padded(ByteString value) const {
     value.resize(family_ == Family::kIpv4 ? 4 : 16);
     return value;
@@ -466,7 +466,7 @@ class Decoder {
     return MayEnd("objref");
   }
 
-  // Where a target takes a value from, for people.
+  // The source of a target's value, as text.
   std::string Source(const Slot& slot, Shown as) {
     const Held& held = At(slot);
     if (!held.constant.empty()) return nftables::ToText(held.constant, as);
@@ -480,7 +480,7 @@ class Decoder {
     const auto family = NumberOf(data, NFTA_NAT_FAMILY);
     const bool v4 = family_ == Family::kIpv4;
     if (!type || !family) return false;
-    // nft_nat_inet_eval(): of the other family it does nothing.
+    // nft_nat_inet_eval(): it does nothing for the other family.
     if (*family != NFPROTO_INET && *family != (v4 ? NFPROTO_IPV4 : NFPROTO_IPV6)) {
       return Harmless("nat of the other family");
     }
@@ -490,7 +490,7 @@ class Decoder {
     nat.last_address = SlotOf(NumberOf(data, NFTA_NAT_REG_ADDR_MAX), size);
     nat.port = SlotOf(NumberOf(data, NFTA_NAT_REG_PROTO_MIN), 2);
     nat.last_port = SlotOf(NumberOf(data, NFTA_NAT_REG_PROTO_MAX), 2);
-    // NF_NAT_RANGE_NETMAP and PROTO_OFFSET map in ways of their own.
+    // NF_NAT_RANGE_NETMAP and PROTO_OFFSET map differently.
     nat.random = (NumberOf(data, NFTA_NAT_FLAGS).value_or(0) & 0x60U) != 0;
     const bool source = *type == NFT_NAT_SNAT;
     std::string words = source ? "snat to " : "dnat to ";
@@ -571,7 +571,7 @@ class Decoder {
   std::array<Held, ex::kRegisterBytes / 4> held_;
 };
 
-// The greatest below `value`, by memcmp; `value` is not all zero.
+// The greatest value below `value`, by memcmp. `value` is not zero.
 ByteString Before(ByteString value) {
   for (auto byte = value.rbegin(); byte != value.rend(); ++byte) {
     if ((*byte)-- != 0) break;
@@ -660,10 +660,10 @@ ex::SetModel DecodeSet(const RawSet& set) {
   ex::SetModel out{.name = set.name, .fields = set.fields};
   out.key_bytes = std::min<std::uint32_t>(set.key_bytes, ex::kRegisterBytes);
   out.data_bytes = std::min<std::uint32_t>(set.data_bytes, ex::kRegisterBytes);
-  // What rules write into is not what it was when it was read.
+  // Rules change these sets, so what was read may be outdated.
   constexpr std::uint32_t kEval = 0x20, kObject = 0x40;
   out.unknown = (set.flags & (kEval | kObject)) != 0;
-  // Both ends of intervals, in the order in which rbtree has them.
+  // Both ends of intervals, in the order of the kernel's rbtree.
   struct End {
     ex::SetItem item;
     bool closes = false;

@@ -11,7 +11,7 @@
 namespace sluice::nftables {
 namespace {
 
-// Absent is 0.
+// 0 if it is absent.
 std::uint32_t OrZero(Bytes attributes, std::uint16_t type) {
   return NumberOf(attributes, type).value_or(0);
 }
@@ -71,7 +71,7 @@ void AddSet(Ruleset& to, std::uint8_t family, Bytes attributes) {
                                   : std::optional<Attribute>();
   if (concat) {
     ForEachAttribute(concat->value, [&set](const Attribute& field) {
-      // In bytes, although the header says bits.
+      // In bytes, although the kernel's header says bits.
       set.fields.push_back(
           static_cast<std::uint8_t>(std::min(OrZero(field.value, NFTA_SET_FIELD_LEN), 64U)));
     });
@@ -87,7 +87,7 @@ void AddElements(Ruleset& to, std::uint8_t family, Bytes attributes) {
   const auto nest = FindAttribute(attributes, NFTA_SET_ELEM_LIST_ELEMENTS);
   if (set == table->sets.end() || !nest) return;
   set->elements.insert(set->elements.end(), nest->value.begin(), nest->value.end());
-  // The next message's begin where an attribute may.
+  // Attributes are aligned: the next message's elements begin at a multiple of four.
   set->elements.resize((set->elements.size() + 3) & ~std::size_t{3});
 }
 
@@ -134,7 +134,7 @@ Ruleset ToRuleset(const capture::RuleSet& rules) {
         };
         MessageWriter writer;
         EncodeProgram(rule.program, family, rule.counters, set_of, writer);
-        // Behind the head of the attribute.
+        // Without the attribute's header.
         chain.rules.push_back({.expressions = Content(writer.bytes(), 4), .comment = rule.comment});
       }
       table.chains.push_back(std::move(chain));

@@ -23,7 +23,7 @@ std::optional<Hook> HookOf(std::string_view chain) {
   return {};
 }
 
-// For people, of a rule that is not one of ours.
+// The text of a rule that is not one of Sluice's.
 std::string TargetOf(const Program& program) {
   if (program.empty()) return "nothing";
   const auto* const verdict = std::get_if<ImmediateVerdict>(&program.back());
@@ -88,7 +88,7 @@ bool Same(const FamilyState& a, const FamilyState& b) {
          });
 }
 
-// By the rules alone, as `explain` does it with what is installed.
+// By the rules alone, as `explain` does with installed rules.
 Comments CommentsOf(const capture::FamilyRules& rules) {
   ex::ModelTable table{
       .backend = "nftables", .family = rules.family, .name = std::string(kTableName)};
@@ -99,7 +99,7 @@ Comments CommentsOf(const capture::FamilyRules& rules) {
       table.chains.push_back(std::move(to));
     }
   }
-  // The order in which chains are read back.
+  // Chains are read back in this order.
   std::ranges::stable_sort(table.chains, {}, &ex::ModelChain::name);
   ex::NameCauses(table);
   Comments out;
@@ -151,7 +151,7 @@ capture::InstalledTable ToInstalled(const FamilyState& state, Family family, Tab
       .exists = state.exists, .chains = {}, .jumps = {}, .foreign_references = {}};
   for (const ChainState& chain : state.chains) {
     const auto parsed = ParseChainName(chain.name);
-    // A chain of another name is of none of the tables; it is shown with the last one.
+    // A chain with another name belongs to no table; it is shown with the last one.
     if (parsed ? parsed->first != table : table != Table::kNat) continue;
     const std::optional<Hook> hook = parsed ? HookOf(parsed->second) : std::nullopt;
     if (hook && chain.base == BaseOf(table, *hook) && !chain.rules.empty()) {
@@ -161,7 +161,7 @@ capture::InstalledTable ToInstalled(const FamilyState& state, Family family, Tab
       }
       continue;
     }
-    // A base chain that stands elsewhere is none of ours, whatever its rules.
+    // A base chain at another hook or priority is not Sluice's, whatever its rules are.
     capture::InstalledChain as{.name = parsed ? parsed->second : chain.name, .rules = {}};
     if (chain.base)
       as.name += " (" + chain.base->type + " " + std::to_string(chain.base->hook) + " " +

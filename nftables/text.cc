@@ -146,7 +146,7 @@ std::string ChainText(const std::string& name, const std::string& body) {
 std::string FamilyText(const capture::FamilyRules& rules) {
   const std::string name =
       (rules.family == Family::kIpv4 ? "ip " : "ip6 ") + std::string(kTableName);
-  // What is there goes, and there is something to go; all of it is one transaction.
+  // Adding the table first makes the delete succeed in any case. All of it is one transaction.
   std::string out = "table " + name + "\ndelete table " + name + "\n";
   if (rules.empty()) return out;
   out += "table " + name + " {\n";

@@ -64,8 +64,7 @@ MetricFamily PerDirection(const Stats& stats, std::string name, std::string help
   return family;
 }
 
-// One of the counters that Istio has as well. Without mutual TLS nobody asks what protects a
-// connection, and there is no label for it.
+// One of Istio's counters. Without mutual TLS it has no label for what protects a connection.
 MetricFamily PerSecurity(const Stats& stats, bool has_mtls, std::string name, std::string help,
                          Counter TcpCounters::*counter) {
   MetricFamily family = Family(std::move(name), std::move(help), MetricType::Counter);
@@ -99,8 +98,8 @@ MetricFamily Active(const Stats& stats) {
 
 MetricFamily Failures(const Stats& stats) {
   MetricFamily family = Family("sluice_tcp_connections_failed_total",
-                               "Connections that were refused, could not be connected or did not "
-                               "come to their end, by reason.",
+                               "Connections that were refused, could not be connected or ended "
+                               "early, by reason.",
                                MetricType::Counter);
   for (const Direction direction : kDirections) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(Failure::kCount); ++i) {
@@ -115,8 +114,8 @@ MetricFamily Failures(const Stats& stats) {
   return family;
 }
 
-// A histogram with one sample for each direction. `of` gives a direction's; so many of what it
-// counts are one of what is shown.
+// A histogram with one sample for each direction, which `of` returns. `per_unit`: how many of the
+// units in which it counts are one of those that are shown.
 template <typename Of>
 MetricFamily HistogramFamily(const Stats& stats, std::string name, std::string help,
                              double per_unit, Of of) {
@@ -143,7 +142,7 @@ MetricFamily HistogramFamily(const Stats& stats, std::string name, std::string h
   return family;
 }
 
-// One of microseconds, shown in seconds, as Prometheus has it.
+// A histogram of microseconds, shown in seconds, as is usual with Prometheus.
 template <typename Of>
 MetricFamily Times(const Stats& stats, std::string name, std::string help, Of of) {
   return HistogramFamily(stats, std::move(name), std::move(help), 1e6, of);
@@ -202,8 +201,8 @@ void AppendProcess(double start_unix_seconds, std::vector<MetricFamily>& out) {
       out.push_back(Gauge("process_max_fds", "Limit of open descriptors.", limit));
     }
   }
-  out.push_back(
-      Gauge("process_start_time_seconds", "When it was started, since 1970.", start_unix_seconds));
+  out.push_back(Gauge("process_start_time_seconds", "When it was started, in seconds since 1970.",
+                      start_unix_seconds));
 }
 
 MetricFamily DnsFailures(const dns::DnsStats& dns) {
@@ -226,7 +225,7 @@ void AppendDns(const dns::DnsStats& dns, std::vector<MetricFamily>& out) {
   out.push_back(
       Single("sluice_dns_cache_hits_total", "Queries answered from the cache.", dns.cache_hits));
   out.push_back(Single("sluice_dns_coalesced_total",
-                       "Queries answered with what the same one of another client brought.",
+                       "Queries answered together with the same query of another client.",
                        dns.coalesced));
   out.push_back(DnsFailures(dns));
   out.push_back(Single("sluice_dns_upstream_queries_total",
@@ -234,27 +233,27 @@ void AppendDns(const dns::DnsStats& dns, std::vector<MetricFamily>& out) {
   out.push_back(Single("sluice_dns_upstream_timeouts_total",
                        "How often a resolver did not answer in time.", dns.upstream_timeouts));
   out.push_back(Single("sluice_dns_upstream_mismatches_total",
-                       "Responses to something else than was asked: late, or forged.",
+                       "Responses that answer no open query: late, or forged.",
                        dns.upstream_mismatches));
   out.push_back(Single("sluice_dns_upstream_tcp_retries_total",
-                       "Queries asked again over TCP, for the response was truncated.",
+                       "Queries sent again over TCP because the response was truncated.",
                        dns.tcp_retries));
 }
 
 void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<MetricFamily>& out) {
   out.push_back(Single("sluice_mtls_permitted_plaintext_total",
-                       "Inbound connections that were not mutual TLS and came in all the same.",
+                       "Inbound connections that were accepted without mutual TLS.",
                        Sum(stats, Direction::kInbound,
                            [](const DirectionStats& s) { return s.permitted_plaintext.Get(); })));
   out.push_back(Gauge("sluice_mtls_certificate_expiry_timestamp_seconds",
-                      "When the certificate in use ends, since 1970.",
+                      "When the certificate in use expires, in seconds since 1970.",
                       static_cast<double>(mtls.expiry_unix_seconds)));
   MetricFamily reloads =
       Family("sluice_mtls_reloads_total", "How often changed files were loaded while running.",
              MetricType::Counter);
   MetricFamily failures =
       Family("sluice_mtls_reload_failures_total",
-             "How often changed files could not be used, and what was read before stayed.",
+             "How often changed files could not be used, so that the old ones stayed in use.",
              MetricType::Counter);
   const std::pair<const char*, MutualTls::Facts::Loads> files[] = {
       {"credentials", mtls.credentials}, {"outbound", mtls.outbound}};
@@ -266,7 +265,7 @@ void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<Me
   out.push_back(std::move(failures));
 }
 
-// Istio's metrics of requests, without the labels for which a control plane has the values.
+// Istio's metrics of requests, without the labels whose values only a control plane knows.
 void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& out) {
   MetricFamily requests =
       Family("istio_requests_total", "Requests of HTTP/1, by status.", MetricType::Counter);
@@ -276,7 +275,7 @@ void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& ou
         const auto count = Sum(stats, direction, [&](const DirectionStats& s) {
           return s.http->requests[secured][i].Get();
         });
-        // Codes that never came would be five hundred lines.
+        // All codes would be five hundred lines.
         if (count == 0) continue;
         std::vector<ClientMetric::Label> labels = {
             {"reporter", Reporter(direction)},
@@ -327,11 +326,12 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
                   &TcpCounters::sent_bytes),
       Active(stats),
       Failures(stats),
-      PerDirection(stats, "sluice_tcp_downstream_resets_total",
-                   "Connections that the client ended with a reset, which many do in good order.",
-                   [](const DirectionStats& s) {
-                     return s.failures[static_cast<std::size_t>(Failure::kClientReset)].Get();
-                   }),
+      PerDirection(
+          stats, "sluice_tcp_downstream_resets_total",
+          "Connections that the client ended with a reset, which many clients do normally.",
+          [](const DirectionStats& s) {
+            return s.failures[static_cast<std::size_t>(Failure::kClientReset)].Get();
+          }),
       Times(
           stats, "sluice_tcp_connect_duration_seconds",
           "Time from accepting a connection to the destination's answer to the connect.",
@@ -344,7 +344,7 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
             static_cast<double>(facts.max_connections)),
       Gauge("sluice_draining", "1 while draining, 0 otherwise.", facts.draining ? 1 : 0),
       Single("sluice_accept_pauses_total",
-             "How often accepting was paused, mostly for want of descriptors or memory.", pauses),
+             "How often accepting was paused, mostly for lack of descriptors or memory.", pauses),
       Single("sluice_access_log_dropped_total",
              "Access-log lines dropped because the reader was too slow.", facts.access_log_dropped),
   };

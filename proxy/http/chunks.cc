@@ -10,10 +10,10 @@
 namespace sluice::proxy {
 namespace {
 
-// A size line; with an extension in a response it is rarely over a hundred.
+// Of a size line. With an extension in a response it is rarely longer than 100 bytes.
 constexpr std::size_t kMaxSizeLine = 4096;
 
-// 15 hexadecimal digits are below 2^63.
+// 15 hexadecimal digits stay below 2^63.
 constexpr std::size_t kMaxSizeDigits = 15;
 
 int HexDigit(char c) {
@@ -33,7 +33,7 @@ HeadError ParseSize(std::string_view text, bool extensions_allowed, std::uint64_
   if (digits == 0) return "a chunk size that is none";
   const std::string_view rest = text.substr(digits);
   if (rest.empty()) return nullptr;
-  if (!extensions_allowed || rest.front() != ';') return "something behind a chunk size";
+  if (!extensions_allowed || rest.front() != ';') return "something after a chunk size";
   const bool printable = std::ranges::all_of(rest, IsPrintable);
   return printable ? nullptr : "a control character in a chunk extension";
 }

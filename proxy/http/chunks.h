@@ -10,12 +10,12 @@
 
 namespace sluice::proxy {
 
-// Reads what stands between the data of a chunked body (RFC 9112, section 7.1): lines with sizes,
-// and the trailers. The data itself passes unseen.
+// Reads what is between the data of a chunked body (RFC 9112, section 7.1): lines with sizes, and
+// trailers. It does not see the data itself.
 class ChunkReader {
  public:
-  // A request with extensions is refused: nobody sends them, and servers have disagreed where they
-  // end. A response's are passed on.
+  // A request with chunk extensions is refused: clients do not send them, and servers disagree
+  // where they end. Those of a response are passed on.
   explicit ChunkReader(bool extensions_allowed = false) : extensions_allowed_(extensions_allowed) {}
 
   struct Piece {
@@ -25,8 +25,8 @@ class ChunkReader {
     HeadError error = nullptr;
   };
 
-  // The next bytes, behind the data of the step before. Appends to `out` what to send for the ones
-  // that were used; trailers that may not pass are left out.
+  // Reads the next bytes, after the data of the piece before. Appends to `out` what to send for the
+  // bytes used, without the trailers that must not pass.
   Piece Feed(std::string_view bytes, std::string& out);
 
  private:

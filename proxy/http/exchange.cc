@@ -75,7 +75,7 @@ void HttpExchange::EndWith(Open& open, OwnAnswer answer) {
 void HttpExchange::Refuse(OwnAnswer answer) {
   if (AwaitsAnswer()) {
     EndWith(open_.front(), std::move(answer));
-    // An interim answer has passed, or part of a head came.
+    // Part of a head may have come.
     response_head_.clear();
     return;
   }

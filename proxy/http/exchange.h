@@ -20,87 +20,87 @@
 
 namespace sluice::proxy {
 
-// A request that is over, for the access log and the metrics. "" and 0: not known.
+// A finished request, for the access log and the metrics. "" and 0 mean: not known.
 struct HttpRecord {
   std::string method;
-  std::string path;  // with the query; cut as the access log wants it
+  std::string path;  // with the query; cut to the access log's limit
   std::string authority;
   std::string user_agent;
   std::string request_id;
   std::string forwarded_for;
   std::string_view protocol;
   int status = 0;
-  std::uint64_t request_bytes = 0;  // of the body, without the sizes of chunks
+  std::uint64_t request_bytes = 0;  // of the body, without chunk sizes
   std::uint64_t response_bytes = 0;
   std::int64_t start_unix_ms = 0;
   std::chrono::nanoseconds duration{0};
-  std::int64_t service_ms = -1;  // until the head of the answer; -1: there was none
-  std::string_view flags;        // as Envoy has them: "UC"
+  std::int64_t service_ms = -1;  // until the head of the response; -1: there was none
+  std::string_view flags;        // Envoy's response flags: "UC"
   std::string_view details;      // "via_upstream"
 };
 
-// Why the proxy answers instead of the destination.
+// A response of the proxy, sent instead of the destination's.
 struct OwnAnswer {
   int status = 503;
   std::string_view flags = {};
   std::string_view details = {};
   std::string body = {};
 };
-// Envoy's answers when there is no destination to answer. `reason`: as it stands in Envoy's text.
+// Envoy's response if the destination cannot answer. `reason`: the end of Envoy's text.
 OwnAnswer UpstreamError(std::string_view flags, std::string_view details, std::string_view reason);
 // The destination ended the connection before it answered.
 OwnAnswer UpstreamGone();
 
-// The requests of one connection and their answers: what the two directions know of one another. It
-// passes heads on with the headers of RewriteRules, has the relay move the bodies, matches answers
-// with requests, and answers itself when that is the last that can be done. Both stages use it; it
-// outlives them. Used by one thread.
+// The requests and responses of one connection. It passes heads on with the headers of
+// RewriteRules, lets the relay move the bodies, matches responses with requests, and answers itself
+// if the destination cannot. Both stages use it, and it outlives them. Used by one thread.
 class HttpExchange {
  public:
-  // So many requests may be under way; more are not read. Clients that pipeline send few.
+  // The most requests under way; further ones are not read yet. Clients that pipeline send few.
   static constexpr std::size_t kMaxOpen = 32;
 
   HttpExchange(RewriteRules rules, IdSource& ids) : rules_(std::move(rules)), ids_(ids) {}
   HttpExchange(const HttpExchange&) = delete;
   HttpExchange& operator=(const HttpExchange&) = delete;
 
-  // One for each direction, once.
+  // The stages of the two directions. Call each once.
   std::unique_ptr<Stage> RequestStage();
   std::unique_ptr<Stage> ResponseStage();
 
-  // There has been a request, with a record of its own; refused ones have one, too.
+  // Whether there has been a request. Refused ones count: they have a record, too.
   bool has_records() const { return made_ > 0 || !open_.empty(); }
-  // Over and not yet taken by the owner, who clears it.
+  // Records of finished requests. The owner takes them and clears this.
   std::vector<HttpRecord>& records() { return records_; }
-  // Bytes are held of which it is not known whether they are HTTP.
+  // Whether bytes are held that may or may not be HTTP.
   bool HoldsUndecided() const { return mode_ == Mode::kDetecting && held_.size() > released_; }
-  // Sends them: whoever waits for an answer to them gets it. What comes then is still looked at.
+  // Sends them, since the client may be waiting for a response to them. Later bytes are still
+  // inspected.
   void ReleaseUndecided() { releases_ = mode_ == Mode::kDetecting; }
-  // The answer that is due has not begun to pass.
+  // Whether a response is due of which nothing has been passed on.
   bool AwaitsAnswer() const {
     return mode_ == Mode::kHttp && !open_.empty() && !open_.front().answered;
   }
-  // The destination has failed: the request that waits, or the next one, is answered by the proxy,
-  // and then the connection ends. Only while AwaitsAnswer, or before there was a request.
+  // The destination has failed: the proxy answers the waiting request, or the next one, and then
+  // ends the connection. Only while AwaitsAnswer, or before the first request.
   void Refuse(OwnAnswer answer);
-  // The destination is of no use any more: what is still to come is the proxy's.
+  // The destination is no longer needed: the proxy sends the rest.
   bool has_done_with_server() const { return done_with_server_; }
-  // The rest of a request goes nowhere: so many bytes of its body that were let pass have not come.
+  // The rest of a request is dropped. `unpassed`: the bytes of its body that were let through but
+  // have not come.
   void CutRequest(std::uint64_t unpassed);
-  // No further answer will follow: the next one says so, and the connection ends behind it.
+  // The next response is the last: it says so, and the connection ends after it.
   void Drain() { draining_ = true; }
-  // The connection ends: makes records of what is open, with these flags where an answer is not
-  // complete. So many bytes of the bodies that were let pass have not come.
+  // The connection ends: makes records of open requests, with these flags if the response is not
+  // complete. The other arguments: bytes of bodies that were let through but have not come.
   void Close(std::uint64_t request_unpassed, std::uint64_t response_unpassed,
              std::string_view flags);
-  // What was found instead of HTTP/1, to be counted: none of it is twice.
+  // What was found instead of HTTP/1, to be counted.
   bool is_http2() const { return is_http2_; }
   bool is_tunnel() const { return mode_ == Mode::kTunnel; }
-  // How much had been read of both directions when the tunnel was found, in this turn or before,
-  // and how much at its end.
+  // How many bytes of both directions had been read when the tunnel began, and at its end.
   void SetTunnelStart(std::uint64_t from_client, std::uint64_t from_server);
   void SetTunnelEnd(std::uint64_t from_client, std::uint64_t from_server);
-  // Something is open that will be a record.
+  // Whether a request is open, which will be a record.
   bool HasOpen() const { return !open_.empty(); }
 
  private:
@@ -127,7 +127,7 @@ class HttpExchange {
     std::string own;
   };
 
-  // How far a step has come with the bytes it was given.
+  // What was done with the bytes that were given.
   struct Consumed {
     std::size_t used = 0;
     std::uint64_t passes = 0;
@@ -139,7 +139,7 @@ class HttpExchange {
   void OnRequestHead(std::string_view text, std::size_t leading, std::string& out);
   Open& BeginRequest(const RequestHead& head);
   void RequestSent();
-  // 0, or an errno when it is too late for an answer.
+  // 0, or an errno if it is too late for a response.
   int RefuseRequest(int status, HeadError why);
   bool RequestWaits() const;
   bool RequestHasWork() const;
@@ -164,11 +164,11 @@ class HttpExchange {
   // The connection ends with this answer to `open`.
   void EndWith(Open& open, OwnAnswer answer);
   void EndBehindThis();
-  // Bytes of the last request's body are passing.
+  // Whether bytes of the last request's body are being passed on.
   bool RequestPasses() const {
     return request_part_ == Part::kLength || request_part_ == Part::kChunkData;
   }
-  // The oldest request, when it is over and all is known of it.
+  // Finishes the oldest request if it is complete.
   void FinishFront();
   void Finish(Open& open);
 
@@ -178,21 +178,21 @@ class HttpExchange {
   bool is_http2_ = false;
   bool draining_ = false;
   bool releases_ = false;
-  bool ends_ = false;      // the stream of answers, now
-  bool discards_ = false;  // what the client still sends is read and dropped
+  bool ends_ = false;      // the stream of responses ends now
+  bool discards_ = false;  // further bytes of the client are read and dropped
   bool done_with_server_ = false;
-  bool refuses_ = false;  // with refusal_, as soon as there is a request
+  bool refuses_ = false;  // answer the next request with refusal_
   Part request_part_ = Part::kHead;
   Part response_part_ = Part::kHead;
-  bool closes_behind_ = false;  // the answer that passes has said so
-  bool tunnel_asked_ = false;   // the last request; what comes behind it waits for its answer
+  bool closes_behind_ = false;  // the response that is passing has said so
+  bool tunnel_asked_ = false;   // by the last request; later bytes wait for its response
   HeadScanner request_scanner_;
   HeadScanner response_scanner_;
   ChunkReader request_chunks_;
   ChunkReader response_chunks_{true};
   std::size_t released_ = 0;  // bytes of the first head that were sent before it was complete
-  std::string held_;          // of the client, not looked at, or not decided
-  std::string request_head_;  // so far, as far as it came in pieces
+  std::string held_;          // bytes of the client that were not read or not decided on
+  std::string request_head_;  // the beginning, if it came in pieces
   std::string response_head_;
   std::deque<Open> open_;
   std::vector<HttpRecord> records_;
@@ -205,7 +205,7 @@ class HttpExchange {
 // "Bad Gateway", of a status that the proxy itself answers with.
 std::string_view ReasonPhrase(int status);
 
-// The answer as it is sent; the connection ends behind it. No body `to_head`.
+// The text of a response after which the connection ends. Without the body if `to_head`.
 std::string OwnAnswerText(const OwnAnswer& answer, Direction direction, bool to_head);
 
 }  // namespace sluice::proxy

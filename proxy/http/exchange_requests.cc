@@ -76,7 +76,7 @@ HttpExchange::Consumed HttpExchange::Detect(std::string& out) {
   return TakeHeld(out);
 }
 
-// What is held is all of the bytes there are.
+// The held bytes are all there are.
 HttpExchange::Consumed HttpExchange::TakeHeld(std::string& out) {
   if (mode_ == Mode::kOpaque || mode_ == Mode::kTunnel) {
     out.append(held_, std::exchange(released_, 0));
@@ -163,7 +163,7 @@ void HttpExchange::OnRequestHead(std::string_view text, std::size_t leading, std
   }
   std::string written;
   WriteRequestHead(head, rules_, ids_, written, open.record.request_id);
-  // The part of the first line that has been sent is as it was.
+  // The released part of the first line has been sent as it came.
   const std::size_t released = std::exchange(released_, 0);
   out.append(written, released > leading ? released - leading : 0);
   if (open.record.request_id.size() > kMaxRequestId) open.record.request_id.resize(kMaxRequestId);
@@ -202,7 +202,7 @@ HttpExchange::Open& HttpExchange::BeginRequest(const RequestHead& head) {
 
 void HttpExchange::RequestSent() {
   request_part_ = Part::kHead;
-  // With the answer that says so, the connection may have ended before.
+  // The connection may have ended before, after a last response.
   if (open_.empty() || open_.back().sent) return;
   open_.back().sent = true;
   FinishFront();
@@ -210,7 +210,7 @@ void HttpExchange::RequestSent() {
 
 int HttpExchange::RefuseRequest(int status, HeadError why) {
   discards_ = true;
-  // In the middle of a request, of which a part has been sent.
+  // In the middle of a request, part of which has been sent, only an open one can be answered.
   if (request_part_ == Part::kHead) {
     OpenNow().sent = true;
   } else if (open_.empty() || open_.back().answered) {
@@ -235,8 +235,8 @@ void HttpExchange::RequestEnds(std::uint64_t unpassed, std::string& out) {
     open_.back().record.request_bytes -= unpassed;
     if (request_part_ == Part::kLength && unpassed == 0) RequestSent();
   }
-  // A head that is not complete goes no further. The end of the stream does, and the server sees
-  // that a body is not whole.
+  // An incomplete head is not passed on. The end of the stream is, so the server sees an incomplete
+  // body.
   request_part_ = Part::kHead;
 }
 
@@ -254,7 +254,7 @@ class HttpRequestStage final : public Stage {
       if (step.passes > 0 || step.used == bytes.size()) {
         return {.taken = step.used, .passes = step.passes};
       }
-      // It waits.
+      // It has to wait.
       exchange.held_ = text.substr(step.used);
       return {.taken = bytes.size()};
     }

@@ -9,8 +9,8 @@
 namespace sluice::proxy {
 namespace {
 
-// A body that ends with the connection: more than will ever come, and less than Stage::kTheRest,
-// with which the stage would go.
+// The length of a body that ends with the connection: more than will ever come, but less than
+// Stage::kTheRest, which would remove the stage.
 constexpr std::uint64_t kUntilTheEnd = Stage::kTheRest / 2;
 
 }  // namespace
@@ -49,7 +49,7 @@ HttpExchange::Consumed HttpExchange::ConsumeResponse(std::string_view bytes, std
       }
       continue;
     }
-    // An answer to nothing would be taken for that to the next request.
+    // A response without a request would be taken for the next one's.
     if (open_.empty() || open_.front().complete) EndBehindThis();
     if (ends_ || OwnIsDue()) {
       step.used = bytes.size();
@@ -84,7 +84,7 @@ void HttpExchange::RefuseResponse(HeadError why) {
 std::uint64_t HttpExchange::BeginTunnel(std::uint64_t following) {
   mode_ = Mode::kTunnel;
   tunnel_asked_ = false;
-  // They were read before the start of the tunnel is noted.
+  // These were read before SetTunnelStart.
   open_.front().record.request_bytes += held_.size();
   open_.front().record.response_bytes += following;
   return Stage::kTheRest;
@@ -96,7 +96,7 @@ std::uint64_t HttpExchange::OnResponseHead(std::string_view text, std::size_t fo
   ResponseHead head;
   const HeadError error = ParseResponseHead(text, open.to_head, head);
   if (error != nullptr || (head.status == 101 && !open.asks_for_upgrade)) {
-    RefuseResponse(error != nullptr ? error : "101 that nobody has asked for");
+    RefuseResponse(error != nullptr ? error : "a 101 that was not asked for");
     return 0;
   }
   if (head.status < 200 && head.status != 101) {
@@ -104,7 +104,7 @@ std::uint64_t HttpExchange::OnResponseHead(std::string_view text, std::size_t fo
     return 0;
   }
   const bool tunnels = head.status == 101 || (open.is_connect && head.status < 300);
-  // An answer may come before all of its request has been sent, but not before the next one's.
+  // A response may come before its request was sent completely, but only to the last one.
   const bool is_last = open_.size() == 1;
   closes_behind_ = draining_ && is_last && !tunnels;
   open.answered = true;
@@ -180,7 +180,7 @@ class HttpResponseStage final : public Stage {
 
   Answer Put(std::span<const char> bytes, std::string& out) override {
     using Mode = HttpExchange::Mode;
-    // Whoever speaks before the client has asked does not speak HTTP/1.
+    // A server that sends before the client does not speak HTTP/1.
     if (exchange_.mode_ == Mode::kDetecting) exchange_.mode_ = Mode::kOpaque;
     if (exchange_.mode_ != Mode::kHttp) return {.passes = kTheRest};
     const HttpExchange::Consumed step =

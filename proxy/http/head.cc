@@ -10,14 +10,14 @@
 namespace sluice::proxy {
 namespace {
 
-// A method that is longer is none; the longest registered one has 17.
+// Longer words are no method; the longest registered one has 17 characters.
 constexpr std::size_t kMaxMethodToken = 64;
 
 bool IsToken(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, IsTokenChar);
 }
 
-// Visible, or a tab, or beyond ASCII: what a value may have besides a space.
+// What a header's value may contain: visible characters, spaces, tabs, and bytes beyond ASCII.
 bool IsValueChar(char c) {
   const auto byte = static_cast<unsigned char>(c);
   return byte >= 0x20 ? byte != 0x7f : byte == '\t';
@@ -34,7 +34,7 @@ bool ParseVersion(std::string_view text, bool& is_http11) {
   return is_http11 || text == "HTTP/1.0";
 }
 
-// Without CRLF; false when it does not end so or has another CR.
+// Takes the first line, with its CRLF. False if it does not end with CRLF.
 bool TakeLine(std::string_view& text, std::string_view& line) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return false;
@@ -52,7 +52,7 @@ HeadError ParseFields(std::string_view text, std::vector<HttpField>& fields) {
     if (const HeadError error = ParseField(line, field)) return error;
     fields.push_back(field);
   }
-  return text.empty() ? nullptr : "bytes behind the head";
+  return text.empty() ? nullptr : "bytes after the head";
 }
 
 struct Framing {
@@ -113,7 +113,7 @@ HeadScanner::Status HeadScanner::Feed(std::string_view bytes, std::size_t& used)
       return size_ - leading_ > kMaxHeadBytes ? Status::kTooLong : Status::kEnd;
     }
     if (is_empty) leading_ += 2;
-    // Nobody sends more than one or two.
+    // Clients send at most one or two empty lines.
     if (leading_ > 8) return Status::kBad;
   }
   return Status::kMore;
@@ -123,7 +123,7 @@ HttpGuess GuessProtocol(std::string_view bytes) {
   constexpr std::string_view kPrefaceText = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   if (bytes.starts_with(kPrefaceText)) return HttpGuess::kPreface;
   if (kPrefaceText.starts_with(bytes)) return HttpGuess::kUndecided;
-  // Some servers skip these.
+  // Some servers skip these characters.
   const std::size_t begin = bytes.find_first_not_of("\r\n \t");
   if (begin == std::string_view::npos) {
     return bytes.size() > kMaxHeadBytes ? HttpGuess::kOther : HttpGuess::kUndecided;

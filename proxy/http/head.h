@@ -10,19 +10,19 @@
 
 namespace sluice::proxy {
 
-// Heads of HTTP/1 messages (RFC 9112), read so strictly that no two programs can read them
-// differently: whatever servers and proxies are known to disagree about is an error.
+// Heads of HTTP/1 messages (RFC 9112). They are read strictly: whatever servers and proxies are
+// known to read differently is an error.
 
-// Finds the end of a head. Give it the bytes once and in order.
+// Finds the end of a head. Takes each byte once, in order.
 class HeadScanner {
  public:
   enum class Status : std::uint8_t { kMore, kEnd, kBad, kTooLong };
 
-  // Looks at the next bytes up to the end of the head, and sets `used` to how many these are.
+  // Reads the next bytes up to the end of the head, and sets `used` to their number.
   // kBad: a line does not end with CRLF. kTooLong: it is larger than kMaxHeadBytes.
   Status Feed(std::string_view bytes, std::size_t& used);
 
-  // Empty lines before the head, in bytes, which a server ignores (RFC 9112, section 2.2).
+  // The bytes of empty lines before the head, which a server ignores (RFC 9112, section 2.2).
   std::size_t leading() const { return leading_; }
   std::size_t size() const { return size_; }
 
@@ -33,10 +33,10 @@ class HeadScanner {
   bool carriage_return_ = false;
 };
 
-// What the first bytes of a client are.
+// What a client's first bytes are.
 enum class HttpGuess : std::uint8_t {
   kUndecided,
-  kHttp1,    // a line that some server may take for a request: it is read strictly from here on
+  kHttp1,    // some server may take the line for a request: read it strictly from here on
   kPreface,  // of HTTP/2 by prior knowledge (RFC 9113, section 3.4)
   kOther,
 };
@@ -48,14 +48,14 @@ struct HttpField {
   std::string_view line;   // all of it, with CRLF
 };
 
-// How the end of a body is found.
+// How a body's end is found.
 enum class BodyKind : std::uint8_t { kNone, kLength, kChunked, kUntilClose };
 struct BodyFraming {
   BodyKind kind = BodyKind::kNone;
   std::uint64_t length = 0;  // of kLength, at least 1
 };
 
-// Why a head is refused; null: it is not. Of static storage, for the log.
+// Why a head is refused; null if it is not. Static text, for the log.
 using HeadError = const char*;
 
 struct RequestHead {
@@ -77,15 +77,15 @@ struct ResponseHead {
   BodyFraming body;
 };
 
-// `text` is a head with its empty line at the end and none before it, as HeadScanner finds it. The
-// views are into `text`.
+// `text` is a head with the empty line at its end and none before it, as HeadScanner finds it. The
+// views refer to `text`.
 HeadError ParseRequestHead(std::string_view text, RequestHead& head);
 // `to_head`: the request's method is HEAD.
 HeadError ParseResponseHead(std::string_view text, bool to_head, ResponseHead& head);
 
-// Whether two names are the same; `lower` is in lower case.
+// Whether two names are the same, without regard to case; `lower` is in lower case.
 bool IsField(std::string_view name, std::string_view lower);
-// Calls `each(token)` for the elements of a list that commas separate.
+// Calls `each(token)` for the elements of a comma-separated list.
 template <typename Each>
 void ForEachToken(std::string_view list, Each&& each) {
   while (true) {

@@ -10,13 +10,13 @@ namespace sluice::proxy {
 IdSource::IdSource() {
   std::random_device device;
   for (std::uint64_t& word : state_) word = std::uint64_t{device()} << 32 | device();
-  // All zeros would stay so.
+  // A state of zeros would never change.
   state_[0] |= 1;
 }
 
 IdSource::IdSource(std::uint64_t seed) { Seed(seed); }
 
-// splitmix64, as the authors of xoshiro advise.
+// By splitmix64, as the authors of xoshiro advise.
 void IdSource::Seed(std::uint64_t seed) {
   for (std::uint64_t& word : state_) {
     seed += 0x9e3779b97f4a7c15;

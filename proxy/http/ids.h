@@ -7,17 +7,17 @@
 
 namespace sluice::proxy {
 
-// Ids of requests and of spans: unique, and no secrets. xoshiro256**, a few nanoseconds each; a
+// Ids of requests and spans: unique, but not secret. By xoshiro256**, in a few nanoseconds; a
 // system call for each would cost as much as the rest of a request's head. Used by one thread.
 class IdSource {
  public:
-  // Seeded by the kernel. Throws std::exception when that has nothing to give.
+  // Seeded by the kernel. Throws std::exception if that fails.
   IdSource();
-  // Always the same ones, for tests.
+  // The same ids each time, for tests.
   explicit IdSource(std::uint64_t seed);
 
   std::uint64_t Next();
-  // Not 0, which is no id (openzipkin/b3-propagation).
+  // Never 0, which is no valid id (openzipkin/b3-propagation).
   std::uint64_t NextSpan();
   // A version 4 UUID (RFC 9562), in lower case.
   std::string NextUuid();

@@ -10,15 +10,15 @@ namespace {
 
 constexpr std::string_view kClientCert = "x-forwarded-client-cert";
 
-// Gateways like WSGI and CGI take "_" for "-", so that either spelling reaches the application.
+// WSGI and CGI treat "_" like "-", so that either spelling reaches the application.
 bool IsClientCert(std::string_view name) {
   return std::ranges::equal(name, kClientCert, [](char c, char wanted) {
     return (c == '_' ? '-' : ToLower(c)) == wanted;
   });
 }
 
-// A header that the sender of Connection wants to be taken away behind us: not those that proxies
-// write, which the receiver trusts in.
+// Whether Connection may name this header, which the next proxy then removes. It may not name
+// headers that proxies write and receivers trust.
 bool MayBeNamed(std::string_view token) {
   for (const std::string_view prefix : {"x-forwarded-", "x-request-id", "x-b3-", "x-envoy-"}) {
     if (token.size() >= prefix.size() && IsField(token.substr(0, prefix.size()), prefix)) {
@@ -41,7 +41,7 @@ void AppendLine(std::string_view name, std::string_view value, std::string& out)
   out += "\r\n";
 }
 
-// Copies a Connection header without the tokens that `keeps` refuses; as it is when it keeps all.
+// Copies a Connection header without the tokens that `keeps` refuses; unchanged if it keeps all.
 template <typename Keeps>
 void CopyConnection(const HttpField& field, Keeps&& keeps, std::string& out) {
   std::string kept;
@@ -61,7 +61,7 @@ void CopyConnection(const HttpField& field, Keeps&& keeps, std::string& out) {
   }
 }
 
-// The span that a request comes with.
+// The span in a request's headers.
 struct Span {
   std::string_view trace;
   std::string_view id;
@@ -97,14 +97,14 @@ void AppendSpan(const Span& span, IdSource& ids, std::string& out) {
     AppendLine("x-b3-spanid", id, out);
     AppendLine("x-b3-parentspanid", span.id, out);
   } else {
-    // The id of a root span is the low half of its trace's.
+    // A root span's id is the low half of its trace id.
     std::string trace;
     AppendHex64(ids.Next(), trace);
     trace += id;
     AppendLine("x-b3-traceid", trace, out);
     AppendLine("x-b3-spanid", id, out);
   }
-  // Nobody exports our spans.
+  // The proxy's spans are not exported.
   if (!span.is_valid || !span.is_sampled_said) AppendLine("x-b3-sampled", "0", out);
 }
 
@@ -129,7 +129,7 @@ std::string ForwardedClientCert(std::string_view by, std::string_view hash_hex,
   value += ";Subject=\"";
   for (const char c : subject) {
     if (c == '"' || c == '\\') value += '\\';
-    // A name may hold anything, a header may not.
+    // A name may contain any character, a header may not.
     value += IsPrintable(c) ? c : '?';
   }
   value += "\";URI=";
@@ -154,7 +154,7 @@ void WriteRequestHead(const RequestHead& head, const RewriteRules& rules, IdSour
       continue;
     }
     if (IsField(name, "x-request-id")) {
-      // An empty one is none.
+      // An empty one counts as missing.
       if (field.value.empty()) continue;
       if (request_id.empty()) request_id = field.value;
     } else if (IsField(name, "x-forwarded-proto")) {

@@ -26,8 +26,8 @@ packages() {
   done <"$REPO/scripts/packages" | sort -u
 }
 
-# without_services COMMAND...: runs it, and no service starts that it installs: tests want nginx, not a
-# server on port 80. Debian asks this program, which only some machines have.
+# without_services COMMAND...: runs it without starting the services that it installs: tests need nginx,
+# not a server on port 80. Debian's packages ask this program, which not all machines have.
 without_services() (
   policy=/usr/sbin/policy-rc.d
   if [[ ! -e $policy ]]; then

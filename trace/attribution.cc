@@ -43,7 +43,7 @@ bool SameRule(const std::optional<PathEntry>& a, const std::optional<PathEntry>&
          a->unread == b->unread;
 }
 
-// Whether a way through the rules ends where conntrack says.
+// Whether a path through the rules ends where conntrack reports.
 bool LeadsThere(const Outcome& outcome, const Seen& seen) {
   if (outcome.landing == Landing::kDropped || outcome.landing == Landing::kRefused ||
       outcome.landing == Landing::kUnknown) {
@@ -52,7 +52,7 @@ bool LeadsThere(const Outcome& outcome, const Seen& seen) {
   if (!seen.redirected()) {
     return !outcome.nat || outcome.destination == seen.original.to;
   }
-  // The address is the kernel's choice in some cases: REDIRECT, one of several.
+  // In some cases the kernel chooses the address: REDIRECT, or one of several.
   return outcome.nat && outcome.destination.port == seen.reply->from.port;
 }
 
@@ -98,7 +98,7 @@ Attributor::Traced Attributor::Follow(const Seen& seen) const {
     if (entry.chain->base) base = entry.chain;
     if (base != nullptr) {
       entry.hook = base->base->hook;
-      // NF_IP_PRI_NAT_DST: the place of all chains that change destinations.
+      // NF_IP_PRI_NAT_DST: where all chains stand that change destinations.
       entry.place = base->base->nat ? -100 : base->base->priority;
     }
     const bool drops = step.verdict && *step.verdict >= 0 && (*step.verdict & 0xff) == 0;
@@ -121,7 +121,7 @@ Attributor::Traced Attributor::Follow(const Seen& seen) const {
     } else if (does.tproxies) {
       out.tproxied = entry;
     } else if (step.verdict == kAccept || step.verdict == kReturn) {
-      // As the walk has it (LetGo in capture/explain/walk.cc).
+      // As in the walk (LetGo in capture/explain/walk.cc).
       if (out.redirected || out.tproxied || entry.place < -200 || entry.place > -90) continue;
       if (!entry.chain->ours && !entry.chain->base && step.verdict == kReturn) continue;
       if (out.let_go && out.let_go->hook != entry.hook) continue;
@@ -153,8 +153,8 @@ Attribution Attributor::Of(const Seen& seen, const Explanation& explanation,
     if (traced.dropped) take(traced.dropped);
     return out;
   }
-  // The ways that lead to what conntrack says: unless all have one end, it is not known which was
-  // taken.
+  // The paths that lead to what conntrack reports. If they have different ends, it is not known
+  // which one was taken.
   std::vector<const Outcome*> ways;
   for (const Outcome& one : explanation.candidates) {
     if (LeadsThere(one, seen)) ways.push_back(&one);
@@ -207,7 +207,7 @@ Attribution Attributor::Of(const Seen& seen, const Explanation& explanation,
     if (traced.let_go) {
       take(traced.let_go);
     } else if (traced.any && !traced.unknown_rules) {
-      // nf_tables has had no part in it; of x_tables the walk may know.
+      // nf_tables had no part in it. The walk may know it from x_tables.
       explain();
       if (out.known_by == KnownBy::kNothing) out.known_by = KnownBy::kTrace;
     } else {

@@ -17,24 +17,24 @@ namespace sluice::trace {
 
 enum class KnownBy : std::uint8_t {
   kNothing,
-  kTrace,       // nf_tables has said so of this packet
-  kExplanation  // the rules, as they are, lead to what conntrack has said
+  kTrace,       // from nf_tables' trace events of this packet
+  kExplanation  // the installed rules lead to what conntrack reports
 };
 
 struct Attribution {
   capture::explain::Landing landing = capture::explain::Landing::kUnknown;
   std::uint16_t port = 0;  // of the listener; 0 if not captured
-  // The rule that decided; nothing if no rule did, or it is not known which.
+  // The rule that decided; nothing if none did or it is not known.
   std::optional<capture::explain::PathEntry> decided = {};
   std::vector<capture::explain::PathEntry> path = {};  // rules that matched, in order
   KnownBy known_by = KnownBy::kNothing;
   std::vector<std::string> notes = {};
-  // The rules do not explain it: perhaps they are not the ones that the packet met.
+  // The rules do not explain it: they may have changed since the packet.
   bool stale = false;
 };
 
-// Where a connection has landed, and by which rule. What the kernel has said comes before what the
-// rules make likely. Pure.
+// Finds where a connection has landed, and by which rule. What the kernel reports counts more than
+// what the rules make likely. Pure.
 class Attributor {
  public:
   // The model must outlive this. `port_of`: of the listener for a landing; 0 for none.
@@ -47,7 +47,7 @@ class Attributor {
                  bool lands_here) const;
 
  private:
-  // What the trace events say.
+  // What the trace events report.
   struct Traced {
     std::vector<capture::explain::PathEntry> path = {};
     std::optional<capture::explain::PathEntry> dropped = {};

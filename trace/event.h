@@ -12,13 +12,13 @@
 #include "capture/rule.h"
 #include "nftables/message.h"
 
-// What the kernel tells about connections, as values, and the decoders of its netlink messages.
+// What the kernel reports about connections, as values, and the decoders of its netlink messages.
 // Pure; accepts any bytes.
 namespace sluice::trace {
 
 using nftables::Bytes;
 
-// The names of tables that only make the kernel send trace events begin with this.
+// Tables that only make the kernel send trace events have names with this prefix.
 inline constexpr std::string_view kTableNames = "sluice_trace_";
 
 // The addresses and ports of a packet.
@@ -30,20 +30,20 @@ struct Tuple {
   friend auto operator<=>(const Tuple&, const Tuple&) = default;
 };
 
-// conntrack has a new entry (linux/netfilter/nfnetlink_conntrack.h).
+// A new entry of conntrack (linux/netfilter/nfnetlink_conntrack.h).
 struct NewConnection {
   Tuple original;  // as the client sent the first packet
-  Tuple reply;     // as answers come: its source is where the connection has landed
+  Tuple reply;     // as answers come: its source is where the connection landed
 
   // Whether the rules changed the destination.
   bool redirected() const { return reply.from != original.to; }
 };
 
-// One step of a packet through the rules of nf_tables (NFT_MSG_TRACE).
+// A packet's step through the rules of nf_tables (NFT_MSG_TRACE).
 struct TraceEvent {
   enum class Type : std::uint8_t { kOther, kPolicy, kReturn, kRule };
   Type type = Type::kOther;
-  std::uint32_t id = 0;     // of the packet; used again for later packets
+  std::uint32_t id = 0;     // of the packet; later packets may reuse it
   std::uint8_t family = 0;  // of the table: NFPROTO_IPV4, NFPROTO_INET, ...
   std::string table = {};
   std::string chain = {};
@@ -59,11 +59,11 @@ struct SocketFound {
   Tuple tuple;  // from its own address to its peer's
   bool listens = false;
   std::uint32_t uid = 0;
-  std::uint32_t inode = 0;  // 0: no process has it any more
+  std::uint32_t inode = 0;  // 0: no process has it open
   std::uint32_t mark = 0;
 };
 
-// The family in bits of the nfgenmsg header, as NFPROTO_IPV4 or NFPROTO_IPV6.
+// `family`: of the nfgenmsg header, such as NFPROTO_IPV4.
 std::optional<NewConnection> DecodeNewConnection(Bytes attributes);
 std::optional<TraceEvent> DecodeTraceEvent(std::uint8_t family, Bytes attributes);
 // The payload of a SOCK_DIAG_BY_FAMILY message, in answer to a question about `protocol`.

@@ -28,9 +28,9 @@ using nftables::PutData;
 using nftables::PutExpression;
 using nftables::TakeMessage;
 
-// Room for the events of some ten thousand connections while the process does not run.
+// Room for the events of about ten thousand connections, in case the process is not running.
 constexpr int kEventBytes = 8 << 20;
-// Events have less than 1 KiB each; acknowledgements less than that.
+// An event is smaller than 1 KiB, and so is an acknowledgement.
 constexpr std::size_t kMessageBytes = 16384;
 
 Error NoPrivilege(std::string doing, int saved_errno) {
@@ -223,7 +223,7 @@ bool EventSocket::Receive(std::vector<Event>& out) {
       return true;
     }
     if (errno == EINTR) return true;
-    throw SystemError(errno, "hear from netfilter");
+    throw SystemError(errno, "receive from netfilter");
   }
   Bytes bytes(buffer_.data(), static_cast<std::size_t>(size));
   while (const auto message = TakeMessage(bytes)) {
@@ -251,14 +251,14 @@ TraceTable::TraceTable(Family family) {
       getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&own), &length) != 0) {
     Throw(errno, kDoing, kModules);
   }
-  // No other socket has the number, so several traces do not meet.
+  // No other socket has this number, so that several traces do not collide.
   name_ = std::string(kTableNames) + std::to_string(own.nl_pid);
   const std::string batch = TableBatch(name_, family);
   SendAll(socket_.get(), batch.data(), batch.size(), kDoing);
   std::vector<std::uint8_t> buffer(kMessageBytes);
   bool done = false;
   while (true) {
-    // The kernel has answered before it returns from send(2).
+    // The kernel answers before send(2) returns.
     const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) break;
@@ -273,13 +273,13 @@ TraceTable::TraceTable(Family family) {
 }
 
 SocketLookup::SocketLookup() {
-  // Without it, senders are not known.
+  // Without this socket, senders stay unknown.
   socket_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
 }
 
 std::optional<SocketFound> SocketLookup::Sender(const Tuple& tuple, bool own_source) {
   const bool tcp = tuple.protocol == capture::Protocol::kTcp;
-  // A socket of UDP on this port and any address would be found for a foreign source, too.
+  // With a foreign source the kernel would find a UDP socket on this port and any address.
   if (!socket_ || (!tcp && !own_source)) return {};
   struct {
     nlmsghdr header;
@@ -294,7 +294,7 @@ std::optional<SocketFound> SocketLookup::Sender(const Tuple& tuple, bool own_sou
   question.sdiag_protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP;
   question.idiag_states = ~0U;
   question.id.idiag_cookie[0] = question.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  // udp_dump_one() takes source and destination the other way round.
+  // udp_dump_one() wants source and destination swapped.
   const SocketAddress& source = tcp ? tuple.from : tuple.to;
   const SocketAddress& destination = tcp ? tuple.to : tuple.from;
   question.id.idiag_sport = htons(source.port);

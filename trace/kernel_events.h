@@ -26,8 +26,8 @@ class EventSocket {
   using Event = std::variant<NewConnection, TraceEvent>;
   // The events of one message that has arrived; false if there is none.
   bool Receive(std::vector<Event>& out);
-  // How often the kernel had more events than the socket's buffer holds. How many were lost is not
-  // known.
+  // How often the kernel had more events than the socket's buffer holds. The number of lost events
+  // is not known.
   std::uint64_t overruns() const { return overruns_; }
 
  private:
@@ -36,10 +36,10 @@ class EventSocket {
   std::uint64_t overruns_ = 0;
 };
 
-// A table that makes nf_tables send trace events for the first packet of connections, and conntrack
-// track them: rules at -310, before all of Sluice's, for TCP, and at -199, behind conntrack, for
-// UDP. The kernel removes it when this is destroyed or the process ends in any way, since it
-// belongs to the socket (NFT_TABLE_F_OWNER, Linux 5.12). Nobody else can change it.
+// A table that makes nf_tables send trace events for the first packet of each connection, and makes
+// conntrack track connections. Its rules stand at -310 for TCP, before all of Sluice's, and at -199
+// for UDP, after conntrack. It belongs to the socket (NFT_TABLE_F_OWNER, Linux 5.12): the kernel
+// removes it when this is destroyed or the process ends, and other programs cannot change it.
 class TraceTable {
  public:
   // Throws Error(kKernelFeature) if the kernel cannot.
@@ -51,7 +51,7 @@ class TraceTable {
   std::string name_;
 };
 
-// Asks for the socket that has sent a packet (NETLINK_SOCK_DIAG).
+// Finds the socket that sent a packet (NETLINK_SOCK_DIAG).
 class SocketLookup {
  public:
   SocketLookup();

@@ -27,7 +27,7 @@ std::optional<Seen> Packets::Add(TraceEvent step) {
     while (order_.size() > kMostPackets) {
       const std::uint32_t oldest = order_.front();
       order_.pop_front();
-      // It may have begun again.
+      // The id may be a later packet's.
       if (std::ranges::find(order_, oldest) == order_.end()) Forget(oldest);
     }
   }

@@ -14,7 +14,7 @@
 
 namespace sluice::trace {
 
-// A new connection, and the way of its first packet through nf_tables.
+// A new connection, and the path of its first packet through nf_tables.
 struct Seen {
   Tuple original;
   std::optional<Tuple> reply = {};     // nothing if it was dropped: conntrack has no entry then
@@ -24,12 +24,12 @@ struct Seen {
   bool redirected() const { return reply && reply->from != original.to; }
 };
 
-// Puts events together. A step in a table of kTableNames is the first one of a packet. The kernel
-// sends the steps of a packet before conntrack's event, since that comes with the last hook. Pure;
-// its memory is bounded: of packets whose end is never seen, the oldest are forgotten.
+// Puts events together. A packet's first step is in a table of kTableNames. The kernel sends a
+// packet's steps before conntrack's event, which comes at the last hook. Pure. Its memory is
+// bounded: packets whose end never comes are forgotten, the oldest first.
 class Packets {
  public:
-  // Returns a connection when this step drops it; not again for packets that are sent again, nor
+  // Returns a connection if this step drops it. Not again for a packet that is sent again, nor
   // after conntrack's event, as when the packet comes back through lo.
   std::optional<Seen> Add(TraceEvent step);
   Seen Add(const NewConnection& connection);
@@ -43,7 +43,7 @@ class Packets {
     std::vector<TraceEvent> steps;
   };
   void Forget(std::uint32_t id);
-  // False if it has been told already.
+  // False if it was reported before.
   bool Tell(const Tuple& tuple);
 
   std::map<std::uint32_t, Packet> packets_;  // by id

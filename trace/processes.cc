@@ -13,12 +13,12 @@
 namespace sluice::trace {
 namespace {
 
-// More than a node has; a search must end.
+// More than a node has. A search must end.
 constexpr std::size_t kMostProcesses = 32768;
 constexpr std::size_t kMostDescriptors = 262144;
 constexpr std::size_t kMostLast = 8;
 
-// `budget` is how many descriptors may still be looked at.
+// `budget`: how many more descriptors may be read.
 bool Has(pid_t pid, std::uint32_t inode, std::size_t& budget) {
   bool found = false;
   ForEachDescriptor(pid, [&](std::uint64_t one) {
@@ -30,8 +30,8 @@ bool Has(pid_t pid, std::uint32_t inode, std::size_t& budget) {
   return found;
 }
 
-// A thread may have other credentials than its process: the group is only known if the user is the
-// socket's.
+// A thread may have other credentials than its process: the group is known only if the user is that
+// of the socket.
 std::optional<Holder> Describe(pid_t pid, std::uint32_t uid) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   Holder out{.pid = pid};

@@ -10,7 +10,7 @@
 
 namespace sluice::trace {
 
-// Who has a socket.
+// The process that has a socket.
 struct Holder {
   pid_t pid = 0;
   std::string command = {};  // the kernel's name of up to 15 characters

@@ -13,7 +13,7 @@ import time
 import common
 
 ARGUMENTS = ("-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*", "--ipv6", "off")
-# The server's address. No list excludes it, so that a packet takes the longest way through the rules.
+# The server's address. No list excludes it, so that a packet takes the longest path through the rules.
 TARGET = "198.51.100.1"
 CLONE_NEWNET = 0x40000000
 
@@ -109,7 +109,7 @@ def connection_rates(sizes, backend, rounds, count, directory):
     spaces = {size: Namespace([*init, *arguments_with(ranges(size), directory)]) for size in sizes}
     times = {size: [] for size in spaces}
     for number in range(rounds + 1):
-        # In another order each round, so that none always comes first.
+        # In a different order each round, so that none is always first.
         for size, space in random.Random(number).sample(list(spaces.items()), len(spaces)):
             took = space.run(lambda: connections(count))
             if number > 0:

@@ -198,12 +198,7 @@ class Compiler {
   }
   template <typename M>
   Mark Tested(std::uint32_t mask) const {
-    for (const capture::Match& match : rule_->matches) {
-      const auto* const tested = std::get_if<M>(&match);
-      if (tested != nullptr && !tested->mark.negated && tested->mark.value.mask == mask) {
-        return tested->mark.value;
-      }
-    }
+    if (const auto mark = TestedMark<M>(*rule_, mask)) return *mark;
     throw std::invalid_argument("a mark is copied that the rule has not tested");
   }
 

@@ -124,13 +124,7 @@ class Writer {
   }
   template <typename M>
   Mark Tested(std::uint32_t mask) const {
-    for (const capture::Match& match : rule_->matches) {
-      const auto* const tested = std::get_if<M>(&match);
-      if (tested != nullptr && !tested->mark.negated && tested->mark.value.mask == mask) {
-        return tested->mark.value;
-      }
-    }
-    return {0, mask};
+    return TestedMark<M>(*rule_, mask).value_or(Mark{0, mask});
   }
 
   std::string ip_;

@@ -39,3 +39,10 @@ add_library(sluice_libyaml INTERFACE)
 target_include_directories(sluice_libyaml SYSTEM INTERFACE ${LIBYAML_INCLUDE_DIRS})
 find_library(LIBYAML_ARCHIVE libyaml.a REQUIRED)
 target_link_libraries(sluice_libyaml INTERFACE ${LIBYAML_ARCHIVE})
+
+# For HPACK only, which is a tenth of it.
+pkg_check_modules(LIBNGHTTP2 REQUIRED libnghttp2)
+add_library(sluice_libnghttp2 INTERFACE)
+target_include_directories(sluice_libnghttp2 SYSTEM INTERFACE ${LIBNGHTTP2_INCLUDE_DIRS})
+find_library(LIBNGHTTP2_ARCHIVE libnghttp2.a REQUIRED)
+target_link_libraries(sluice_libnghttp2 INTERFACE ${LIBNGHTTP2_ARCHIVE})

@@ -100,4 +100,16 @@ std::uint64_t Stats::Pending(Direction direction) const {
   return sum;
 }
 
+void HttpStats::CountRequest(std::size_t secured, int status, bool is_grpc, int grpc_status) {
+  const std::size_t last = kGrpcCodes - 1;
+  const bool is_known = grpc_status >= 0 && static_cast<std::size_t>(grpc_status) < last;
+  if (!is_grpc) {
+    requests[secured][IndexOf(status)].Add(1);
+  } else if (status != 200) {
+    grpc_requests[secured][IndexOf(status)].Add(1);
+  } else {
+    grpc_answers[secured][is_known ? static_cast<std::size_t>(grpc_status) : last].Add(1);
+  }
+}
+
 }  // namespace sluice::proxy

@@ -102,8 +102,8 @@ inline constexpr std::array<std::uint64_t, 19> kHttpBounds = {
     1,     5,      10,     25,     50,      100,     250,       500,       1'000,     2'500,
     5'000, 10'000, 30'000, 60'000, 300'000, 600'000, 1'800'000, 3'600'000, 10'000'000};
 
-// Of requests of HTTP/1. Codes are those of status lines, and 0 for no answer, so that their number
-// is bounded.
+// Of requests. Codes are those of status lines, and 0 for no answer, so that their number is
+// bounded; so are those of gRPC.
 struct HttpStats {
   static constexpr std::size_t kCodes = 501;
   static constexpr int kFirstCode = 100;
@@ -113,12 +113,20 @@ struct HttpStats {
   static constexpr int CodeOf(std::size_t index) {
     return index == 0 ? 0 : static_cast<int>(index) - 1 + kFirstCode;
   }
+  // 0 (OK) to 16 (UNAUTHENTICATED), and any other or none.
+  static constexpr std::size_t kGrpcCodes = 18;
+
+  // `secured`: 1 with mutual TLS, else 0. grpc_status -1: none.
+  void CountRequest(std::size_t secured, int status, bool is_grpc, int grpc_status);
+
   // By what protects the connection: nothing, mutual TLS.
-  std::array<std::array<Counter, kCodes>, 2> requests;
+  std::array<std::array<Counter, kCodes>, 2> requests;       // but those of gRPC
+  std::array<std::array<Counter, kCodes>, 2> grpc_requests;  // with a status other than 200
+  std::array<std::array<Counter, kGrpcCodes>, 2> grpc_answers;
   Histogram<kHttpBounds> durations;  // milliseconds
   Histogram<kHttpBounds> request_bytes;
   Histogram<kHttpBounds> response_bytes;
-  Counter http2;    // connections that were relayed unread
+  Counter http2;    // connections
   Counter tunnels;  // requests that ended in one
 };
 

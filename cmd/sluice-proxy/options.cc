@@ -237,7 +237,9 @@ const std::vector<Flag>& ProxyFlags() {
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},
       {"http", "off|auto",
        "relay HTTP/1 request by request: headers of a mesh, one access-log line and metrics for "
-       "each request, an answer where there would be a reset; all else passes as it is (off)",
+       "each request, an answer where there would be a reset; HTTP/2 passes as it is, with lines "
+       "and "
+       "metrics for its requests; all else passes as it is (off)",
        [](Options& o, std::string_view v) { o.config.http.mode = Http(v); }},
       {"http-headers", "GROUP,...",
        "with --http, which headers to write: request-id, tracing, forwarded-proto, attempt-count, "

@@ -268,23 +268,37 @@ void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<Me
 // Istio's metrics of requests, without the labels whose values only a control plane knows.
 void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& out) {
   MetricFamily requests =
-      Family("istio_requests_total", "Requests of HTTP/1, by status.", MetricType::Counter);
+      Family("istio_requests_total", "Requests, by status.", MetricType::Counter);
   for (const Direction direction : kDirections) {
     for (const std::size_t secured : {std::size_t{0}, std::size_t{1}}) {
-      for (std::size_t i = 0; i < HttpStats::kCodes; ++i) {
-        const auto count = Sum(stats, direction, [&](const DirectionStats& s) {
-          return s.http->requests[secured][i].Get();
-        });
-        // All codes would be five hundred lines.
-        if (count == 0) continue;
-        std::vector<ClientMetric::Label> labels = {
-            {"reporter", Reporter(direction)},
-            {"request_protocol", "http"},
-            {"response_code", std::to_string(HttpStats::CodeOf(i))}};
+      // All codes would be a thousand lines.
+      const auto add = [&](const char* protocol, int code, const std::string& grpc_status,
+                           const auto& of) {
+        const auto count =
+            Sum(stats, direction, [&](const DirectionStats& s) { return of(*s.http).Get(); });
+        if (count == 0) return;
+        std::vector<ClientMetric::Label> labels = {{"reporter", Reporter(direction)},
+                                                   {"request_protocol", protocol},
+                                                   {"response_code", std::to_string(code)}};
+        if (!grpc_status.empty()) labels.push_back({"grpc_response_status", grpc_status});
         if (has_mtls) {
           labels.push_back({"connection_security_policy", secured == 1 ? "mutual_tls" : "none"});
         }
         requests.metric.push_back(Counted(count, std::move(labels)));
+      };
+      for (std::size_t i = 0; i < HttpStats::kCodes; ++i) {
+        const int code = HttpStats::CodeOf(i);
+        add(
+            "http", code, {}, [&](const HttpStats& s) -> auto& { return s.requests[secured][i]; });
+        add(
+            "grpc", code,
+            {}, [&](const HttpStats& s) -> auto& { return s.grpc_requests[secured][i]; });
+      }
+      for (std::size_t i = 0; i < HttpStats::kGrpcCodes; ++i) {
+        const std::string status = i + 1 < HttpStats::kGrpcCodes ? std::to_string(i) : "";
+        add(
+            "grpc", 200,
+            status, [&](const HttpStats& s) -> auto& { return s.grpc_answers[secured][i]; });
       }
     }
   }
@@ -300,7 +314,7 @@ void AppendHttp(const Stats& stats, bool has_mtls, std::vector<MetricFamily>& ou
       stats, "istio_response_bytes", "Bodies of answers.", 1,
       [](const DirectionStats& s) -> const auto& { return s.http->response_bytes; }));
   out.push_back(PerDirection(stats, "sluice_http2_connections_total",
-                             "Connections of HTTP/2, which are relayed as they are.",
+                             "Connections of HTTP/2, which is relayed as it is.",
                              [](const DirectionStats& s) { return s.http->http2.Get(); }));
   out.push_back(PerDirection(stats, "sluice_http_tunnels_total",
                              "Requests that became a tunnel, by Upgrade or CONNECT.",

@@ -129,6 +129,7 @@ void HttpExchange::Close(std::uint64_t request_unpassed, std::uint64_t response_
       open_.front().record.response_bytes -= response_unpassed;
     }
   }
+  if (http2_) http2_->Close(flags);
   for (Open& open : open_) {
     const bool is_over = open.complete || mode_ == Mode::kTunnel;
     if (!is_over && open.record.flags.empty()) open.record.flags = flags;

@@ -13,31 +13,14 @@
 #include "proxy/config.h"
 #include "proxy/http/chunks.h"
 #include "proxy/http/head.h"
+#include "proxy/http/http2.h"
 #include "proxy/http/http_config.h"
 #include "proxy/http/ids.h"
+#include "proxy/http/record.h"
 #include "proxy/http/rewrite.h"
 #include "proxy/relay/stage.h"
 
 namespace sluice::proxy {
-
-// A finished request, for the access log and the metrics. "" and 0 mean: not known.
-struct HttpRecord {
-  std::string method;
-  std::string path;  // with the query; cut to the access log's limit
-  std::string authority;
-  std::string user_agent;
-  std::string request_id;
-  std::string forwarded_for;
-  std::string_view protocol;
-  int status = 0;
-  std::uint64_t request_bytes = 0;  // of the body, without chunk sizes
-  std::uint64_t response_bytes = 0;
-  std::int64_t start_unix_ms = 0;
-  std::chrono::nanoseconds duration{0};
-  std::int64_t service_ms = -1;  // until the head of the response; -1: there was none
-  std::string_view flags;        // Envoy's response flags: "UC"
-  std::string_view details;      // "via_upstream"
-};
 
 // A response of the proxy, sent instead of the destination's.
 struct OwnAnswer {
@@ -68,7 +51,9 @@ class HttpExchange {
   std::unique_ptr<Stage> ResponseStage();
 
   // Whether there has been a request. Refused ones count: they have a record, too.
-  bool has_records() const { return made_ > 0 || !open_.empty(); }
+  bool has_records() const {
+    return made_ > 0 || !open_.empty() || (http2_ && http2_->has_requests());
+  }
   // Records of finished requests. The owner takes them and clears this.
   std::vector<HttpRecord>& records() { return records_; }
   // Whether bytes are held that may or may not be HTTP.
@@ -94,7 +79,7 @@ class HttpExchange {
   // complete. The other arguments: bytes of bodies that were let through but have not come.
   void Close(std::uint64_t request_unpassed, std::uint64_t response_unpassed,
              std::string_view flags);
-  // What was found instead of HTTP/1, to be counted.
+  // What was found besides HTTP/1, to be counted.
   bool is_http2() const { return is_http2_; }
   bool is_tunnel() const { return mode_ == Mode::kTunnel; }
   // How many bytes of both directions had been read when the tunnel began, and at its end.
@@ -109,6 +94,7 @@ class HttpExchange {
   enum class Mode : std::uint8_t {
     kDetecting,
     kHttp,
+    kHttp2,   // read, not changed
     kOpaque,  // something else
     kTunnel,  // after an Upgrade or CONNECT
   };
@@ -144,6 +130,10 @@ class HttpExchange {
   bool RequestWaits() const;
   bool RequestHasWork() const;
   Consumed TakeHeld(std::string& out);
+  // What the server says before it is known what the client speaks.
+  void DetectServer(std::string_view bytes);
+  // What passes behind them, as in Stage::Answer.
+  std::uint64_t ReadHttp2(bool from_client, std::string_view bytes);
   void RequestEnds(std::uint64_t unpassed, std::string& out);
 
   Consumed ConsumeResponse(std::string_view bytes, std::string& out);
@@ -196,7 +186,8 @@ class HttpExchange {
   std::string response_head_;
   std::deque<Open> open_;
   std::vector<HttpRecord> records_;
-  std::uint64_t made_ = 0;  // records
+  std::unique_ptr<Http2Reader> http2_;  // null: neither side has spoken HTTP/2
+  std::uint64_t made_ = 0;              // records
   std::uint64_t tunnel_request_start_ = 0;
   std::uint64_t tunnel_response_start_ = 0;
   OwnAnswer refusal_;

@@ -11,11 +11,6 @@
 namespace sluice::proxy {
 namespace {
 
-// Longer than a UUID, and than what others use.
-constexpr std::size_t kMaxRequestId = 128;
-// A chain of some proxies.
-constexpr std::size_t kMaxForwardedFor = 256;
-
 std::string Cut(std::string_view text, std::size_t most) {
   return std::string(text.substr(0, most));
 }
@@ -51,6 +46,8 @@ bool HttpExchange::RequestHasWork() const {
       return releases_ && held_.size() > released_;
     case Mode::kHttp:
       return request_part_ == Part::kLength || (!held_.empty() && !RequestWaits());
+    case Mode::kHttp2:
+      return false;
     case Mode::kOpaque:
     case Mode::kTunnel:
       break;
@@ -63,17 +60,33 @@ HttpExchange::Consumed HttpExchange::Detect(std::string& out) {
     case HttpGuess::kUndecided:
       return {};
     case HttpGuess::kHttp1:
-      mode_ = Mode::kHttp;
-      return TakeHeld(out);
+      // Unless the server has greeted like one of HTTP/2.
+      mode_ = http2_ ? Mode::kOpaque : Mode::kHttp;
+      break;
     case HttpGuess::kPreface:
       is_http2_ = true;
+      mode_ = Mode::kHttp2;
       break;
     case HttpGuess::kOther:
+      mode_ = Mode::kOpaque;
       break;
   }
-  mode_ = Mode::kOpaque;
-  if (refuses_) return {.error = ECONNREFUSED};
+  if (refuses_ && mode_ != Mode::kHttp) return {.error = ECONNREFUSED};
   return TakeHeld(out);
+}
+
+void HttpExchange::DetectServer(std::string_view bytes) {
+  // Some servers of HTTP/2 do not wait for the client. Nobody who speaks HTTP/1 does.
+  if (!http2_ && !BeginsWithSettings(bytes)) mode_ = Mode::kOpaque;
+}
+
+std::uint64_t HttpExchange::ReadHttp2(bool from_client, std::string_view bytes) {
+  if (!http2_) http2_ = std::make_unique<Http2Reader>(records_);
+  if (from_client ? http2_->FromClient(bytes) : http2_->FromServer(bytes)) return 0;
+  // What is known of the requests that are open is all that will be.
+  http2_->Close({});
+  mode_ = Mode::kOpaque;
+  return Stage::kTheRest;
 }
 
 // The held bytes are all there are.
@@ -82,6 +95,10 @@ HttpExchange::Consumed HttpExchange::TakeHeld(std::string& out) {
     out.append(held_, std::exchange(released_, 0));
     held_.clear();
     return {.passes = Stage::kTheRest};
+  }
+  if (mode_ == Mode::kHttp2) {
+    out.append(held_, std::exchange(released_, 0));
+    return {.passes = ReadHttp2(true, std::exchange(held_, {}))};
   }
   const std::string held = std::exchange(held_, {});
   std::string_view rest = held;
@@ -257,6 +274,10 @@ class HttpRequestStage final : public Stage {
       // It has to wait.
       exchange.held_ = text.substr(step.used);
       return {.taken = bytes.size()};
+    }
+    if (exchange.mode_ == Mode::kHttp2) {
+      out += text;
+      return {.taken = bytes.size(), .passes = exchange.ReadHttp2(true, text)};
     }
     exchange.held_ += text;
     HttpExchange::Consumed step;

@@ -180,11 +180,14 @@ class HttpResponseStage final : public Stage {
 
   Answer Put(std::span<const char> bytes, std::string& out) override {
     using Mode = HttpExchange::Mode;
-    // A server that sends before the client does not speak HTTP/1.
-    if (exchange_.mode_ == Mode::kDetecting) exchange_.mode_ = Mode::kOpaque;
+    const std::string_view text(bytes.data(), bytes.size());
+    if (exchange_.mode_ == Mode::kDetecting) exchange_.DetectServer(text);
+    if (exchange_.mode_ == Mode::kDetecting || exchange_.mode_ == Mode::kHttp2) {
+      out += text;
+      return {.taken = bytes.size(), .passes = exchange_.ReadHttp2(false, text)};
+    }
     if (exchange_.mode_ != Mode::kHttp) return {.passes = kTheRest};
-    const HttpExchange::Consumed step =
-        exchange_.ConsumeResponse({bytes.data(), bytes.size()}, out);
+    const HttpExchange::Consumed step = exchange_.ConsumeResponse(text, out);
     return {.taken = step.used, .passes = step.passes, .error = step.error};
   }
   int End(std::uint64_t unpassed, std::string& out) override {

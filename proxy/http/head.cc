@@ -120,9 +120,8 @@ HeadScanner::Status HeadScanner::Feed(std::string_view bytes, std::size_t& used)
 }
 
 HttpGuess GuessProtocol(std::string_view bytes) {
-  constexpr std::string_view kPrefaceText = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-  if (bytes.starts_with(kPrefaceText)) return HttpGuess::kPreface;
-  if (kPrefaceText.starts_with(bytes)) return HttpGuess::kUndecided;
+  if (bytes.starts_with(kHttp2Preface)) return HttpGuess::kPreface;
+  if (kHttp2Preface.starts_with(bytes)) return HttpGuess::kUndecided;
   // Some servers skip these characters.
   const std::size_t begin = bytes.find_first_not_of("\r\n \t");
   if (begin == std::string_view::npos) {

@@ -33,6 +33,9 @@ class HeadScanner {
   bool carriage_return_ = false;
 };
 
+// How a client of HTTP/2 begins.
+inline constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 // What a client's first bytes are.
 enum class HttpGuess : std::uint8_t {
   kUndecided,

@@ -191,6 +191,9 @@ void AppendAccessLogLine(const AccessRecord& record, std::string& out) {
     AppendText("x_forwarded_for", record.forwarded_for, out);
     AppendText("route_name", "default", out);
     AppendText("response_code_details", record.response_code_details, out);
+    if (record.grpc_status >= 0) {
+      AppendField("grpc_status_number", static_cast<std::uint64_t>(record.grpc_status), out);
+    }
   }
   AppendIfAny("downstream_transport_failure_reason", record.downstream_transport_failure, out);
   AppendIfAny("downstream_peer_uri_san", record.downstream_peer_uri_san, out);

@@ -49,6 +49,7 @@ struct AccessRecord {
   std::string_view upstream_service_time = {};
   std::string_view forwarded_for = {};
   std::string_view response_code_details = {};
+  int grpc_status = -1;  // written unless it is negative
 };
 
 // Appends one JSON object and a newline, with Envoy's field names as Istio configures them. Bytes

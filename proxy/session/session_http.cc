@@ -213,7 +213,7 @@ void Session::LogRequests(WorkerContext& worker) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(request.duration);
     if (stats != nullptr) {
       const std::size_t secured = security_ == Security::kMutualTls ? 1 : 0;
-      stats->requests[secured][HttpStats::IndexOf(request.status)].Add(1);
+      stats->CountRequest(secured, request.status, request.is_grpc, request.grpc_status);
       stats->durations.Observe(static_cast<std::uint64_t>(ms.count()));
       stats->request_bytes.Observe(request.request_bytes);
       stats->response_bytes.Observe(request.response_bytes);
@@ -238,6 +238,7 @@ void Session::LogRequests(WorkerContext& worker) {
     record.request_id = request.request_id;
     record.forwarded_for = request.forwarded_for;
     record.response_code_details = request.details;
+    record.grpc_status = request.grpc_status;
     std::string service_time;
     if (request.service_ms >= 0) service_time = std::to_string(request.service_ms);
     record.upstream_service_time = service_time;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// HTTP/1 through both stages of an exchange. The input: how to cut the bytes into pieces (1 byte),
-// how many of them the client sends (2 bytes, little-endian), the client's, the server's.
+// HTTP/1 and HTTP/2 through both stages of an exchange. The input: how to cut the bytes into pieces
+// (1 byte), how many of them the client sends (2 bytes, little-endian), the client's, the server's.
 #include <algorithm>
 #include <span>
 #include <string>
@@ -67,6 +67,9 @@ Outcome Play(std::string_view client, std::string_view server, std::size_t piece
               .request_error = driven.request.error,
               .response_error = driven.response.error};
   Require(out.request_error >= 0 && out.response_error >= 0, "the contract of a stage");
+  if (driven.exchange.is_http2()) {
+    Require(out.to_server == client && driven.to_client() == server, "HTTP/2 passes as it is");
+  }
   for (const HttpRecord& record : driven.exchange.records()) {
     out.records += record.method + ' ' + record.path + ' ' + record.authority + ' ' +
                    std::to_string(record.status) + ' ' + std::string(record.flags) + '\n';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// HTTP/1 through two proxies, with curl, Python's server and nginx.
+// HTTP/1 and HTTP/2 through two proxies, with curl, h2load, Python's server, nginx and gRPC.
 #include <poll.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "test/netns/proxy_fixture.h"
 #include "test/unit/http/ambiguous.h"
 #include "test/unit/mtls/credential_directory.h"
@@ -375,40 +377,134 @@ TEST_P(HttpTest, WithMutualTls) {
   EXPECT_THAT(gone.out, StartsWith("HTTP/1.1 503 ")) << gone.err;
 }
 
+// nginx, with a directory of its own; `listen`: as in its configuration.
+class Nginx {
+ public:
+  Nginx(const netns::Namespace& where, const std::string& listen)
+      : directory_(std::filesystem::temp_directory_path() / "sluice-nginx-XXXXXX") {
+    if (::mkdtemp(directory_.data()) == nullptr) throw SystemError(errno, "make", directory_);
+    std::filesystem::permissions(directory_, std::filesystem::perms(0755));
+    std::ofstream(directory_ + "/nginx.conf")
+        << "daemon off; master_process off; worker_processes 1; pid " << directory_
+        << "/pid; error_log " << directory_ << "/error.log;\n"
+        << "events {} http { access_log off; client_body_temp_path " << directory_
+        << "/body; proxy_temp_path " << directory_ << "/proxy; fastcgi_temp_path " << directory_
+        << "/fcgi; uwsgi_temp_path " << directory_ << "/uwsgi; scgi_temp_path " << directory_
+        << "/scgi; server { " << listen << " root " << directory_ << "; } }\n";
+    process_.emplace(where, Command{.argv = {"nginx", "-c", directory_ + "/nginx.conf"}});
+  }
+  Nginx(const Nginx&) = delete;
+  Nginx& operator=(const Nginx&) = delete;
+  ~Nginx() {
+    process_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+  void Serve(std::string_view name, std::string_view content) const {
+    std::ofstream(directory_ + "/" + std::string(name)) << content;
+  }
+  std::string Err() const { return process_->Err(); }
+
+ private:
+  std::string directory_;
+  std::optional<Process> process_;
+};
+
 // Files that nginx serves, many requests on one connection, and requests that nginx reads
 // differently from Python.
 TEST_P(HttpTest, NginxBehindIt) {
   StartHttp();
-  const std::string directory = [] {
-    std::string path = std::filesystem::temp_directory_path() / "sluice-nginx-XXXXXX";
-    return std::string(::mkdtemp(path.data()));
-  }();
-  std::filesystem::permissions(directory, std::filesystem::perms(0755));
-  {
-    std::ofstream config(directory + "/nginx.conf");
-    config << "daemon off; master_process off; worker_processes 1; pid " << directory
-           << "/pid; error_log " << directory << "/error.log;\n"
-           << "events {} http { access_log off; client_body_temp_path " << directory
-           << "/body; proxy_temp_path " << directory << "/proxy; fastcgi_temp_path " << directory
-           << "/fcgi; uwsgi_temp_path " << directory << "/uwsgi; scgi_temp_path " << directory
-           << "/scgi; server { listen " << (GetParam() == Family::kIpv4 ? "" : "[::]:")
-           << "8081; root " << directory << "; } }\n";
-    std::ofstream(directory + "/file") << std::string(2'000'000, 'x') << "end";
+  const Nginx nginx(server(), GetParam() == Family::kIpv4 ? "listen 8081;" : "listen [::]:8081;");
+  nginx.Serve("file", std::string(2'000'000, 'x') + "end");
+  ASSERT_TRUE(Eventually([&] {
+    return Curl({"-o", "/dev/null", "-w", "%{http_code}", Url("/file", 8081)}).out == "200";
+  })) << nginx.Err();
+  const CommandResult many =
+      Curl({"-w", "%{num_connects}", Url("/file", 8081), Url("/file", 8081), Url("/file", 8081)});
+  std::string file;
+  for (int i = 0; i < 3; ++i) {
+    file += std::string(2'000'000, 'x') + "end" + (i == 0 ? "1" : "0");
   }
-  {
-    const Process nginx(server(), {.argv = {"nginx", "-c", directory + "/nginx.conf"}});
-    ASSERT_TRUE(Eventually([&] {
-      return Curl({"-o", "/dev/null", "-w", "%{http_code}", Url("/file", 8081)}).out == "200";
-    })) << nginx.Err();
-    const CommandResult many =
-        Curl({"-w", "%{num_connects}", Url("/file", 8081), Url("/file", 8081), Url("/file", 8081)});
-    std::string file;
-    for (int i = 0; i < 3; ++i) {
-      file += std::string(2'000'000, 'x') + "end" + (i == 0 ? "1" : "0");
+  EXPECT_TRUE(many.out == file) << many.err;
+}
+
+// HTTP/2 passes as it is, and each of its requests is logged on both sides.
+TEST_P(HttpTest, Http2IsReadAndNotChanged) {
+  StartHttp();
+  const Nginx nginx(server(),
+                    GetParam() == Family::kIpv4 ? "listen 8081 http2;" : "listen [::]:8081 http2;");
+  const std::string content = std::string(2'000'000, 'x') + "end";
+  nginx.Serve("file", content);
+  nginx.Serve("small", "small");
+  ASSERT_TRUE(Eventually([&] {
+    return Curl({"--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}",
+                 Url("/small?first", 8081)})
+               .out == "200";
+  })) << nginx.Err();
+  // One request a connection: with a second one this curl fails without proxies, too.
+  const CommandResult got = Curl({"--http2-prior-knowledge", "-H", "X-Request-Id: mine", "-H",
+                                  "User-Agent: me", Url("/file", 8081)});
+  EXPECT_TRUE(got.out == content) << got.err;
+  Curl({"--http2-prior-knowledge", Url("/none?x=%22", 8081)});
+  for (ProxyProcess* const proxy : {&*client_proxy_, &*server_proxy_}) {
+    const boost::json::object file = proxy->LogLine(RequestTo("/file"));
+    EXPECT_EQ(Text(file, "protocol"), "HTTP/2");
+    EXPECT_EQ(Text(file, "method"), "GET");
+    EXPECT_EQ(Text(file, "authority"), ServerAt(8081).ToString());
+    EXPECT_EQ(Text(file, "request_id"), "mine");
+    EXPECT_EQ(Text(file, "user_agent"), "me");
+    EXPECT_EQ(file.at("response_code"), 200);
+    EXPECT_EQ(file.at("bytes_sent").to_number<std::size_t>(), content.size());
+    EXPECT_EQ(Text(file, "response_flags"), "-");
+    EXPECT_EQ(proxy->LogLine(RequestTo("/none?x=%22")).at("response_code"), 404);
+  }
+  // Many streams of several connections at once.
+  const CommandResult load = RunCommand(
+      client(), {.argv = {"h2load", "-n", "500", "-c", "3", "-m", "20", Url("/small?many", 8081)},
+                 .who = kApplication});
+  EXPECT_THAT(load.out, HasSubstr(" 500 succeeded, 0 failed")) << load.err;
+  for (ProxyProcess* const proxy : {&*client_proxy_, &*server_proxy_}) {
+    const std::string side = proxy == &*client_proxy_ ? "source" : "destination";
+    const auto count = [&](const std::string& code) {
+      return proxy->Metric("istio_requests_total{reporter=\"" + side +
+                           "\",request_protocol=\"http\",response_code=\"" + code + "\"}");
+    };
+    EXPECT_TRUE(Eventually([&] { return count("200") == 502; })) << count("200");
+    EXPECT_EQ(count("404"), 1);
+  }
+}
+
+TEST_P(HttpTest, GrpcByItsStatus) {
+  StartHttp();
+  const std::string place = SocketAddress{IpAddress::Parse(AnyAddress()), 8082}.ToString();
+  const Process grpc(server(), {.argv = {"/usr/bin/python3", SLUICE_GRPC_PEER, "serve", place}});
+  ASSERT_TRUE(grpc.WaitForText("listening", kPatience)) << grpc.Err();
+  const CommandResult called = RunCommand(
+      client(), {.argv = {"/usr/bin/python3", SLUICE_GRPC_PEER, "call", ServerAt(8082).ToString()},
+                 .who = kApplication});
+  ASSERT_EQ(called.out, "done\n") << called.err;
+  struct Call {
+    const char* path;
+    int grpc_status;  // -1: none came
+    const char* flags;
+  };
+  for (ProxyProcess* const proxy : {&*client_proxy_, &*server_proxy_}) {
+    for (const Call& call : {Call{"/test.Cart/Add", 0, "-"}, Call{"/test.Cart/Refuse", 7, "-"},
+                             Call{"/test.Cart/Talk", 0, "-"}, Call{"/test.Cart/Wait", -1, "DR"}}) {
+      const boost::json::object line = proxy->LogLine(RequestTo(call.path));
+      EXPECT_EQ(Text(line, "method"), "POST");
+      EXPECT_EQ(line.at("response_code"), 200);
+      EXPECT_EQ(Text(line, "response_flags"), call.flags) << call.path;
+      EXPECT_EQ(line.contains("grpc_status_number"), call.grpc_status >= 0);
+      if (call.grpc_status >= 0) {
+        EXPECT_EQ(line.at("grpc_status_number"), call.grpc_status);
+      }
     }
-    EXPECT_TRUE(many.out == file) << many.err;
+    const std::string side = proxy == &*client_proxy_ ? "source" : "destination";
+    EXPECT_EQ(proxy->Metric("istio_requests_total{reporter=\"" + side +
+                            "\",request_protocol=\"grpc\",response_code=\"200\","
+                            "grpc_response_status=\"0\"}"),
+              2);
   }
-  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

@@ -49,7 +49,8 @@ struct CommandResult {
 class Process {
  public:
   // Returns when the program runs in the namespace. Throws sluice::Error if it cannot be started at
-  // all; a program that does not exist or is not executable ends with 127, and the reason is in err.
+  // all; a program that does not exist or is not executable ends with 127, and the reason is in
+  // err.
   Process(const netns::Namespace& where, const Command& command);
   Process(Process&&) noexcept;
   Process& operator=(Process&&) = delete;

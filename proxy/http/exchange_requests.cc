@@ -119,7 +119,7 @@ HttpExchange::Consumed HttpExchange::TakeHeld(std::string& out) {
 
 HttpExchange::Consumed HttpExchange::ConsumeRequest(std::string_view bytes, std::string& out) {
   Consumed step;
-  // What was let pass has come.
+  // The bytes that were let through have come.
   if (request_part_ == Part::kLength) RequestSent();
   if (request_part_ == Part::kChunkData) request_part_ = Part::kChunked;
   while (step.used < bytes.size() && step.passes == 0) {

@@ -7,16 +7,17 @@
 
 namespace sluice::proxy {
 
-// Whether connections are looked at for HTTP/1.
+// Whether to look for HTTP/1 in connections.
 enum class HttpMode : std::uint8_t {
-  kOff,   // all are relayed as they are
-  kAuto,  // those that begin with a request of HTTP/1 are relayed request by request
+  kOff,   // no: all are relayed as they are
+  kAuto,  // yes: those that begin with an HTTP/1 request are relayed request by request
 };
 
-// The largest head of a message, with the empty line: what Envoy allows by default.
+// The largest head of a message, with the empty line: Envoy's default limit.
 inline constexpr std::size_t kMaxHeadBytes = 60 * 1024;
 
-// Groups of headers that the proxy writes; X-Forwarded-Client-Cert is no matter of choice.
+// Groups of headers that the proxy writes. X-Forwarded-Client-Cert is in none: it is not
+// optional.
 enum class HttpHeaders : std::uint8_t {
   kRequestId = 1,       // x-request-id
   kTracing = 2,         // x-b3-traceid, -spanid, -parentspanid, -sampled
@@ -46,7 +47,7 @@ class HttpHeaderSet {
   std::uint8_t bits_ = 0;
 };
 
-// As the command line names them.
+// Their names on the command line.
 struct HttpHeaderName {
   HttpHeaders group;
   std::string_view name;
@@ -60,7 +61,7 @@ inline constexpr HttpHeaderName kHttpHeaderNames[] = {
     {HttpHeaders::kServiceTime, "service-time"},
 };
 
-// HTTP as it is asked for.
+// How to relay HTTP.
 struct HttpConfig {
   HttpMode mode = HttpMode::kOff;
   HttpHeaderSet headers = HttpHeaderSet::All();

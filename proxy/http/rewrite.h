@@ -12,29 +12,29 @@
 
 namespace sluice::proxy {
 
-// What is written for every message of a connection.
+// What to write into every message of a connection.
 struct RewriteRules {
   Direction direction = Direction::kOutbound;
   HttpHeaderSet headers = HttpHeaderSet::All();
-  // The client has come by our mutual TLS: the value of its X-Forwarded-Client-Cert. Empty: none.
+  // The value of X-Forwarded-Client-Cert if the client came over mutual TLS; otherwise empty.
   std::string client_certificate = {};
 };
 
-// Appends the head as it goes on, and sets `request_id` to what is in it, empty when there is none.
-// Lines that are not ours stay as they are, byte by byte and in their order.
+// Appends the head as it is passed on, and sets `request_id` to the one in it, or to "". Lines that
+// the proxy does not write keep their bytes and their order.
 void WriteRequestHead(const RequestHead& head, const RewriteRules& rules, IdSource& ids,
                       std::string& out, std::string& request_id);
 
-// The same for a final answer. `service_ms`: from the request's head to this one. `closes`: it says
-// that the connection ends behind it.
+// The same for a final response. `service_ms`: the time from the request's head to this one.
+// `closes`: it says that the connection ends after it.
 void WriteResponseHead(const ResponseHead& head, const RewriteRules& rules,
                        std::uint64_t service_ms, bool closes, std::string& out);
 
 // "envoy" towards the application, "istio-envoy" towards its clients.
 std::string_view ServerName(Direction direction);
 
-// A name that no client may send as a trailer: one that only proxies write, or that says where a
-// message ends.
+// Whether a client must not send this header as a trailer: only proxies write it, or it says where
+// a message ends.
 bool IsForbiddenTrailer(std::string_view name);
 
 // The value that Envoy writes. `subject` may be empty.

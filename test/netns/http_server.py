@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""An application for proxy_http_test.cc: http_server.py ADDRESS. Says what it has received."""
+"""An application for proxy_http_test.cc: http_server.py ADDRESS. Answers with what it has received, and
+prints each request."""
 import hashlib
 import http.server
 import json
@@ -13,6 +14,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+    def parse_request(self):
+        parsed = super().parse_request()
+        print("asked for", self.requestline, flush=True)
+        return parsed
 
     def answer(self, body, content_type="text/plain"):
         self.send_response(200)

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// HTTP/1 and HTTP/2 through two proxies, with curl, h2load, Python's server, nginx and gRPC.
+// HTTP/1 and HTTP/2 through two proxies, with curl, h2load, gRPC and three servers.
 #include <poll.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -387,10 +389,11 @@ class Nginx {
     std::ofstream(directory_ + "/nginx.conf")
         << "daemon off; master_process off; worker_processes 1; pid " << directory_
         << "/pid; error_log " << directory_ << "/error.log;\n"
-        << "events {} http { access_log off; client_body_temp_path " << directory_
-        << "/body; proxy_temp_path " << directory_ << "/proxy; fastcgi_temp_path " << directory_
-        << "/fcgi; uwsgi_temp_path " << directory_ << "/uwsgi; scgi_temp_path " << directory_
-        << "/scgi; server { " << listen << " root " << directory_ << "; } }\n";
+        << "events {} http { log_format asked 'asked for $request'; access_log " << directory_
+        << "/access.log asked; client_body_temp_path " << directory_ << "/body; proxy_temp_path "
+        << directory_ << "/proxy; fastcgi_temp_path " << directory_ << "/fcgi; uwsgi_temp_path "
+        << directory_ << "/uwsgi; scgi_temp_path " << directory_ << "/scgi; server { " << listen
+        << " root " << directory_ << "; } }\n";
     process_.emplace(where, Command{.argv = {"nginx", "-c", directory_ + "/nginx.conf"}});
   }
   Nginx(const Nginx&) = delete;
@@ -403,6 +406,11 @@ class Nginx {
     std::ofstream(directory_ + "/" + std::string(name)) << content;
   }
   std::string Err() const { return process_->Err(); }
+  // The requests so far.
+  std::string Log() const {
+    std::ifstream file(directory_ + "/access.log");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
 
  private:
   std::string directory_;
@@ -425,6 +433,43 @@ TEST_P(HttpTest, NginxBehindIt) {
     file += std::string(2'000'000, 'x') + "end" + (i == 0 ? "1" : "0");
   }
   EXPECT_TRUE(many.out == file) << many.err;
+}
+
+// Three servers that read some requests differently from one another, and from the proxy. What an
+// attacker writes behind an ambiguous request is no request to any of them, and others get their
+// own answers.
+TEST_P(HttpTest, NothingIsSmuggledToServers) {
+  StartHttp();
+  const Process python = StartPython();
+  const Nginx nginx(server(), GetParam() == Family::kIpv4 ? "listen 8081;" : "listen [::]:8081;");
+  nginx.Serve("mine", "/mine");
+  const Process node(server(), {.argv = {"node", SLUICE_NODE_SERVER, AnyAddress(), "8083"}});
+  ASSERT_TRUE(node.WaitForText("listening", kPatience)) << node.Err();
+  struct Server {
+    std::uint16_t port;
+    std::function<std::string()> log;
+  };
+  const Server servers[] = {{kPort, [&] { return python.Out(); }},
+                            {8081, [&] { return nginx.Log(); }},
+                            {8083, [&] { return node.Out(); }}};
+  std::vector<std::string> attacks = proxy::AmbiguousRequests();
+  for (const std::string& chunks : proxy::AmbiguousChunks()) {
+    attacks.push_back("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks);
+  }
+  for (const Server& one : servers) {
+    ASSERT_TRUE(Eventually([&] { return Curl({Url("/mine", one.port)}).out == "/mine"; }));
+    for (const std::string& attack : attacks) {
+      auto peer = Peer::Connect(client(), ServerAt(one.port));
+      ASSERT_TRUE(peer);
+      peer->Send(attack);
+      peer->Send("0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+      End end{};
+      EXPECT_THAT(peer->ReceiveAll(end), Not(HasSubstr("smuggled"))) << attack;
+      EXPECT_EQ(Curl({Url("/mine", one.port)}).out, "/mine") << attack;
+    }
+    EXPECT_THAT(one.log(), HasSubstr("/mine"));
+    EXPECT_THAT(one.log(), Not(HasSubstr("smuggled"))) << one.port;
+  }
 }
 
 // HTTP/2 passes as it is, and each of its requests is logged on both sides.

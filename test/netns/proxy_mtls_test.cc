@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "test/netns/proxy_mtls_fixture.h"
+#include "test/netns/short_connections.h"
 #include "test/netns/streams.h"
 
 namespace sluice::testing_support {
@@ -96,6 +97,51 @@ TEST_P(MtlsTest, RotatesCredentialsUnderConnections) {
   peer->Send("still here\n");
   peer->Close();
   EXPECT_THAT(before.Wait(kPatience).out, HasSubstr("still here"));
+}
+
+TEST_P(MtlsTest, RotatesCredentialsUnderLoad) {
+  StartStrict();
+  const EchoServer echo(server(), GetParam());
+  const std::uint16_t port = echo.ports().front();
+  StartOutbound(RuleTo(port, kCart));
+  ShortConnections load(client(), {ServerAt(port)}, 8);
+  const auto serves = [&] {
+    return Eventually([&, enough = load.served() + 50] { return load.served() >= enough; });
+  };
+  ASSERT_TRUE(serves());
+  // Another key at one end, at the other, and then another authority at both: its root comes first.
+  const TestIdentity other_root = tls::Issue(tls::ValidToday(tls::TestCa("other")));
+  const std::string roots = root_.Pem() + other_root.Pem();
+  struct Step {
+    const TestIdentity* root;
+    std::string roots;
+  };
+  const Step steps[] = {{&root_, root_.Pem()},
+                        {&root_, roots},
+                        {&other_root, roots},
+                        {&other_root, other_root.Pem()}};
+  double loaded = 0;
+  for (const Step& step : steps) {
+    ++loaded;
+    for (const bool is_server : {true, false}) {
+      const auto& files = is_server ? cart_files_ : till_files_;
+      ProxyProcess& proxy = is_server ? *server_proxy_ : *client_proxy_;
+      const TestIdentity next = tls::Issue(Workload(is_server ? kCart : kTill), step.root);
+      files.Put(next, step.roots);
+      ASSERT_TRUE(Eventually([&] {
+        return proxy.Metric(R"(sluice_mtls_reloads_total{files="credentials"})") >= loaded;
+      })) << proxy.process().Err();
+      ASSERT_TRUE(serves());
+    }
+  }
+  load.Stop();
+  EXPECT_EQ(load.refused() + load.lost(), 0U);
+  // Of all that was served, nothing in plaintext, and nothing failed on the way.
+  EXPECT_EQ(server_proxy_->Metric("sluice_mtls_permitted_plaintext_total"), 0);
+  for (const boost::json::object& line : server_proxy_->Log()) {
+    EXPECT_EQ(Text(line, "response_flags"), "-");
+    EXPECT_EQ(Text(line, "downstream_peer_uri_san"), kTill);
+  }
 }
 
 // What a client sends first.
@@ -350,7 +396,7 @@ TEST_P(MtlsTest, HalfOpenHandshakesDelayNobody) {
   Acceptor acceptor(server(), GetParam());
   Acceptor strict(server(), GetParam());
   StartStrict({"--mtls-inbound-plaintext-ports=" + std::to_string(acceptor.port()),
-               "--connect-timeout=5m", "--max-connections=1000"});
+               "--connect-timeout=5m", "--max-connections=3000"});
   auto client_end = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
   ASSERT_TRUE(client_end);
   auto server_end = acceptor.Accept();
@@ -359,7 +405,7 @@ TEST_P(MtlsTest, HalfOpenHandshakesDelayNobody) {
   ASSERT_TRUE(stream.MakesRounds(10));
   const std::string hello = ClientHello();
   std::vector<Peer> half_open;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     auto peer = Peer::Connect(client(), ServerAt(strict.port()), kProxy);
     ASSERT_TRUE(peer);
     peer->Send(hello.substr(0, i % 4 == 0 ? hello.size() / 2 : hello.size()));

@@ -265,6 +265,11 @@ std::string_view Stream::version() const {
   return SSL_get_current_cipher(ssl) != nullptr ? SSL_get_version(ssl) : "";
 }
 
+std::string_view Stream::server_name() const {
+  const char* const name = SSL_get_servername(state_->ssl.get(), TLSEXT_NAMETYPE_host_name);
+  return name != nullptr ? name : "";
+}
+
 std::string_view Stream::protocol() const {
   const unsigned char* name = nullptr;
   unsigned int size = 0;

@@ -96,6 +96,9 @@ class Stream {
   const SpiffeId& own() const;
   // "TLSv1.3"; empty before it is known.
   std::string_view version() const;
+  // The name that the client asks for (SNI); empty if it asks for none, or that is not known yet.
+  // From a client it is any bytes.
+  std::string_view server_name() const;
   // The negotiated ALPN protocol; empty if none.
   std::string_view protocol() const;
   // The reason for kFailed: "unknown trust domain other.example".

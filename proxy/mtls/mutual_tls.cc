@@ -208,14 +208,14 @@ MtlsInbound MutualTls::Inbound(std::uint16_t port) const {
                                                                         : config_.inbound;
 }
 
-tls::Stream::Allowed MutualTls::Expected(const SocketAddress& destination) const {
+std::shared_ptr<const OutboundPeer> MutualTls::Expected(const SocketAddress& destination) const {
   if (config_.outbound_file.empty()) return nullptr;
   const std::shared_ptr<const OutboundPolicy> policy = [this] {
     const std::scoped_lock lock(mutex_);
     return outbound_;
   }();
   const OutboundRule* const rule = policy->Find(destination);
-  return rule == nullptr ? nullptr : rule->expected;
+  return rule == nullptr ? nullptr : rule->peer;
 }
 
 MutualTls::Facts MutualTls::facts() const {

@@ -45,7 +45,7 @@ class MutualTls {
   const tls::Stream::Allowed& allowed() const { return allowed_; }
   // Who has to answer at this destination of an outbound connection, over mutual TLS; null when no
   // rule asks for it.
-  tls::Stream::Allowed Expected(const SocketAddress& destination) const;
+  std::shared_ptr<const OutboundPeer> Expected(const SocketAddress& destination) const;
 
   // For the metrics.
   struct Facts {

@@ -17,6 +17,10 @@ namespace {
 // They are searched one by one for each connection, which takes about as long as a system call.
 constexpr std::size_t kMaxRules = 1024;
 
+// With what stands before it, a name in TLS has at most 255 bytes.
+constexpr std::size_t kMaxHost = 230;
+constexpr std::string_view kHostColumn = "host=";
+
 constexpr PortRange kAllPorts{.first = 1, .last = std::numeric_limits<std::uint16_t>::max()};
 
 // The words of one line, and where they are.
@@ -71,7 +75,7 @@ class Line {
 
  private:
   static constexpr const char* kColumns =
-      "a line has a destination, ports and one SPIFFE ID or more, such as "
+      "a line has a destination, ports, host=NAME if you like, and one SPIFFE ID or more, such as "
       "10.96.0.10 80 spiffe://cluster.local/ns/shop/sa/cart";
 
   std::string_view text_;
@@ -99,6 +103,19 @@ std::vector<PortRange> ParsePorts(std::string_view word) {
   return Coalesce(std::move(out));
 }
 
+// A name of a service, such as cart.shop.svc.cluster.local.
+std::string ParseHost(std::string_view name) {
+  const auto is_part = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.';
+  };
+  const bool is_whole = !name.empty() && name.front() != '.' && name.back() != '.';
+  if (!is_whole || name.size() > kMaxHost || !std::ranges::all_of(name, is_part)) {
+    throw std::invalid_argument("a DNS name, such as host=cart.shop.svc.cluster.local");
+  }
+  return std::string(name);
+}
+
 // Both are sorted and apart, so that a range that is covered is covered by one.
 bool Covers(const std::vector<PortRange>& ports, const PortRange& range) {
   return std::ranges::any_of(ports, [&](const PortRange& other) {
@@ -115,6 +132,17 @@ bool Covers(const OutboundRule& earlier, const OutboundRule& rule) {
 
 }  // namespace
 
+std::string OutboundPeer::ServerName(std::uint16_t port) const {
+  return host.empty() ? std::string() : "outbound_." + std::to_string(port) + "_._." + host;
+}
+
+std::string_view HostOfServerName(std::string_view name) {
+  constexpr std::string_view kBeforeHost = "_._.";
+  const std::size_t at = name.find(kBeforeHost);
+  if (!name.starts_with("outbound_.") || at == std::string_view::npos) return {};
+  return name.substr(at + kBeforeHost.size());
+}
+
 OutboundPolicy OutboundPolicy::Parse(std::string_view text, const std::string& name) {
   OutboundPolicy out;
   std::size_t number = 0;
@@ -129,14 +157,18 @@ OutboundPolicy OutboundPolicy::Parse(std::string_view text, const std::string& n
     }
     OutboundRule rule{.destination = line.Take("the destination", ParseDestination),
                       .ports = line.Take("the list of ports", ParsePorts),
-                      .expected = nullptr,
+                      .peer = nullptr,
                       .line = number};
-    std::vector<tls::SpiffePattern> expected;
-    expected.push_back(line.Take("the SPIFFE ID", tls::SpiffePattern::Parse));
-    while (line.HasMore()) {
-      expected.push_back(line.Take("the SPIFFE ID", tls::SpiffePattern::Parse));
-    }
-    rule.expected = std::make_shared<const std::vector<tls::SpiffePattern>>(std::move(expected));
+    OutboundPeer peer;
+    const auto take = [&](std::string_view word) {
+      if (word.starts_with(kHostColumn) && peer.host.empty() && peer.ids.empty()) {
+        peer.host = ParseHost(word.substr(kHostColumn.size()));
+      } else {
+        peer.ids.push_back(tls::SpiffePattern::Parse(word));
+      }
+    };
+    while (peer.ids.empty() || line.HasMore()) line.Take("the SPIFFE ID", take);
+    rule.peer = std::make_shared<const OutboundPeer>(std::move(peer));
     for (const OutboundRule& earlier : out.rules_) {
       if (!Covers(earlier, rule)) continue;
       line.Restart();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,12 +15,24 @@
 
 namespace sluice::proxy {
 
+// Who has to answer at a destination. Shared with the connections that are made by the rule.
+struct OutboundPeer {
+  std::vector<tls::SpiffePattern> ids;  // never empty
+  std::string host;                     // of the destination, as a service has one; may be empty
+
+  // As a client of mutual TLS asks for this service (SNI), which is what Istio's proxies and
+  // gateways tell services by: "outbound_.80_._.cart.shop.svc.cluster.local". "" without a host.
+  std::string ServerName(std::uint16_t port) const;
+};
+
+// The host in such a name; "" if it is none.
+std::string_view HostOfServerName(std::string_view name);
+
 // One line of an OutboundPolicy.
 struct OutboundRule {
   Cidr destination;
   std::vector<PortRange> ports;  // sorted, apart from one another, never empty
-  // Who may answer there; never empty. Shared with the connections that are made by the rule.
-  std::shared_ptr<const std::vector<tls::SpiffePattern>> expected;
+  std::shared_ptr<const OutboundPeer> peer;
   std::size_t line = 0;  // counts from 1
 };
 
@@ -30,6 +43,8 @@ struct OutboundRule {
 //   10.96.0.10      80,8080-8089   spiffe://cluster.local/ns/shop/sa/cart
 //   10.244.0.0/16   *              spiffe://cluster.local/ns/shop/sa/*  spiffe://east.example/**
 //   fd00:10::/64    443            spiffe://cluster.local/ns/shop/sa/cart
+//   10.96.0.11      80             host=till.shop.svc.cluster.local
+//   spiffe://cluster.local/ns/shop/sa/till
 //
 // The first line that fits a destination decides, as in other tables of routes and of rules; a line
 // that an earlier one leaves nothing to decide is an error. "#" begins a comment, at the start of a

@@ -291,7 +291,7 @@ void Session::EndPending(WorkerContext& worker) {
 }
 
 void Session::OnConnected(WorkerContext& worker) {
-  if (tls::Stream::Allowed expected = ExpectedServer(worker)) {
+  if (auto expected = ExpectedServer(worker)) {
     BeginServerHandshake(worker, std::move(expected));
     return;
   }
@@ -630,7 +630,7 @@ AccessRecord Session::Describe(const WorkerContext& worker, Reasons& reasons) co
   }
   record.transport_failure = reason;
   if (mutual_tls_) {
-    DescribeTls(record, reasons.tls);
+    DescribeTls(record, reasons);
   } else if (failure_ == Failure::kTlsHandshake) {
     // It did not come to that.
     record.response_flags = "UF,URX";
@@ -646,7 +646,7 @@ void Session::Log(WorkerContext& worker) {
   record.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - start_);
   if (const Sniffed* const seen = sniffer_.result()) {
-    record.requested_server_name = seen->server_name;
+    if (!seen->server_name.empty()) record.requested_server_name = seen->server_name;
     record.method = seen->method;
     record.path = seen->path;
     record.protocol = seen->protocol;

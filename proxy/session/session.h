@@ -158,8 +158,8 @@ class Session : public TimerNode {
   void Decide(WorkerContext& worker, Security security);
   int BeginClientHandshake(WorkerContext& worker);
   // Who has to answer; null: whoever does.
-  tls::Stream::Allowed ExpectedServer(const WorkerContext& worker) const;
-  void BeginServerHandshake(WorkerContext& worker, tls::Stream::Allowed expected);
+  std::shared_ptr<const OutboundPeer> ExpectedServer(const WorkerContext& worker) const;
+  void BeginServerHandshake(WorkerContext& worker, std::shared_ptr<const OutboundPeer> expected);
   bool UseTls(const WorkerContext& worker, int fd, tls::Stream::Options options);
   void OnHandshakeEvent(WorkerContext& worker, Side side);
   void QueueHandshake(WorkerContext& worker);
@@ -168,7 +168,14 @@ class Session : public TimerNode {
   // The server does not let us in, which it says behind our part of the handshake.
   bool IsRefusedByServer() const;
   bool IsBeingSetUp() const { return state_ >= State::kDetecting && state_ <= State::kConnecting; }
-  void DescribeTls(AccessRecord& record, std::string& reason) const;
+  // What the texts of a record are views of.
+  struct Reasons {
+    std::string transport;
+    std::string details;
+    std::string tls;
+    std::string cluster;
+  };
+  void DescribeTls(AccessRecord& record, Reasons& reasons) const;
   std::string_view StateName() const;
   void BeginPending(WorkerContext& worker);
   void EndPending(WorkerContext& worker);
@@ -205,12 +212,6 @@ class Session : public TimerNode {
   std::string ClientCertificate() const;
   void Requeue(WorkerContext& worker);
   void Close(WorkerContext& worker);
-  // What the texts of a record are views of.
-  struct Reasons {
-    std::string transport;
-    std::string details;
-    std::string tls;
-  };
   AccessRecord Describe(const WorkerContext& worker, Reasons& reasons) const;
   void Log(WorkerContext& worker);
   SocketAddress Upstream(const WorkerContext& worker) const;

@@ -86,7 +86,7 @@ void Session::PermitPlaintext(WorkerContext& worker) {
   Connect(worker);
 }
 
-tls::Stream::Allowed Session::ExpectedServer(const WorkerContext& worker) const {
+std::shared_ptr<const OutboundPeer> Session::ExpectedServer(const WorkerContext& worker) const {
   if (worker.mtls == nullptr || direction_ == Direction::kInbound) return nullptr;
   return worker.mtls->Expected(original_);
 }
@@ -122,14 +122,16 @@ int Session::BeginClientHandshake(WorkerContext& worker) {
   return 0;
 }
 
-void Session::BeginServerHandshake(WorkerContext& worker, tls::Stream::Allowed expected) {
+void Session::BeginServerHandshake(WorkerContext& worker,
+                                   std::shared_ptr<const OutboundPeer> expected) {
   worker.stats.of(direction_).CountConnect(std::chrono::steady_clock::now() - start_);
   connected_ = true;
   SendAtOnce(server_.fd);
   if (!UseTls(worker, server_.fd,
               {.role = tls::Stream::Role::kClient,
-               .allowed = std::move(expected),
-               .server_name = {}})) {
+               // A part of it, which keeps all of it.
+               .allowed = tls::Stream::Allowed(expected, &expected->ids),
+               .server_name = expected->ServerName(original_.port)})) {
     FailConnect(worker, ENOMEM, false);
     return;
   }
@@ -214,10 +216,18 @@ bool Session::IsRefusedByServer() const {
          response_.bytes_read() == 0;
 }
 
-void Session::DescribeTls(AccessRecord& record, std::string& reason) const {
+void Session::DescribeTls(AccessRecord& record, Reasons& reasons) const {
+  std::string& reason = reasons.tls;
   const bool inbound = direction_ == Direction::kInbound;
   const tls::Stream& stream = *TlsStream();
   record.tls_version = stream.version();
+  if (inbound) {
+    record.requested_server_name = stream.server_name();
+  } else if (const std::string_view host = HostOfServerName(stream.server_name()); !host.empty()) {
+    reasons.cluster = "outbound|" + std::to_string(original_.port) + "||";
+    reasons.cluster += host;
+    record.upstream_cluster = reasons.cluster;
+  }
   if (const tls::SpiffeId* const peer = stream.peer()) {
     (inbound ? record.downstream_peer_uri_san : record.upstream_peer_uri_san) = peer->ToString();
   }

@@ -17,7 +17,8 @@ std::string LineOf(const OutboundRule& rule) {
   for (const PortRange& range : rule.ports) {
     out += (out.back() == ' ' ? "" : ",") + range.ToString();
   }
-  for (const tls::SpiffePattern& pattern : *rule.expected) out += " " + pattern.ToString();
+  if (!rule.peer->host.empty()) out += " host=" + rule.peer->host;
+  for (const tls::SpiffePattern& pattern : rule.peer->ids) out += " " + pattern.ToString();
   return out + "\n";
 }
 
@@ -27,7 +28,7 @@ void RequireSanePolicy(const OutboundPolicy& policy) {
   for (const OutboundRule& rule : policy.rules()) {
     Require(rule.line > line, "rules are in the order of their lines");
     line = rule.line;
-    Require(!rule.ports.empty() && !rule.expected->empty(), "a rule says for which ports, and who");
+    Require(!rule.ports.empty() && !rule.peer->ids.empty(), "a rule says for which ports, and who");
     Require(Coalesce(rule.ports) == rule.ports, "ports are sorted, and apart");
     const OutboundRule* const found =
         policy.Find({rule.destination.address(), rule.ports.front().first});
@@ -40,7 +41,8 @@ void RequireSanePolicy(const OutboundPolicy& policy) {
   for (std::size_t i = 0; i < again.rules().size(); ++i) {
     Require(again.rules()[i].destination == policy.rules()[i].destination &&
                 again.rules()[i].ports == policy.rules()[i].ports &&
-                *again.rules()[i].expected == *policy.rules()[i].expected,
+                again.rules()[i].peer->ids == policy.rules()[i].peer->ids &&
+                again.rules()[i].peer->host == policy.rules()[i].peer->host,
             "and read again");
   }
 }

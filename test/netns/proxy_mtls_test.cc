@@ -280,15 +280,36 @@ TEST_P(MtlsTest, SpeaksToOpenSsl) {
   StartServerProxy({});
   // Any port that is free now.
   const std::uint16_t port = Acceptor(server(), GetParam()).port();
+  // It refuses a client that asks for anything else.
+  const std::string name = "outbound_." + std::to_string(port) + "_._.cart.shop.svc.cluster.local";
   const auto server_with = [&](const CredentialDirectory& files) {
     const std::string path = files.path();
-    return Process(server(),
-                   {.argv = {"openssl", "s_server", GetParam() == Family::kIpv4 ? "-4" : "-6",
-                             "-accept", std::to_string(port), "-cert", path + "/cert-chain.pem",
-                             "-key", path + "/key.pem", "-CAfile", path + "/root-cert.pem",
-                             "-Verify", "3", "-verify_return_error", "-alpn", "istio", "-rev"}});
+    return Process(server(), {.argv = {"openssl",
+                                       "s_server",
+                                       GetParam() == Family::kIpv4 ? "-4" : "-6",
+                                       "-accept",
+                                       std::to_string(port),
+                                       "-cert",
+                                       path + "/cert-chain.pem",
+                                       "-key",
+                                       path + "/key.pem",
+                                       "-CAfile",
+                                       path + "/root-cert.pem",
+                                       "-servername",
+                                       name,
+                                       "-servername_fatal",
+                                       "-cert2",
+                                       path + "/cert-chain.pem",
+                                       "-key2",
+                                       path + "/key.pem",
+                                       "-Verify",
+                                       "3",
+                                       "-verify_return_error",
+                                       "-alpn",
+                                       "istio",
+                                       "-rev"}});
   };
-  StartOutbound(RuleTo(port, kCart));
+  StartOutbound(RuleTo(port, std::string("host=cart.shop.svc.cluster.local ") + kCart));
   {
     const Process cart = server_with(cart_files_);
     ASSERT_TRUE(cart.WaitForText("ACCEPT", kPatience)) << cart.Err();
@@ -296,6 +317,9 @@ TEST_P(MtlsTest, SpeaksToOpenSsl) {
     ASSERT_TRUE(peer);
     peer->Send("stressed\n");
     EXPECT_EQ(peer->Receive(9), "desserts\n");
+    peer->Close();
+    EXPECT_EQ(Text(client_proxy_->LogLineTo(ServerAt(port)), "upstream_cluster"),
+              "outbound|" + std::to_string(port) + "||cart.shop.svc.cluster.local");
   }
   const TestIdentity other_root = tls::Issue(tls::ValidToday(tls::TestCa("root")));
   const CredentialDirectory forged(tls::Issue(Workload(kCart), &other_root), other_root.Pem());

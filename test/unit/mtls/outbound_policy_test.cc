@@ -41,8 +41,21 @@ TEST(OutboundPolicyTest, FindsTheFirstLineThatFits) {
     const OutboundRule* const rule = policy.Find(to);
     EXPECT_EQ(rule == nullptr ? 0 : rule->line, line) << to;
   }
-  ASSERT_EQ(policy.rules()[1].expected->size(), 2U);
-  EXPECT_EQ(policy.rules()[1].expected->back().ToString(), "spiffe://east.example/**");
+  ASSERT_EQ(policy.rules()[1].peer->ids.size(), 2U);
+  EXPECT_EQ(policy.rules()[1].peer->ids.back().ToString(), "spiffe://east.example/**");
+  EXPECT_EQ(policy.rules()[1].peer->ServerName(80), "");
+}
+
+TEST(OutboundPolicyTest, NamesAServiceAsIstioDoes) {
+  const OutboundPolicy policy = OutboundPolicy::Parse(
+      "10.96.0.10 80 host=cart.shop.svc.cluster.local spiffe://a/b", "policy");
+  const OutboundPeer& peer = *policy.rules().at(0).peer;
+  EXPECT_EQ(peer.ids.size(), 1U);
+  const std::string name = peer.ServerName(80);
+  EXPECT_EQ(name, "outbound_.80_._.cart.shop.svc.cluster.local");
+  EXPECT_EQ(HostOfServerName(name), "cart.shop.svc.cluster.local");
+  EXPECT_EQ(HostOfServerName("cart.shop"), "");
+  EXPECT_EQ(HostOfServerName("outbound_.80"), "");
 }
 
 TEST(OutboundPolicyTest, MayBeEmpty) {
@@ -58,6 +71,11 @@ TEST(OutboundPolicyTest, SaysWhereItIsWrong) {
   } cases[] = {
       {"cart 80 spiffe://a/b", "policy:1:1", "\"cart\""},
       {"\n 10.0.0.0/33 80 spiffe://a/b", "policy:2:2", "\"10.0.0.0/33\""},
+      {"10.0.0.1 80 host=a_b spiffe://a/b", "policy:1:13", "a DNS name"},
+      {"10.0.0.1 80 host= spiffe://a/b", "policy:1:13", "a DNS name"},
+      {"10.0.0.1 80 host=a", "policy:1:19", "the SPIFFE ID is missing"},
+      {"10.0.0.1 80 host=a host=b spiffe://a/b", "policy:1:20", "\"host=b\""},
+      {"10.0.0.1 80 spiffe://a/b host=a", "policy:1:26", "\"host=a\""},
       {"10.0.0.1:80 spiffe://a/b", "policy:1:1", "\"10.0.0.1:80\""},
       {"::ffff:10.0.0.1 80 spiffe://a/b", "policy:1:1", "such as 10.0.0.1"},
       {"10.0.0.1 spiffe://a/b", "policy:1:10", "\"spiffe://a/b\""},

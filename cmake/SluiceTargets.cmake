@@ -52,14 +52,17 @@ function(sluice_library name)
           FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT dev)
 endfunction()
 
-# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [SERIAL])
+# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n])
 # A GoogleTest binary; CTest runs each of its tests in its own process. With a sanitizer, which
 # takes longer to start than most unit tests to run, a binary of unit tests is one CTest test. The
 # target tests_LABEL builds all binaries of a label.
 function(sluice_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT;PROCESSORS" "SOURCES;LINK")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
+  endif()
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
@@ -71,7 +74,7 @@ function(sluice_test name)
     set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT})
   else()
     gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-      PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
+      PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} COST ${arg_PROCESSORS})
   endif()
   if(NOT TARGET tests_${arg_LABEL})
     add_custom_target(tests_${arg_LABEL})

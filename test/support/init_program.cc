@@ -192,13 +192,15 @@ Snapshot TakeSnapshot(const netns::Namespace& where, WithCounters counters) {
   AddNftTables(listed.out, out.tables);
   netns::RouteSocket socket(where);
   for (const Family family : capture::kFamilies) {
-    // 133 and 200 are named in the cases. Not the local table: the kernel adds a route there for
-    // each address, asynchronously, and addresses are compared below.
+    // 133 and 200 are named in the cases.
     std::set<std::uint32_t> tables = {netns::kMainTable, 133, 200};
     for (const netns::PolicyRule& rule : socket.Rules(family)) {
       out.policy_rules.push_back(rule);
       tables.insert(rule.table);
     }
+    // The kernel's first policy rule names the local table, where the kernel adds a route for each
+    // address, asynchronously; addresses are compared below.
+    tables.erase(netns::kLocalTable);
     for (const std::uint32_t table : tables) {
       std::ranges::copy(socket.Routes(family, table), std::back_inserter(out.routes));
     }

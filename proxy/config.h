@@ -86,6 +86,8 @@ struct ProxyConfig {
   std::uint16_t admin_port = pod::kAdminPort;
   // The bearer token that clients of the admin port must send; empty: none.
   std::string admin_token;
+  // The SVG of the rules that the admin port's page shows; empty: none. See rules_picture.h.
+  std::string rules_graph;
   // The version shown by /stats: "0.1.0", and the commit it was built from, if known.
   std::string version;
   std::string commit;

@@ -84,6 +84,7 @@ const std::vector<Group>& Groups() {
         {"ctstate", "STATE"},
         {"planned"},
         {"batch", "FILE"}}},
+      {"Picture", {{"file", "FILE"}, {"every", "DURATION"}}},
       {"Trace",
        {{"duration", "DURATION"}, {"count", "NUMBER"}, {"port", "PORTS"}, {"address", "RANGES"}}},
       {"Validation",

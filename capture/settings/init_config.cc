@@ -296,14 +296,28 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   }
 }
 
+void ReadGraphFile(const Reader& reader, GraphConfig& graph) {
+  graph.file = reader.Text("file");
+  if (reader.Text("every").empty()) return;
+  graph.every = reader.Value("every", [](std::string_view text) {
+    const auto value = ParseDuration(Trim(text), kLongestDuration);
+    if (value.count() == 0) throw std::invalid_argument("a duration longer than 0, such as 5s");
+    return value;
+  });
+  if (graph.file.empty()) {
+    reader.Refuse("every", reader.Text("every"), "a --file as well, to write again");
+  }
+}
+
 void ReadOutput(const Reader& reader, Command command, InitConfig& config) {
   if (command == Command::kGraph) {
-    config.graph_format = OneOf<GraphFormat>(reader, "output",
+    config.graph.format = OneOf<GraphFormat>(reader, "output",
                                              {{"mermaid", GraphFormat::kMermaid},
                                               {"text", GraphFormat::kMermaid},
                                               {"dot", GraphFormat::kDot},
                                               {"svg", GraphFormat::kSvg}},
                                              "mermaid, dot or svg");
+    ReadGraphFile(reader, config.graph);
   } else {
     config.json_output =
         OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");

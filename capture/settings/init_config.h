@@ -45,6 +45,12 @@ struct TraceConfig {
 
 // For the command graph.
 enum class GraphFormat : std::uint8_t { kMermaid, kDot, kSvg };
+struct GraphConfig {
+  GraphFormat format = GraphFormat::kMermaid;
+  std::string file = {};  // empty: standard output
+  // Draws again after this, until a signal; once if unset.
+  std::optional<std::chrono::milliseconds> every = {};
+};
 
 // Everything that a run needs to know, validated. Without facts about the host (its addresses, its
 // resolvers): FillFromHost fills in capture.ipv6 and capture.dns_servers.
@@ -57,7 +63,7 @@ struct InitConfig {
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   bool json_output = false;
-  GraphFormat graph_format = GraphFormat::kMermaid;
+  GraphConfig graph;
   bool only_nonzero = false;      // of show: rules whose counter is not zero
   std::string network_namespace;  // empty: the current one
   std::chrono::milliseconds probe_timeout{5'000};

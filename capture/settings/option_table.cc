@@ -303,6 +303,13 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
     {.name = "batch",
      .help = "of explain: a file of JSON Lines, one connection each, or - for standard input",
      .flag_only = true},
+    // --- of graph ---
+    {.name = "file",
+     .help = "of graph: write the picture there instead of to standard output, whole or not at all",
+     .flag_only = true},
+    {.name = "every",
+     .help = "of graph: write --file again after this, 5s or 1m, until SIGINT or SIGTERM",
+     .flag_only = true},
     // --- of trace ---
     {.name = "duration",
      .help = "of trace: how long, 10s or 5m (default: until SIGINT or SIGTERM)",

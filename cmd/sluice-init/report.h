@@ -31,7 +31,8 @@ struct Report {
   std::optional<Error> error;
   bool drift = false;    // diff: something would change
   bool problem = false;  // doctor: there is a problem
-  std::string summary;   // doctor: the result of the checks; trace: what was seen
+  std::string summary;   // doctor: the result of the checks; trace: what was seen;
+                         // graph: where it is, unless on standard output
   std::chrono::microseconds duration{0};
 
   bool changed() const;

@@ -16,11 +16,11 @@
 #include "base/text/program_text.h"
 #include "capture/capture_rules.h"
 #include "capture/foreign.h"
-#include "capture/graph/graph.h"
 #include "capture/settings/effective.h"
 #include "capture/settings/init_config.h"
 #include "cmd/sluice-init/doctor/doctor.h"
 #include "cmd/sluice-init/explain/explain.h"
+#include "cmd/sluice-init/graph.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
 #include "cmd/sluice-init/trace/trace.h"
@@ -127,19 +127,10 @@ void Explain(capture::InitConfig& config, Site& site, Report& report) {
   WriteOutput(init::Explain(config, model, site.network));
 }
 
-void Graph(capture::InitConfig& config, Site& site, Report& report) {
+void DrawGraph(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "graph";
   if (config.planned) netns::FillFromHost(config, site.network);
-  const auto graph =
-      capture::graph::Draw(config.planned ? PlanModel(config, site.backend()) : ReadInstalled());
-  switch (config.graph_format) {
-    case capture::GraphFormat::kMermaid:
-      return WriteOutput(ToMermaid(graph));
-    case capture::GraphFormat::kDot:
-      return WriteOutput(ToDot(graph));
-    case capture::GraphFormat::kSvg:
-      return WriteOutput(ToSvg(graph));
-  }
+  report.summary = Graph(config, site.backend());
 }
 
 void Diff(capture::InitConfig& config, Site& site, Report& report) {
@@ -183,7 +174,7 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   note_backend();
   if (command == capture::Command::kShow) return Show(config, site, report);
   if (command == capture::Command::kExplain) return Explain(config, site, report);
-  if (command == capture::Command::kGraph) return Graph(config, site, report);
+  if (command == capture::Command::kGraph) return DrawGraph(config, site, report);
   if (command == capture::Command::kDiff) return Diff(config, site, report);
   if (command == capture::Command::kVerify) return Verify(config, site, report);
   if (config.dry_run) return DryRun(config, site, report);

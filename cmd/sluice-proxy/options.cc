@@ -232,6 +232,10 @@ const std::vector<Flag>& ProxyFlags() {
        "serve the admin port only to clients that show the token in this file: Authorization: "
        "Bearer TOKEN",
        [](Options& o, std::string_view v) { o.config.admin_token = Token(v); }},
+      {"rules-graph", "PATH",
+       "show this picture on the page of the admin port, which sluice-init graph --output svg "
+       "--file PATH --every 5s keeps writing",
+       [](Options& o, std::string_view v) { o.config.rules_graph = v; }},
       {"dns-port", "PORT",
        "answer DNS queries that sluice-init --redirect-dns captures (15053 there); 0 is off (0)",
        [](Options& o, std::string_view v) { o.config.dns_port = PortOrOff(v); }},

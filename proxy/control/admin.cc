@@ -68,6 +68,7 @@ HttpResponse ConfigDump(const AdminBackend& backend) {
       {"metrics_port", config.metrics_port},
       {"admin_port", config.admin_port},
       {"dns_port", config.dns_port},
+      {"rules_graph", config.rules_graph},
       {"mtls", Mtls(config.mtls)},
       {"dns_resolvers", std::move(resolvers)},
   };
@@ -148,12 +149,17 @@ HttpResponse Page(const AdminBackend& backend) {
                                .count();
   listing->text_of = [now](const ConnectionInfo& info) { return PageRow(info, now); };
   listing->end = PageTail();
-  return {.status = 200,
-          .content_type = "text/html; charset=utf-8",
-          .body = PageHead(*backend.config, backend.facts(), *backend.stats,
-                           backend.history->Samples(*backend.stats, History::Clock::now()),
-                           listing->connections.size(), open, now),
-          .next_piece = [listing] { return NextPiece(*listing); }};
+  const std::string& picture = backend.config->rules_graph;
+  std::optional<RulesPicture> rules;
+  if (!picture.empty()) rules = ReadRulesPicture(picture);
+  return {
+      .status = 200,
+      .content_type = "text/html; charset=utf-8",
+      .body = PageHead(*backend.config, backend.facts(), *backend.stats,
+                       backend.history->Samples(*backend.stats, History::Clock::now()),
+                       rules ? &*rules : nullptr,
+                       {.shown = listing->connections.size(), .open = open, .now_unix_ms = now}),
+      .next_piece = [listing] { return NextPiece(*listing); }};
 }
 
 HttpResponse Connections(const AdminBackend& backend) {

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/base64.h"
+
 namespace sluice::proxy {
 namespace {
 
@@ -20,17 +22,19 @@ constexpr std::string_view kHead = R"(<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
- script-src 'unsafe-inline'; connect-src 'self'">
+ script-src 'unsafe-inline'; connect-src 'self'; img-src data:">
 <link rel="icon" href="data:,">
 <title>sluice-proxy</title>
 <style>
 :root { color-scheme: light dark; --out: #1f77b4; --in: #c25b00; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --out: #6cb2eb; --in: #f0a04b; } }
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1rem 1.5rem; }
 h1 { font-size: 1.3rem; margin: 0; }
 h2 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td { white-space: nowrap; }
 th[data-sort] { cursor: pointer; text-decoration: underline dotted; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 figure { margin: 0; }
@@ -40,6 +44,8 @@ polyline { fill: none; stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .outbound { stroke: var(--out); } .inbound { stroke: var(--in); }
 b.outbound { color: var(--out); } b.inbound { color: var(--in); }
 .muted { opacity: .7; }
+#rules { overflow: auto; width: fit-content; max-width: 100%; max-height: 80vh; border: 1px solid var(--line); }
+#rules img { display: block; }
 #tools[hidden] { display: none; }
 </style>
 </head>
@@ -80,7 +86,19 @@ async function update() {
     const answer = await fetch('/', { cache: 'no-store' });
     if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    // The picture neither flickers nor moves.
+    const picture = fresh.querySelector('#rules img');
+    if (picture) {
+      const drawn = new Image();
+      drawn.alt = picture.alt;
+      drawn.src = picture.src;
+      await drawn.decode().catch(() => {});
+      picture.replaceWith(drawn);
+    }
+    const before = document.getElementById('rules');
+    const place = [before?.scrollLeft, before?.scrollTop];
     document.querySelector('main').replaceWith(fresh.querySelector('main'));
+    if (before) document.getElementById('rules')?.scrollTo(...place);
     note.textContent = '';
     arrange();
   } catch (error) {
@@ -213,11 +231,46 @@ std::string FailureTable(const Stats& stats) {
          rows + "</tbody></table>\n";
 }
 
+// File names come from the command line, and messages from the C library.
+std::string Escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+// As an image a browser runs no script of the picture, follows none of its links, and loads nothing
+// for it.
+std::string RulesSection(const RulesPicture* rules, std::int64_t now_unix_ms) {
+  std::string out = "<h2>Rules</h2>\n";
+  if (rules == nullptr) {
+    return out +
+           "<p>The proxy may not read them. With <code>--rules-graph</code> this page shows the "
+           "picture that <code>sluice-init graph --file</code> draws.</p>\n";
+  }
+  if (rules->svg.empty()) {
+    return out + fmt::format("<p>There is no picture: {}.</p>\n", Escaped(rules->problem));
+  }
+  return out + fmt::format(
+                   "<p>Drawn {} ago; the numbers are packets.</p>\n"
+                   "<div id=\"rules\"><img alt=\"The rules of netfilter\" "
+                   "src=\"data:image/svg+xml;base64,{}\"></div>\n",
+                   Duration(now_unix_ms - rules->unix_ms), Base64(rules->svg));
+}
+
 }  // namespace
 
 std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const Stats& stats,
-                     std::span<const History::Sample> history, std::size_t shown, std::size_t open,
-                     std::int64_t now_unix_ms) {
+                     std::span<const History::Sample> history, const RulesPicture* rules,
+                     const PageRows& rows) {
+  const auto& [shown, open, now_unix_ms] = rows;
   std::string out(kHead);
   out +=
       "<p id=\"tools\" hidden><label>Show connections with <input id=\"filter\" type=\"search\" "
@@ -226,17 +279,14 @@ std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const St
   out += fmt::format(
       "<h1>sluice-proxy is {}</h1>\n<p>Version {}{}{}{}, up for {}. {} of at most {} connections "
       "are "
-      "open; {} workers.</p>\n",
+      "open; {} worker{}.</p>\n",
       facts.state, facts.version, facts.commit.empty() ? "" : " (", facts.commit,
       facts.commit.empty() ? "" : ")", Duration(now_unix_ms - facts.start_unix_ms), stats.Active(),
-      facts.max_connections, stats.workers().size());
+      facts.max_connections, stats.workers().size(), stats.workers().size() == 1 ? "" : "s");
   out += ListenerTable(config, stats);
   out += Plots(history);
   out += FailureTable(stats);
-  out +=
-      "<h2>Rules</h2>\n<p>The proxy does not read them. <code>sluice-init show</code> "
-      "prints them with their counters, and <code>sluice-init graph --output svg</code> draws "
-      "them.</p>\n";
+  out += RulesSection(rules, now_unix_ms);
   out += "<h2>Connections</h2>\n";
   if (shown < open) {
     out += fmt::format("<p>{} of {}; <a href=\"/connections\">/connections</a> has all.</p>\n",

@@ -10,6 +10,7 @@
 #include "proxy/config.h"
 #include "proxy/control/connection_info.h"
 #include "proxy/control/history.h"
+#include "proxy/control/rules_picture.h"
 #include "proxy/stats.h"
 
 // The page of the admin port: HTML without other files, which shows the proxy as it is now. It is a
@@ -25,11 +26,17 @@ struct PageFacts {
   std::uint64_t max_connections = 0;
 };
 
-// The page up to the rows of its connections, of which `shown` are to follow of `open`.
-// `now_unix_ms` is the time that it shows.
+// Which connections follow, and the time that the page shows.
+struct PageRows {
+  std::size_t shown = 0;
+  std::size_t open = 0;
+  std::int64_t now_unix_ms = 0;
+};
+
+// The page up to the rows of its connections. `rules` may be nullptr: no picture was asked for.
 std::string PageHead(const ProxyConfig& config, const PageFacts& facts, const Stats& stats,
-                     std::span<const History::Sample> history, std::size_t shown, std::size_t open,
-                     std::int64_t now_unix_ms);
+                     std::span<const History::Sample> history, const RulesPicture* rules,
+                     const PageRows& rows);
 std::string PageRow(const ConnectionInfo& info, std::int64_t now_unix_ms);
 std::string_view PageTail();
 

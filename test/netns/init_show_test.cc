@@ -2,6 +2,11 @@
 // `sluice-init show`: which Sluice rules are installed, with counters, whatever configuration
 // created them.
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 
 #include <boost/json.hpp>
@@ -16,6 +21,7 @@ namespace sluice::testing_support {
 namespace {
 
 namespace json = boost::json;
+using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
@@ -80,6 +86,45 @@ TEST_F(InitShow, GraphsOfTheRulesOfEverybody) {
     EXPECT_TRUE(graph("dot").starts_with("digraph"));
     EXPECT_EQ(RunInit(pod(), {"graph", "--output", "json"}).exit_status, 2);
   }
+}
+
+TEST_F(InitShow, AGraphGoesToAFileWholeOrNotAtAll) {
+  namespace fs = std::filesystem;
+  ASSERT_EQ(RunInit(pod(), {"-i", "*", "-b", "*"}).exit_status, 0);
+  const fs::path directory = fs::path(testing::TempDir()) / ("graph" + std::to_string(getpid()));
+  fs::create_directory(directory);
+  const std::string file = directory / "rules.svg";
+  const auto draw = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"graph", "--output", "svg"});
+    return RunInit(pod(), more);
+  };
+  const auto first = draw({"--file", file});
+  EXPECT_EQ(first.exit_status, 0) << first.err;
+  EXPECT_EQ(first.out, "");
+  EXPECT_THAT(first.err, HasSubstr("written to " + file));
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  EXPECT_EQ(text.str(), draw({}).out);
+  EXPECT_EQ(fs::status(file).permissions() & fs::perms::others_read, fs::perms::others_read)
+      << "the proxy is another user";
+
+  const std::string link = directory / "link";
+  fs::create_symlink(file, link);
+  const auto refused = draw({"--file", link});
+  EXPECT_EQ(refused.exit_status, 2);
+  EXPECT_THAT(refused.err, HasSubstr("no regular file"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory), {}), 2) << "no temporary file is left";
+
+  const auto nowhere = draw({"--file", directory / "none/rules.svg"});
+  EXPECT_EQ(nowhere.exit_status, 1);
+  EXPECT_THAT(nowhere.err, HasSubstr("No such file or directory"));
+  fs::remove_all(directory);
+  for (const char* const bad : {"0", "soon", "25h"}) {
+    const auto usage = draw({"--file", file, "--every", bad});
+    EXPECT_EQ(usage.exit_status, 2);
+    EXPECT_THAT(usage.err, AllOf(HasSubstr("--every"), HasSubstr(bad)));
+  }
+  EXPECT_THAT(draw({"--every", "5s"}).err, HasSubstr("expected a --file as well"));
 }
 
 TEST_F(InitShow, ARuleThatWeCannotHaveWrittenIsShownAsForeign) {

@@ -218,5 +218,10 @@ TEST_F(OptionsTest, ReadsTheAdminToken) {
   std::filesystem::remove(path);
 }
 
+TEST_F(OptionsTest, ThePictureOfTheRulesNeedNotBeThereYet) {
+  EXPECT_EQ(Parse({}).config.rules_graph, "");
+  EXPECT_EQ(Parse({"--rules-graph", "/none/rules.svg"}).config.rules_graph, "/none/rules.svg");
+}
+
 }  // namespace
 }  // namespace sluice::proxy

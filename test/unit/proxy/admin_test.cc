@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/control/admin.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -149,6 +154,52 @@ TEST_F(AdminTest, DrawsABoundedNumberOfConnections) {
     ++rows;
   }
   EXPECT_EQ(rows, 2000U);
+}
+
+class RulesPictureTest : public AdminTest {
+ protected:
+  RulesPictureTest() { config_.rules_graph = path_; }
+  ~RulesPictureTest() override { std::filesystem::remove(path_); }
+
+  std::string PageWith(const std::string& picture) const {
+    std::ofstream(path_, std::ios::binary | std::ios::trunc) << picture;
+    return Text(Page());
+  }
+
+  const std::string path_ = testing::TempDir() + "rules<" + std::to_string(getpid()) + ".svg";
+};
+
+TEST_F(RulesPictureTest, IsAnImage) {
+  // base64 of it
+  EXPECT_THAT(PageWith("<svg xmlns='a'></svg>\n"),
+              testing::ContainsRegex("<p>Drawn [0-9]+s ago; the numbers are packets.</p>\n"
+                                     "<div id=\"rules\"><img alt=\"The rules of netfilter\" src=\""
+                                     "data:image/svg\\+xml;base64,"
+                                     "PHN2ZyB4bWxucz0nYSc\\+PC9zdmc\\+Cg==\"></div>"));
+  EXPECT_THAT(Text(Page()), testing::HasSubstr("img-src data:\""));
+}
+
+TEST_F(RulesPictureTest, SaysWhyThereIsNone) {
+  EXPECT_THAT(Text(Page()), testing::HasSubstr("There is no picture: No such file or directory."));
+  for (const std::string& bad : {std::string(), std::string("<html></html>"), std::string("<svg "),
+                                 std::string("</svg>\n")}) {
+    EXPECT_THAT(PageWith(bad), testing::HasSubstr("There is no picture: it is not what "
+                                                  "sluice-init graph --output svg writes."))
+        << bad;
+  }
+  const std::string end = "</svg>\n";
+  std::string large = "<svg " + std::string(kMostPictureBytes - 5 - end.size(), ' ') + end;
+  EXPECT_THAT(PageWith(large), testing::HasSubstr("<img "));
+  large.insert(5, " ");
+  EXPECT_THAT(PageWith(large),
+              testing::AllOf(testing::HasSubstr("There is no picture: it is larger than 4 MiB."),
+                             testing::Not(testing::HasSubstr("<img "))));
+}
+
+TEST_F(RulesPictureTest, DoesNotWaitForAPipe) {
+  std::filesystem::remove(path_);
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_THAT(Text(Page()), testing::HasSubstr("There is no picture: it is no regular file."));
 }
 
 TEST_F(AdminTest, ThePageIsForWhoeverMaySeeTheRest) {

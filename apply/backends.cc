@@ -223,6 +223,8 @@ Error Backends::Complete(const Error& error) const {
   return Error(error.kind(), std::move(text));
 }
 
+bool Backends::HasOtherTables() { return !no_nftables_ && nftables_.HasOthers(); }
+
 std::vector<std::string> Backends::ForeignCaptures() {
   if (no_nftables_) return {};
   return nftables_.ForeignCaptures();

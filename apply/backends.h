@@ -55,6 +55,14 @@ class Backends {
   std::vector<std::string> OthersOf(const capture::Backend& backend);
   std::vector<std::string> CapturesOfOthers(const capture::Backend& backend);
 
+  // Whether others have tables of nf_tables, as of the last read. False if they cannot be read.
+  bool HasOtherTables();
+  // For both: see Backend::StandBeside.
+  void StandBeside(capture::OtherRules* others) {
+    xtables_.StandBeside(others);
+    nftables_.StandBeside(others);
+  }
+
   // Foreign nf_tables rules that seem to capture traffic as well. Empty if they cannot be read.
   std::vector<std::string> ForeignCaptures();
 

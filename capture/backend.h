@@ -12,6 +12,8 @@
 
 namespace sluice::capture {
 
+class OtherRules;
+
 // How a plan is made.
 struct PlanOptions {
   // Write the rules even where nothing differs. Does not affect what is removed.
@@ -56,8 +58,14 @@ class Backend {
   void StandBehind(Backend* other) { before_ = other; }
   Backend* before() const { return before_; }
 
+  // Foreign rules that FindObstructions (capture/foreign.h) takes into account as well; nullptr
+  // for none. They outlive this.
+  void StandBeside(OtherRules* others) { beside_ = others; }
+  OtherRules* beside() const { return beside_; }
+
  private:
   Backend* before_ = nullptr;
+  OtherRules* beside_ = nullptr;
 };
 
 }  // namespace sluice::capture

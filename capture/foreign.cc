@@ -2,6 +2,7 @@
 #include "capture/foreign.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <variant>
 
@@ -266,27 +267,38 @@ std::vector<InstalledTable> ReadTables(Family family, Backend& backend) {
   return out;
 }
 
-void AddBefore(const FamilyRules& wanted, const Backend& backend, std::vector<Obstruction>& out) {
-  if (backend.before() == nullptr) return;
-  for (auto& found : FindObstructionsBefore(wanted, *backend.before())) {
-    out.push_back(std::move(found));
-  }
+void AddOthers(const FamilyRules& wanted, const Backend& backend, std::vector<Obstruction>& out) {
+  const auto add = [&out](std::vector<Obstruction> found) {
+    std::ranges::move(found, std::back_inserter(out));
+  };
+  if (backend.before() != nullptr) add(FindObstructionsBefore(wanted, *backend.before()));
+  if (wanted.empty() || backend.beside() == nullptr || !backend.beside()->Any()) return;
+  add(backend.beside()->DecideFirst(wanted, backend));
 }
 
 }  // namespace
 
 std::string Obstruction::Place() const {
-  return std::string(Name(table)) + " " + chain + " rule " + std::to_string(index + 1);
+  std::string out = (backend == "iptables" ? "" : backend + " ") + table + " " + chain;
+  if (policy) return out + " policy";
+  out += " rule " + std::to_string(index + 1);
+  return handle == 0 ? out : out + " (handle " + std::to_string(handle) + ")";
 }
 
 std::string Obstruction::Description() const {
-  return text + " (" + std::to_string(counters.packets) + " packets, " +
-         std::to_string(counters.bytes) + " bytes): " + meaning;
+  std::string out = text;
+  if (counted) {
+    out += " (" + std::to_string(counters.packets) + " packets, " + std::to_string(counters.bytes) +
+           " bytes)";
+  } else if (!policy) {
+    out += " (no counter)";
+  }
+  return out + ": " + meaning;
 }
 
 std::string Obstruction::ToString() const {
-  return std::string(sluice::Name(family)) + " " + Place() +
-         ", not Sluice's, comes first: " + Description();
+  return std::string(sluice::Name(family)) + " " + Place() + ", not Sluice's, comes " +
+         (behind ? "behind: " : "first: ") + Description();
 }
 
 std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& installed,
@@ -316,8 +328,9 @@ std::vector<Obstruction> FindObstructions(const std::vector<InstalledTable>& ins
         const Effect effect = Effects(state, decides_here).Of(entry);
         if (effect.meaning.empty() || !samples.IsCaptured(entry.rule)) continue;
         out.push_back({.family = wanted.family,
-                       .table = kTables[i],
+                       .table = std::string(Name(kTables[i])),
                        .chain = there.chain,
+                       .hook = there.chain,
                        .index = there.position,
                        .text = entry.text,
                        .meaning = effect.meaning,
@@ -335,13 +348,14 @@ std::vector<Obstruction> FindObstructionsBefore(const FamilyRules& wanted, Backe
 
 std::vector<Obstruction> FindObstructions(const FamilyRules& wanted, Backend& backend) {
   auto out = FindObstructions(ReadTables(wanted.family, backend), wanted);
-  AddBefore(wanted, backend, out);
+  AddOthers(wanted, backend, out);
   return out;
 }
 
 bool MayObstruct(const Backend& backend) {
   return backend.SawForeignRules() ||
-         (backend.before() != nullptr && backend.before()->SawForeignRules());
+         (backend.before() != nullptr && backend.before()->SawForeignRules()) ||
+         (backend.beside() != nullptr && backend.beside()->Any());
 }
 
 RuleSet ReadRules(Backend& backend) {
@@ -353,7 +367,7 @@ std::vector<Obstruction> FindObstructions(Family family, Backend& backend) {
   const auto installed = ReadTables(family, backend);
   const FamilyRules rules = AsRules(family, installed);
   auto out = FindObstructions(installed, rules);
-  AddBefore(rules, backend, out);
+  AddOthers(rules, backend, out);
   return out;
 }
 

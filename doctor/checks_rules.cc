@@ -134,15 +134,11 @@ void CheckForeignRules(const Facts& facts, Findings& out) {
       out.push_back({.name = kName,
                      .state = found.certain ? State::kProblem : State::kWarning,
                      .found = found.ToString(),
-                     .remedy = "remove that rule, or move it after Sluice's"});
+                     .remedy = found.behind
+                                   ? "let it accept what is redirected to the proxy's ports"
+                               : found.policy ? "accept what is to be captured in that chain"
+                                              : "remove that rule, or move it after Sluice's"});
     }
-  }
-  for (const BackendFacts& backend : facts.backends) {
-    // So far only x_tables rules are read.
-    if (backend.name != "nftables" || backend.others.empty()) continue;
-    out.push_back(NotChecked(kName,
-                             "foreign rules in nf_tables are not read: " + Listed(backend.others),
-                             "look at them: nft list ruleset"));
   }
   if (out.size() > before) return;
   if (!unseen.empty()) return out.push_back(NotChecked(kName, unseen));

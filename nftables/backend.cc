@@ -219,6 +219,11 @@ capture::InstalledTable NftablesBackend::Read(Family family, Table table) {
   return ToInstalled(Look().family(family), family, table);
 }
 
+bool NftablesBackend::HasOthers() {
+  if (!others_) Look();
+  return !others_->empty();
+}
+
 std::vector<std::string> NftablesBackend::ForeignCaptures() {
   std::vector<std::string> out;
   if (!others_) Look();

@@ -31,6 +31,8 @@ class NftablesBackend : public capture::Backend {
 
   // Whether Sluice tables exist.
   bool HasAny() { return Look().any(); }
+  // Whether others have tables, as of the last read.
+  bool HasOthers();
   // Foreign rules that seem to capture traffic as well, as of the last read: nothing is read again
   // after a write.
   std::vector<std::string> ForeignCaptures();

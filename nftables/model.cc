@@ -81,6 +81,7 @@ void AddIngress(const RawTable& table, ex::Model& model) {
 
 ex::ModelTable TableOf(const RawTable& from, Family family, const ExtensionDecoder& extensions) {
   ex::ModelTable out{.backend = "nftables", .family = family, .name = from.name};
+  out.kind = from.family == NFPROTO_INET ? "inet" : family == Family::kIpv4 ? "ip" : "ip6";
   const bool ours = IsOurs(from);
   std::map<std::string, std::size_t> sets;
   for (const RawSet& set : from.sets) {

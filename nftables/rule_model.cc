@@ -117,6 +117,8 @@ class Decoder {
     if (name == "counter") {
       const auto packets = FindAttribute(data, NFTA_COUNTER_PACKETS);
       if (packets) rule_.packets = packets->Big64().value_or(0);
+      const auto bytes = FindAttribute(data, NFTA_COUNTER_BYTES);
+      if (bytes) rule_.bytes = bytes->Big64().value_or(0);
       rule_.counted = packets.has_value();
       return Harmless("counter");
     }

@@ -222,7 +222,10 @@ void FamilyChecks::ForgiveFilter(std::vector<Check>& checks) const {
   if (clients_ < 2 || unanswered_.size() != clients_) return;
   const capture::RuleSet rules = capture::BuildRules(config_.capture);
   const auto others = capture::FindObstructions(rules.family(site_.pod.family()), backend_);
-  if (std::ranges::find(others, "PREROUTING", &capture::Obstruction::chain) != others.end()) return;
+  const bool named = std::ranges::any_of(others, [](const capture::Obstruction& found) {
+    return found.hook == "PREROUTING" || found.hook == "INPUT";
+  });
+  if (named) return;
   for (Check& check : checks) {
     if (std::ranges::find(unanswered_, check.path) == unanswered_.end()) continue;
     check.status = CheckStatus::kNotChecked;

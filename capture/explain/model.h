@@ -27,8 +27,9 @@ struct ModelRule {
   Action action = GoOn{};
   // For an nf_tables rule, instead of conditions and action.
   Program program = {};
-  std::string text = {};            // as the backend's own tool writes it
-  std::uint64_t packets = 0;        // its counter
+  std::string text = {};      // as the backend's own tool writes it
+  std::uint64_t packets = 0;  // its counter
+  std::uint64_t bytes = 0;
   bool counted = false;             // whether it has one; planned rules do not have one yet
   std::optional<Rule> known = {};   // as Sluice would have written it
   std::string flag = {};            // of a Sluice rule: "--proxy-uid=1337"; empty if none
@@ -61,6 +62,7 @@ struct ModelTable {
   std::string name;
   std::vector<ModelChain> chains = {};
   std::vector<SetModel> sets = {};
+  std::string kind = {};  // of nf_tables: "ip", "ip6" or "inet"
 
   const ModelChain* Find(std::string_view chain) const;
 };

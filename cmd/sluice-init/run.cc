@@ -20,6 +20,7 @@
 #include "capture/settings/init_config.h"
 #include "cmd/sluice-init/doctor/doctor.h"
 #include "cmd/sluice-init/explain/explain.h"
+#include "cmd/sluice-init/explain/others.h"
 #include "cmd/sluice-init/graph.h"
 #include "cmd/sluice-init/report.h"
 #include "cmd/sluice-init/show.h"
@@ -167,6 +168,8 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
     return;
   }
   site.backends.Choose(config);
+  OthersInNfTables others(site.backends, site.network);
+  site.backends.StandBeside(&others);
   const auto note_backend = [&] {
     report.backend = site.backend().Name();
     report.backend_why = site.backends.why();

@@ -84,6 +84,21 @@ std::vector<capture::Obstruction> Obstructions(capture::Backend& backend) {
   return out;
 }
 
+json::object ForeignJson(const capture::Obstruction& found) {
+  json::object out{
+      {"family", Name(found.family)}, {"backend", found.backend}, {"table", found.table},
+      {"chain", found.chain},         {"position", nullptr},      {"handle", nullptr},
+      {"rule", found.text},           {"packets", nullptr},       {"bytes", nullptr},
+      {"meaning", found.meaning},     {"certain", found.certain}};
+  if (!found.policy) out["position"] = found.index + 1;
+  if (found.handle != 0) out["handle"] = found.handle;
+  if (found.counted) {
+    out["packets"] = found.counters.packets;
+    out["bytes"] = found.counters.bytes;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string ShowText(const capture::InitConfig& config, netns::NetworkState& network,
@@ -148,15 +163,7 @@ std::string ShowJson(const capture::InitConfig& config, netns::NetworkState& net
   }
   json::array others;
   for (const capture::Obstruction& found : Obstructions(backends.chosen())) {
-    others.push_back({{"family", Name(found.family)},
-                      {"table", capture::Name(found.table)},
-                      {"chain", found.chain},
-                      {"position", found.index + 1},
-                      {"rule", found.text},
-                      {"packets", found.counters.packets},
-                      {"bytes", found.counters.bytes},
-                      {"meaning", found.meaning},
-                      {"certain", found.certain}});
+    others.push_back(ForeignJson(found));
   }
   json::array unseen;
   if (!backends.unseen().empty()) unseen.emplace_back(backends.unseen());

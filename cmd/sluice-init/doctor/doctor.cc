@@ -7,6 +7,7 @@
 #include "capture/capture_rules.h"
 #include "capture/foreign.h"
 #include "capture/lock.h"
+#include "cmd/sluice-init/explain/others.h"
 #include "doctor/judge.h"
 #include "doctor/readers.h"
 #include "netns/host.h"
@@ -45,7 +46,8 @@ apply::NfTables NfTablesOf(const KernelModules& modules) {
   return apply::NfTables::kUnknown;
 }
 
-void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts& facts) {
+void ReadBackends(apply::Backends& backends, netns::NetworkState& network,
+                  const KernelModules& modules, Facts& facts) {
   std::vector<apply::Sight> sights = backends.LookOnly(NfTablesOf(modules));
   for (apply::Sight& sight : sights) {
     doctor::BackendFacts found{.name = std::string(sight.backend->Name()),
@@ -78,13 +80,27 @@ void ReadBackends(apply::Backends& backends, const KernelModules& modules, Facts
   }
   for (std::size_t i = 0; i < sights.size(); ++i) {
     if (!facts.backends[i].ours || !sights[i].backend->SawForeignRules()) continue;
-    // Of x_tables: nf_tables shows no foreign rules.
+    // Of x_tables: those of nf_tables come below.
     const bool behind = whose == "nftables" && facts.backends[i].name != whose;
     for (const Family family : capture::kFamilies) {
       const capture::FamilyRules& rules = wanted.family(family);
       auto found = behind ? capture::FindObstructionsBefore(rules, *sights[i].backend)
                           : capture::FindObstructions(rules, *sights[i].backend);
       for (auto& one : found) facts.backends[i].obstructions.push_back(std::move(one));
+    }
+  }
+  OthersInNfTables others(backends, network);
+  for (std::size_t i = 0; i < sights.size(); ++i) {
+    doctor::BackendFacts& seen = facts.backends[i];
+    if (seen.name != "nftables" || !seen.ours || !sights[i].in_use || !others.Any()) continue;
+    // Where neither is asked for, and nothing is installed, it is the one that others use.
+    const bool xtables = whose == "iptables";
+    const capture::Backend& backend = *sights[xtables ? 0 : i].backend;
+    for (const Family family : capture::kFamilies) {
+      if (wanted.family(family).empty()) continue;
+      for (auto& one : others.DecideFirst(wanted.family(family), backend)) {
+        seen.obstructions.push_back(std::move(one));
+      }
     }
   }
 }
@@ -102,7 +118,7 @@ std::vector<doctor::Finding> Diagnose(capture::InitConfig& config, int network_f
   if (config.backend == capture::BackendChoice::kIptables) facts.chosen = "iptables";
   if (config.backend == capture::BackendChoice::kNftables) facts.chosen = "nftables";
   facts.planned = Planned(config, network);
-  ReadBackends(backends, KernelModules(), facts);
+  ReadBackends(backends, network, KernelModules(), facts);
   facts.lock_holders = capture::FindLockHolders(network_fd);
   facts.conntrack = doctor::ReadConntrack();
   doctor::ReadSocketsAndProcesses(facts);

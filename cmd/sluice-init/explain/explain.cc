@@ -295,9 +295,13 @@ Model ReadInstalled(Unreadable unreadable) {
 }
 
 Model PlanModel(const capture::InitConfig& config, const capture::Backend& backend) {
-  const capture::RuleSet rules = backend.Compile(capture::BuildRules(config.capture));
-  if (backend.Name() == "nftables") return nftables::PlannedModel(rules);
-  return ModelOf(rules, backend.Name());
+  return ModelFor(capture::BuildRules(config.capture), backend);
+}
+
+Model ModelFor(const capture::RuleSet& rules, const capture::Backend& backend) {
+  const capture::RuleSet compiled = backend.Compile(rules);
+  if (backend.Name() == "nftables") return nftables::PlannedModel(compiled);
+  return ModelOf(compiled, backend.Name());
 }
 
 std::string Explain(const capture::InitConfig& config, const Model& model,

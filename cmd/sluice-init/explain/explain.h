@@ -22,6 +22,9 @@ capture::explain::Model ReadInstalled(Unreadable unreadable = Unreadable::kFails
 capture::explain::Model PlanModel(const capture::InitConfig& config,
                                   const capture::Backend& backend);
 
+// The same for rules that are not compiled for `backend`, or are.
+capture::explain::Model ModelFor(const capture::RuleSet& rules, const capture::Backend& backend);
+
 // The output of `explain`: for the connection in `config.explain`, or for each line of
 // `config.batch`. Throws Error(kUsage) for an impossible connection.
 std::string Explain(const capture::InitConfig& config, const capture::explain::Model& model,

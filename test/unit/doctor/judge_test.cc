@@ -238,19 +238,37 @@ std::vector<Case> Cases() {
          Nftables(facts).captures_of_others = {"ip nat, chain ISTIO_OUTPUT"};
        },
        {"warning other-backends: ip nat, chain ISTIO_OUTPUT (nftables), not Sluice's, captures",
-        "note other-backends: others have rules of nftables: nat (chain PREROUTING), while",
-        "note foreign-rules: not checked: foreign rules in nf_tables are not read: nat (chain"}},
+        "note other-backends: others have rules of nftables: nat (chain PREROUTING), while"}},
       {"a foreign rule decides first",
        [](Facts& facts) {
-         Iptables(facts).obstructions = {
-             {.chain = "OUTPUT",
-              .text = "-p tcp -j ACCEPT",
-              .meaning = "it passes",
-              .certain = true},
-             {.chain = "OUTPUT", .index = 1, .text = "-m set", .meaning = "it may pass"}};
+         Iptables(facts).obstructions = {{.table = "nat",
+                                          .chain = "OUTPUT",
+                                          .text = "-p tcp -j ACCEPT",
+                                          .meaning = "it passes",
+                                          .certain = true},
+                                         {.table = "nat",
+                                          .chain = "OUTPUT",
+                                          .index = 1,
+                                          .text = "-m set",
+                                          .meaning = "it may pass"}};
        },
        {"problem foreign-rules: IPv4 nat OUTPUT rule 1, not Sluice's, comes first",
         "warning foreign-rules: IPv4 nat OUTPUT rule 2"}},
+      {"a foreign rule in nf_tables drops what is captured",
+       [](Facts& facts) {
+         Nftables(facts).obstructions = {{.backend = "nftables",
+                                          .table = "inet fw",
+                                          .chain = "in",
+                                          .policy = true,
+                                          .text = "policy drop",
+                                          .meaning = "what matches is dropped",
+                                          .counted = false,
+                                          .behind = true,
+                                          .certain = true}};
+       },
+       {"problem foreign-rules: IPv4 nftables inet fw in policy, not Sluice's, comes behind: "
+        "policy "
+        "drop: what matches is dropped"}},
       {"nobody listens for outbound connections over IPv6",
        [only](Facts& facts) {
          only(facts, [](const Listener& listener) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "capture/capture_rules.h"
+#include "capture/explain/deciders.h"
 #include "capture/explain/walk.h"
 #include "iptables/xt_model.h"
 #include "nftables/model.h"
@@ -34,6 +36,16 @@ void Walk(ex::Model& model, Family family) {
   connection.to = {IpAddress::Parse(family == Family::kIpv4 ? "198.51.100.1" : "2001:db8::1"), 80};
   connection.uid = 1000;
   fuzz::Require(!walker.Explain(connection).candidates.empty(), "each walk has an end");
+  // As rules of others, in front of ours.
+  capture::CaptureConfig config;
+  config.outbound_ranges.all = true;
+  config.inbound_ports.all = true;
+  config.ipv6 = true;
+  static const capture::RuleSet rules = capture::BuildRules(config);
+  static const ex::Model ours = ex::ModelOf(rules, "iptables");
+  for (const auto& found : ex::FindDeciders(rules.family(family), ours, model, host)) {
+    fuzz::Require(!found.meaning.empty(), "what is named has a meaning");
+  }
 }
 
 // Messages: a type, the length in two bytes, and attributes.

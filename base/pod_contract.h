@@ -21,6 +21,9 @@ inline constexpr std::uint16_t kStatusPort = 15020;
 inline constexpr std::uint16_t kMetricsPort = 15090;
 // Where validation listens in place of the application.
 inline constexpr std::uint16_t kProbePort = 15002;
+// Where connections go that are to be refused: no socket can have this port, so that the kernel
+// answers with a reset, and nobody can get them by listening.
+inline constexpr std::uint16_t kRefusedPort = 0;
 
 // The proxy's user and group, whose own traffic is not captured.
 inline constexpr std::uint32_t kProxyId = 1337;

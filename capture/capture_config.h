@@ -51,6 +51,7 @@ struct CaptureConfig {
   PortSelection inbound_ports;                                // --istio-inbound-ports
   std::vector<PortRange> inbound_exclude_ports;  // --istio-local-exclude-ports; only with all ports
   std::vector<Cidr> inbound_exclude_ranges;      // --istio-inbound-exclude-cidr: sources
+  bool capture_listening = false;                // --capture-listening; only with kRedirect
 
   // Outbound.
   RangeSelection outbound_ranges;                 // --istio-service-cidr

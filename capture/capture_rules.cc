@@ -36,18 +36,30 @@ void AddVirtInterfaces(const CaptureConfig& config, Sequence& inbound) {
   }
 }
 
+// Captures only while somebody listens, and refuses otherwise. What nobody listens for is refused,
+// not left alone: a socket that starts to listen a moment later would get it past the proxy.
+void AddListening(TableBuilder& nat) {
+  Sequence listening(nat, "ISTIO_IN_LISTENING");
+  listening.Add({.protocol = Protocol::kTcp,
+                 .matches = {SocketMatch{}},
+                 .target = Jump{"ISTIO_IN_REDIRECT"}});
+  listening.Add({.protocol = Protocol::kTcp, .target = Redirect{pod::kRefusedPort}});
+}
+
 void AddInboundPorts(const CaptureConfig& config, Sequence& inbound) {
+  const Jump captured{config.capture_listening ? "ISTIO_IN_LISTENING" : "ISTIO_IN_REDIRECT"};
   inbound.Add(ToPorts(Protocol::kTcp, PortRange::Single(config.tunnel_port), Return{}));
   if (config.inbound_ports.all) {
     for (const PortRange& ports : config.inbound_exclude_ports) {
       inbound.Add(ToPorts(Protocol::kTcp, ports, Return{}));
     }
-    inbound.Add({.protocol = Protocol::kTcp, .target = Jump{"ISTIO_IN_REDIRECT"}});
+    inbound.Add({.protocol = Protocol::kTcp, .target = captured});
   } else {
     for (const PortRange& ports : config.inbound_ports.ports) {
-      inbound.Add(ToPorts(Protocol::kTcp, ports, Jump{"ISTIO_IN_REDIRECT"}));
+      inbound.Add(ToPorts(Protocol::kTcp, ports, captured));
     }
   }
+  if (config.capture_listening) AddListening(inbound.table());
 }
 
 void AddInbound(const CaptureConfig& config, TableBuilder& nat) {

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "base/interface_pattern.h"
+#include "base/pod_contract.h"
 #include "capture/rule_text.h"
 
 namespace sluice::capture {
@@ -56,6 +57,7 @@ struct MatchTest {
   bool operator()(const ConnmarkMatch& match) const {
     return MarkMatches(match.mark.value, packet.connmark) != match.mark.negated;
   }
+  bool operator()(const SocketMatch&) const { return packet.has_taker; }
 };
 
 bool Contains(const RangeList& list, const Packet& packet) {
@@ -201,6 +203,7 @@ class Walker {
 
 std::string ToText(const Verdict& verdict) {
   if (const auto* redirected = std::get_if<RedirectedTo>(&verdict)) {
+    if (redirected->port == pod::kRefusedPort) return "refused";
     return "redirected to port " + std::to_string(redirected->port);
   }
   if (const auto* tproxied = std::get_if<TproxiedTo>(&verdict)) {

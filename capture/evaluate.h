@@ -33,6 +33,8 @@ struct Packet {
   Mark mark = {};  // the mask is ignored
   Mark connmark = {};
   ConntrackState state = ConntrackState::kNew;
+  // Whether a socket here takes it, as -m socket --nowildcard finds it.
+  bool has_taker = true;
 };
 
 // Whether `packet` meets all conditions of `rule`.
@@ -55,7 +57,8 @@ struct Dropped {
 };
 using Verdict = std::variant<Passes, RedirectedTo, TproxiedTo, Dropped>;
 
-// "direct", "redirected to port 15001", "TPROXY to port 15006", "dropped".
+// "direct", "redirected to port 15001", "refused" (for pod::kRefusedPort), "TPROXY to port 15006",
+// "dropped".
 std::string ToText(const Verdict& verdict);
 std::ostream& operator<<(std::ostream& out, const Verdict& verdict);
 

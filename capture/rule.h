@@ -100,7 +100,14 @@ struct ConnmarkMatch {
   friend auto operator<=>(const ConnmarkMatch&, const ConnmarkMatch&) = default;
 };
 
-using Match = std::variant<PortMatch, OwnerMatch, ConntrackStateMatch, MarkMatch, ConnmarkMatch>;
+// -m socket --nowildcard: a socket of this network namespace takes the packet, whether it listens
+// on its address or on all. In PREROUTING only.
+struct SocketMatch {
+  friend auto operator<=>(const SocketMatch&, const SocketMatch&) = default;
+};
+
+using Match =
+    std::variant<PortMatch, OwnerMatch, ConntrackStateMatch, MarkMatch, ConnmarkMatch, SocketMatch>;
 
 // Which address a list of ranges is compared with.
 enum class RangeOf : std::uint8_t { kSource, kDestination };

@@ -56,6 +56,7 @@ class Writer {
     if (match.established) states += ",ESTABLISHED";
     out_ += states.substr(1);
   }
+  void operator()(const SocketMatch&) { out_ += " -m socket --nowildcard"; }
   void operator()(const MarkMatch& match) {
     out_ += " -m mark";
     Option(" --mark ", match.mark, MatchText(match.mark.value));

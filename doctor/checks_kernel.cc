@@ -26,6 +26,8 @@ bool IsNeeded(const Module& module, const InForce& rules) {
       return rules.tproxy && rules.Has(Family::kIpv6);
     case NeededFor::kDns:
       return rules.dns;
+    case NeededFor::kListening:
+      return rules.listening;
   }
   return false;
 }

@@ -46,7 +46,7 @@ enum class Presence : std::uint8_t {
   kUnknown
 };
 // The feature that needs a kernel module.
-enum class NeededFor : std::uint8_t { kEvery, kIpv6, kTproxy, kTproxyIpv6, kDns };
+enum class NeededFor : std::uint8_t { kEvery, kIpv6, kTproxy, kTproxyIpv6, kDns, kListening };
 struct Module {
   std::string name;
   Presence presence = Presence::kUnknown;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/pod_contract.h"
 #include "capture/explain/model.h"
 
 namespace sluice::doctor {
@@ -47,6 +48,8 @@ class Collector {
                       .from_outside = outside_,
                       .dns = IsForDns(rule)};
     if (const auto* redirect = std::get_if<capture::Redirect>(&rule.target)) {
+      // That is to refuse, and nobody needs to listen.
+      if (redirect->port == pod::kRefusedPort) return;
       found.port = redirect->port;
     } else if (const auto* tproxy = std::get_if<capture::Tproxy>(&rule.target)) {
       found.port = tproxy->port;
@@ -84,6 +87,16 @@ class Collector {
   std::set<std::string> seen_;
   bool outside_ = false;
 };
+
+bool AsksForListeners(const TableRules& table) {
+  return std::ranges::any_of(table.chains, [](const capture::Chain& chain) {
+    return std::ranges::any_of(chain.rules, [](const capture::Rule& rule) {
+      return std::ranges::any_of(rule.matches, [](const capture::Match& match) {
+        return std::holds_alternative<capture::SocketMatch>(match);
+      });
+    });
+  });
+}
 
 void TakeOwners(const capture::RuleSet& rules, InForce& out) {
   const auto model = capture::explain::ModelOf(rules, "");
@@ -138,6 +151,7 @@ InForce FindInForce(const Facts& facts) {
       Collector collector(family, table, out.destinations);
       collector.From(Hook::kPrerouting);
       collector.From(Hook::kOutput);
+      out.listening |= AsksForListeners(table);
     }
   }
   for (const Destination& destination : out.destinations) {

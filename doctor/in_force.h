@@ -36,6 +36,7 @@ struct InForce {
   std::set<std::uint32_t> gids = {};
   bool tproxy = false;
   bool dns = false;
+  bool listening = false;  // --capture-listening
 
   // Why there may be installed rules that are not in `rules`; empty if all were readable.
   std::string unseen = {};

@@ -39,12 +39,14 @@ constexpr auto kNeeds = std::to_array<Need>({
     {"iptables", "ip6table_mangle", NeededFor::kTproxyIpv6, "ip6table_mangle_hook"},
     {"iptables", "iptable_raw", NeededFor::kDns, "iptable_raw_table_init"},
     {"iptables", "xt_CT", NeededFor::kDns, "xt_ct_target_v1"},
+    {"iptables", "xt_socket", NeededFor::kListening, "socket_mt4_v1_v2_v3"},
     {"nftables", "nf_tables", NeededFor::kEvery, "nft_do_chain"},
     {"nftables", "nf_conntrack", NeededFor::kEvery, "nf_conntrack_in"},
     {"nftables", "nft_chain_nat", NeededFor::kEvery, "nft_nat_do_chain"},
     {"nftables", "nft_redir", NeededFor::kEvery, "nft_redir_init"},
     {"nftables", "nft_tproxy", NeededFor::kTproxy, "nft_tproxy_init"},
     {"nftables", "nft_ct", NeededFor::kTproxy, "nft_ct_get_init"},
+    {"nftables", "nft_socket", NeededFor::kListening, "nft_socket_init"},
 });
 
 // "kernel/net/netfilter/xt_owner.ko.xz: ..." -> "xt_owner"

@@ -212,6 +212,7 @@ class Decoder {
     if (is(xt::kConntrack)) return Conntrack(info);
     if (is(xt::kMarkMatch)) return AnyMark<xt_mark_mtinfo1, capture::MarkMatch>(info);
     if (is(xt::kConnmarkMatch)) return AnyMark<xt_connmark_mtinfo1, capture::ConnmarkMatch>(info);
+    if (is(xt::kSocket)) return Socket(info);
     return false;
   }
 
@@ -282,6 +283,13 @@ class Decoder {
     if (!Read(bytes, info)) return false;
     rule_.matches.push_back(
         Result{capture::Condition<capture::Mark>{{info.mark, info.mask}, info.invert != 0}});
+    return true;
+  }
+
+  bool Socket(Bytes bytes) {
+    xt_socket_mtinfo3 info;
+    if (!Read(bytes, info) || info.flags != XT_SOCKET_NOWILDCARD) return false;
+    rule_.matches.emplace_back(capture::SocketMatch{});
     return true;
   }
 

@@ -91,6 +91,11 @@ class Encoder {
                            xt_connmark_mtinfo1{mark.value, mark.mask, match.mark.negated});
   }
 
+  // -m socket --nowildcard
+  void operator()(const capture::SocketMatch&) {
+    Append<xt_entry_match>(xt::kSocket, xt_socket_mtinfo3{XT_SOCKET_NOWILDCARD});
+  }
+
   void operator()(const capture::Accept&) { AppendStandard("ACCEPT"); }
   void operator()(const capture::Drop&) { AppendStandard("DROP"); }
   void operator()(const capture::Return&) { AppendStandard("RETURN"); }
@@ -263,6 +268,7 @@ struct ExtensionFinder {
   const xt::Id* operator()(const capture::ConntrackStateMatch&) const { return &xt::kConntrack; }
   const xt::Id* operator()(const capture::MarkMatch&) const { return &xt::kMarkMatch; }
   const xt::Id* operator()(const capture::ConnmarkMatch&) const { return &xt::kConnmarkMatch; }
+  const xt::Id* operator()(const capture::SocketMatch&) const { return &xt::kSocket; }
   const xt::Id* operator()(const capture::Redirect&) const { return &xt::kRedirect; }
   const xt::Id* operator()(const capture::Tproxy&) const { return &xt::kTproxy; }
   const xt::Id* operator()(const capture::SetMark&) const { return &xt::kMarkTarget; }

@@ -14,6 +14,7 @@
 #include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_mark.h>
 #include <linux/netfilter/xt_owner.h>
+#include <linux/netfilter/xt_socket.h>
 #include <linux/netfilter/xt_tcpudp.h>
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
@@ -39,6 +40,7 @@ inline constexpr Id kOwner{"owner", 1, "xt_owner"};
 inline constexpr Id kConntrack{"conntrack", 3, "xt_conntrack"};
 inline constexpr Id kMarkMatch{"mark", 1, "xt_mark"};
 inline constexpr Id kConnmarkMatch{"connmark", 1, "xt_connmark"};
+inline constexpr Id kSocket{"socket", 3, "xt_socket"};
 inline constexpr Id kRedirect{"REDIRECT", 0, "xt_REDIRECT"};
 inline constexpr Id kTproxy{"TPROXY", 1, "xt_TPROXY"};
 inline constexpr Id kMarkTarget{"MARK", 2, "xt_mark"};

@@ -202,6 +202,7 @@ class ModelDecoder {
     if (name == "conntrack" && revision == 3) return Conntrack<xt_conntrack_mtinfo3>(info);
     if (name == "state" && revision == 0) return State(info);
     if (name == "comment" && revision == 0) return Comment(info);
+    if (name == "socket" && revision >= 2 && revision <= 3) return Socket(info);
     if (name == "addrtype" && revision == 1) return AddressType(info);
     if (name == "icmp" || name == "icmp6") {
       Add(NeverTest{}, "-m " + name);
@@ -352,6 +353,13 @@ class ModelDecoder {
                        bit(XT_STATE_BIT(IP_CT_NEW), kStateNew) |
                        bit(XT_STATE_UNTRACKED, kStateUntracked);
     States(static_cast<std::uint16_t>(states), false, "-m state --state");
+    return true;
+  }
+
+  bool Socket(Bytes bytes) {
+    xt_socket_mtinfo2 info;  // that of revision 3 is the same
+    if (!Read(bytes, info) || info.flags != XT_SOCKET_NOWILDCARD) return false;
+    Add(SocketTest{}, "-m socket --nowildcard");
     return true;
   }
 

@@ -66,6 +66,12 @@ class Encoder {
       out_.PutBig32(NFTA_CT_SREG, kRegister);
     });
   }
+  void operator()(const LoadSocket&) {
+    In("socket", [&] {
+      out_.PutBig32(NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+      out_.PutBig32(NFTA_SOCKET_DREG, kRegister);
+    });
+  }
   void operator()(const LoadPayload& load) {
     In("payload", [&] {
       out_.PutBig32(NFTA_PAYLOAD_DREG, kRegister);
@@ -225,6 +231,11 @@ std::optional<Expression> DecodeOne(std::string_view name, const Fields& fields,
     if (!key || fields.Has(NFTA_CT_DIRECTION)) return {};
     if (fields.Is(NFTA_CT_DREG, kRegister)) return LoadCt{*key};
     if (fields.Is(NFTA_CT_SREG, kRegister)) return StoreCt{*key};
+  } else if (name == "socket") {
+    if (fields.Is(NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT) &&
+        fields.Is(NFTA_SOCKET_DREG, kRegister)) {
+      return LoadSocket{};
+    }
   } else if (name == "payload") {
     const auto base = fields.Number(NFTA_PAYLOAD_BASE);
     const auto offset = fields.Number(NFTA_PAYLOAD_OFFSET);

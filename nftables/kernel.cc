@@ -84,6 +84,7 @@ std::string ModulesOf(const Program& program, Family family) {
       names.insert(family == Family::kIpv4 ? "nft_redir" : "nft_redir (with IPv6)");
     }
     if (std::holds_alternative<TproxyToPort>(expression)) names.insert("nft_tproxy");
+    if (std::holds_alternative<LoadSocket>(expression)) names.insert("nft_socket");
     if (std::holds_alternative<LoadCt>(expression) || std::holds_alternative<StoreCt>(expression)) {
       names.insert("nft_ct");
     }

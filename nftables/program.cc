@@ -86,6 +86,11 @@ class Compiler {
     Add(LoadCt{CtKey::kMark});
     MarkIs(match.mark);
   }
+  // Always true where there is a socket: nft(8) does not show an expression that nothing compares.
+  void operator()(const capture::SocketMatch&) {
+    Add(LoadSocket{});
+    Add(Compare{Comparison::kLessOrEqual, Data::U8(1)});
+  }
 
   void operator()(const capture::Accept&) { Add(ImmediateVerdict{VerdictCode::kAccept}); }
   void operator()(const capture::Drop&) { Add(ImmediateVerdict{VerdictCode::kDrop}); }
@@ -243,7 +248,14 @@ class Reader {
     }
     if (const auto* meta = Next<LoadMeta>()) return Meta(meta->key);
     if (const auto* ct = Next<LoadCt>()) return Ct(ct->key);
+    if (Next<LoadSocket>() != nullptr) return Socket();
     return false;
+  }
+
+  // Any comparison: who calls compiles the result again.
+  bool Socket() {
+    rule_.matches.emplace_back(capture::SocketMatch{});
+    return Next<Compare>() != nullptr;
   }
 
   bool Address(const LoadPayload& load) {

@@ -77,6 +77,12 @@ struct LoadCt {
   CtKey key;
   friend auto operator<=>(const LoadCt&, const LoadCt&) = default;
 };
+// Whether the socket that takes the packet is transparent (socket transparent): 0 or 1. The rule
+// ends here when there is none. It works on any socket, also of a connection that has ended, and in
+// every kernel that has the expression.
+struct LoadSocket {
+  friend auto operator<=>(const LoadSocket&, const LoadSocket&) = default;
+};
 struct LoadPayload {
   Header header;
   std::uint8_t offset = 0;
@@ -142,9 +148,9 @@ struct Unknown {
   friend auto operator<=>(const Unknown&, const Unknown&) = default;
 };
 
-using Expression = std::variant<LoadMeta, LoadCt, LoadPayload, LoadConstant, Bitwise, Compare,
-                                NotInRange, InSet, Count, StoreMeta, StoreCt, RedirectToPort,
-                                TproxyToPort, ImmediateVerdict, Unknown>;
+using Expression = std::variant<LoadMeta, LoadCt, LoadSocket, LoadPayload, LoadConstant, Bitwise,
+                                Compare, NotInRange, InSet, Count, StoreMeta, StoreCt,
+                                RedirectToPort, TproxyToPort, ImmediateVerdict, Unknown>;
 using Program = std::vector<Expression>;
 
 // The table with all Sluice rules, in each family.

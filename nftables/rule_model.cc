@@ -149,6 +149,14 @@ class Decoder {
     }
     if (name == "fib") return Fib(data);
     if (name == "match" || name == "target") return OfXtables(name == "target", data);
+    if (name == "socket" && NumberOf(data, NFTA_SOCKET_KEY) == NFT_SOCKET_TRANSPARENT) {
+      const auto to = SlotOf(NumberOf(data, NFTA_SOCKET_DREG), 1);
+      if (!to) return false;
+      Forget(*to);
+      At(*to) = {"socket transparent", Shown::kNumber};
+      Add(ex::Load{.from = ex::Load::From::kSocket, .to = *to});
+      return true;
+    }
     // Expressions that only load: socket, rt, exthdr, numgen, hash, osf, tunnel, xfrm, inner.
     constexpr std::array<std::pair<const char*, std::uint16_t>, 5> kLoads = {
         {{"socket", 2}, {"rt", 1}, {"exthdr", 1}, {"numgen", 1}, {"hash", 2}}};

@@ -63,6 +63,7 @@ class Writer {
   }
   void operator()(const capture::MarkMatch& match) { MarkIs(" meta mark", match.mark); }
   void operator()(const capture::ConnmarkMatch& match) { MarkIs(" ct mark", match.mark); }
+  void operator()(const capture::SocketMatch&) { out_ += " socket transparent <= 1"; }
 
   void operator()(const capture::Accept&) { out_ += " accept"; }
   void operator()(const capture::Drop&) { out_ += " drop"; }

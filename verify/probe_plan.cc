@@ -208,13 +208,16 @@ void Planner::AddInboundTo(const std::string& path, Landing expected,
 
 void Planner::AddInbound() {
   if (config_.inbound_ports.empty()) return;
-  if (config_.inbound_ports.all) {
-    AddInboundTo("inbound", Landing::kInbound, inbound_port_);
-    return;
-  }
+  const auto add = [this](const std::string& path, std::optional<std::uint16_t> port) {
+    AddInboundTo(path, Landing::kInbound, port);
+    probes_.back().needs_application = config_.capture_listening;
+  };
+  if (config_.inbound_ports.all) add("inbound", inbound_port_);
   for (const PortRange& ports : Sample(config_.inbound_ports.ports)) {
-    AddInboundTo("inbound port " + ports.ToString(), Landing::kInbound,
-                 PickPort({ports}, proxy_ports_, site_.probe_port));
+    add("inbound port " + ports.ToString(), PickPort({ports}, proxy_ports_, site_.probe_port));
+  }
+  if (config_.capture_listening) {
+    AddInboundTo("inbound where nobody listens", Landing::kRefused, inbound_port_);
   }
 }
 
@@ -466,6 +469,7 @@ ProbePacket PacketOf(const Probe& probe, const ProbeSite& site) {
     out.hook = capture::Hook::kPrerouting;
     out.packet.source = *probe.client;
     out.packet.in_interface = site.interface;
+    out.packet.has_taker = probe.expected != Landing::kRefused;
     return out;
   }
   out.packet.source = probe.bind.value_or(site.pod);

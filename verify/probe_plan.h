@@ -31,6 +31,7 @@ enum class Landing : std::uint8_t {
   kDns,       // the agent's DNS listener
   kDirect,    // the listener at its destination
   kOutside,   // leaves by the probe interface, unchanged
+  kRefused,   // a reset, since nobody listens
 };
 
 // One connection, or one datagram.
@@ -46,6 +47,8 @@ struct Probe {
   std::optional<IpAddress> bind = {};
   // Port 0, with kDirect: any free port.
   SocketAddress destination = {};
+  // Whether an application must listen at the destination, although it is not where it ends.
+  bool needs_application = false;
   // Why it cannot be tried; empty if it can.
   std::string obstacle = {};
 };

@@ -28,6 +28,8 @@ std::string Describe(Landing landing) {
       return "its destination";
     case Landing::kOutside:
       return "the network outside";
+    case Landing::kRefused:
+      return "nobody";
   }
   return {};
 }
@@ -180,6 +182,8 @@ Check JudgeOutcome(const capture::CaptureConfig& config, const Probe& probe,
   bool right = false;
   if (probe.expected == Landing::kOutside) {
     right = outcome.kind == Outcome::Kind::kLeft;
+  } else if (probe.expected == Landing::kRefused) {
+    right = outcome.kind == Outcome::Kind::kRefused;
   } else if (outcome.kind == Outcome::Kind::kArrived && outcome.landing == probe.expected) {
     right = OriginalDestinationIsRight(config, probe, outcome.arrival);
     if (!right) {
@@ -189,7 +193,9 @@ Check JudgeOutcome(const capture::CaptureConfig& config, const Probe& probe,
   }
   if (!right) {
     check.status = CheckStatus::kFailed;
-    check.detail += "; it should have come to " + Describe(probe.expected);
+    check.detail += probe.expected == Landing::kRefused
+                        ? "; it should have been refused, since nobody listens there"
+                        : "; it should have come to " + Describe(probe.expected);
   }
   return check;
 }

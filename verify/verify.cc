@@ -172,15 +172,20 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
   check.detail = FindObstacle(probe);
   if (!check.detail.empty()) return check;
   DirectListener direct;
-  if (probe.expected == Landing::kDirect) {
+  if (probe.expected == Landing::kDirect || probe.expected == Landing::kRefused ||
+      probe.needs_application) {
     direct = ListenDirectly(probe.destination);
-    if (!direct.listener) {
+    // Who listens there already is as good an application.
+    const bool good = probe.needs_application && direct.failure == EADDRINUSE;
+    if (!direct.listener && !good) {
       check.detail =
           "cannot listen on " + probe.destination.ToString() + ": " + std::strerror(direct.failure);
       if (direct.failure == EACCES) check.detail += "; needs CAP_NET_BIND_SERVICE";
       return check;
     }
-    probe.destination = direct.listener->address;
+    if (direct.listener) probe.destination = direct.listener->address;
+    // That was to find out that nobody else does.
+    if (probe.expected == Landing::kRefused) direct.listener.reset();
   }
   // A packet may get lost on a link that is this new, or on a busy machine; a wrong rule is wrong
   // twice. A false alarm would cost the pod. The timeout is for both tries.

@@ -94,6 +94,13 @@ class Namer {
     const std::string_view name = LocalName(chain);
     if (local_ == "raw") return Set(rule, "--redirect-dns=true");
     if (name == "ISTIO_REDIRECT") return SetPort(rule, known, "--envoy-port=");
+    if (name == "ISTIO_IN_LISTENING") {
+      return Set(rule, "--capture-listening=true",
+                 std::holds_alternative<Redirect>(known.target)
+                     ? "nobody listens on the port: refused, so that no socket that listens a "
+                       "moment later gets it past the proxy"
+                     : "somebody listens on the port");
+    }
     if (name == "ISTIO_IN_REDIRECT") return SetPort(rule, known, "--inbound-capture-port=");
     if (name == "ISTIO_TPROXY") return SetPort(rule, known, "--inbound-capture-port=");
     if (name == "ISTIO_DIVERT") {
@@ -235,7 +242,8 @@ class Namer {
     }
     if (to == "ISTIO_INBOUND_PORTS") return Set(rule, {}, "the rules after a list of ranges");
     if (to == "ISTIO_DROP") return Set(rule, "--drop-invalid=true");
-    if (to == "ISTIO_IN_REDIRECT" || to == "ISTIO_TPROXY" || to == "ISTIO_DIVERT") {
+    if (to == "ISTIO_IN_REDIRECT" || to == "ISTIO_IN_LISTENING" || to == "ISTIO_TPROXY" ||
+        to == "ISTIO_DIVERT") {
       const bool some = port != nullptr && port->destination;
       return Set(rule, "--istio-inbound-ports=" + (some ? Text(port->destination->value) : "*"),
                  state != nullptr ? "a known connection" : "");
@@ -301,7 +309,7 @@ std::string AdviceFor(std::string_view flag, bool captured) {
   const std::string value(equals == flag.npos ? "" : flag.substr(equals + 1));
   using Row = std::pair<std::string_view, std::string_view>;
   // Why a rule leaves a connection alone.
-  constexpr std::array<Row, 13> kLeft = {{
+  constexpr std::array<Row, 14> kLeft = {{
       {"--istio-exclude-interfaces", "to have it captured, take the interface out of"},
       {"--include-interfaces", "to have it captured, name the interface in"},
       {"--istio-local-outbound-ports-exclude", "to have it captured, take the port out of"},
@@ -321,6 +329,9 @@ std::string AdviceFor(std::string_view flag, bool captured) {
       {"--inbound-tunnel-port",
        "the port is the proxy's own, and no application should use it; "
        "choose another one with"},
+      {"--capture-listening",
+       "to have it captured, listen on the pod's address or on all, not on a loopback address; to "
+       "have closed ports captured too, turn off"},
   }};
   constexpr std::array<Row, 4> kTaken = {{
       {"--istio-service-cidr",

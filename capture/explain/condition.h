@@ -47,6 +47,10 @@ struct OwnerTest {
 struct HasOwnerTest {
   bool negated = false;
 };
+// -m socket --nowildcard
+struct SocketTest {
+  bool negated = false;
+};
 struct MarkTest {
   bool of_connection = false;
   bool negated = false;
@@ -82,9 +86,9 @@ struct NeverTest {};
 struct UnknownTest {
   std::string what;  // "-m set"
 };
-using Test =
-    std::variant<AddressTest, InterfaceTest, ProtocolTest, PortTest, OwnerTest, HasOwnerTest,
-                 MarkTest, StateTest, TcpFlagsTest, AddressTypeTest, NeverTest, UnknownTest>;
+using Test = std::variant<AddressTest, InterfaceTest, ProtocolTest, PortTest, OwnerTest,
+                          HasOwnerTest, SocketTest, MarkTest, StateTest, TcpFlagsTest,
+                          AddressTypeTest, NeverTest, UnknownTest>;
 
 // --- actions: the targets of capture/rule.h, and those that only others use ---
 struct GoOn {};  // counts, logs

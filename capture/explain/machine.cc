@@ -183,6 +183,10 @@ Meets Machine::Do(const Load& load) {
       PutNumber(load.to, type.value_or(0), type ? 0xffffffff : 0);
       return Meets::kYes;
     }
+    case Load::From::kSocket:
+      // One of 0 and 1.
+      Put(load.to, {{0}, {0xfe}});
+      return HasTaker(packet_, host_);
     case Load::From::kUnknown:
       break;
   }

@@ -41,6 +41,7 @@ struct TestsOf {
   void operator()(const ConnmarkMatch& match) const {
     out.push_back(MarkTest{true, match.mark.negated, match.mark.value});
   }
+  void operator()(const SocketMatch&) const { out.push_back(SocketTest{}); }
 };
 
 struct ActionOf {

@@ -31,6 +31,7 @@ struct Load {
     kNetwork,    // `key` is an offset into the header
     kTransport,  // the same
     kFibType,    // RTN_* of the destination, or of the source for a `key` of 1
+    kSocket,     // whether the socket that takes the packet is transparent
     kUnknown
   };
   From from = From::kUnknown;

@@ -68,6 +68,9 @@ struct Tester {
   Meets operator()(const HasOwnerTest& test) const {
     return Known(packet.has_socket != test.negated);
   }
+  Meets operator()(const SocketTest& test) const {
+    return Turned(HasTaker(packet, host), test.negated);
+  }
   Meets operator()(const MarkTest& test) const {
     // xt_connmark.c: without a connection it never matches, negated or not.
     if (test.of_connection && (!packet.tracked || packet.untracked)) return Meets::kNo;
@@ -122,6 +125,14 @@ struct Tester {
 Meets Turned(Meets meets, bool negated) {
   if (meets == Meets::kUnknown || !negated) return meets;
   return meets == Meets::kYes ? Meets::kNo : Meets::kYes;
+}
+
+Meets HasTaker(const Traveller& packet, Host& host) {
+  if (packet.state != kStateNew) return Meets::kUnknown;
+  const auto takes = host.Takes({.to = {packet.destination, packet.destination_port},
+                                 .protocol = packet.protocol,
+                                 .in_interface = packet.in_interface});
+  return takes ? Known(*takes) : Meets::kUnknown;
 }
 
 Meets MeetsAll(const ModelRule& rule, const Traveller& packet, Host& host) {

@@ -42,6 +42,9 @@ struct Traveller {
   bool changed_source = false;
 };
 
+// Whether a socket here takes the packet: known of the first one of a connection only.
+Meets HasTaker(const Traveller& packet, Host& host);
+
 // Whether all conditions hold; kUnknown when none fails but one is not known.
 Meets MeetsAll(const ModelRule& rule, const Traveller& packet, Host& host);
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "base/pod_contract.h"
 #include "capture/explain/machine.h"
 #include "capture/explain/test.h"
 
@@ -804,6 +805,9 @@ class Run {
       state.notes.push_back("goes to " + SocketAddress{state.packet.destination, port}.ToString() +
                             " by a rule that is not Sluice's");
       return End(state, Landing::kDirect, entry);
+    }
+    if (entry.chain->ours && port == pod::kRefusedPort) {
+      return End(state, Landing::kRefused, entry);
     }
     if (const auto listener =
             entry.chain->ours ? ListenerOf(LocalName(*entry.chain)) : std::nullopt) {

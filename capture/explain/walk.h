@@ -45,6 +45,13 @@ struct RouteAnswer {
   std::string note = {};                 // what had to be assumed
 };
 
+// Whether a socket here takes the first packet of a connection that arrives.
+struct SocketQuery {
+  SocketAddress to;
+  Protocol protocol = Protocol::kTcp;
+  std::string in_interface = {};
+};
+
 class Host {
  public:
   virtual ~Host() = default;
@@ -53,6 +60,8 @@ class Host {
   virtual std::optional<IpAddress> FirstAddress(const std::string& interface, Family family) = 0;
   // Nothing if not known.
   virtual std::optional<int> InterfaceIndex(const std::string& /*name*/) { return {}; }
+  // Nothing if not known.
+  virtual std::optional<bool> Takes(const SocketQuery& /*query*/) { return {}; }
 };
 
 // --- the question ---

@@ -49,6 +49,7 @@ constexpr std::string_view kForPods[] = {"envoy-port",
                                          "exclude-gids",
                                          "include-interfaces",
                                          "istio-inbound-exclude-cidr",
+                                         "capture-listening",
                                          "backend",
                                          "ipv6"};
 

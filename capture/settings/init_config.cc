@@ -183,6 +183,13 @@ void ReadInbound(const Reader& reader, CaptureConfig& capture) {
   if (!capture.inbound_ports.all) capture.inbound_ports.ports = reader.Ports("istio-inbound-ports");
   capture.inbound_exclude_ports = reader.Ports("istio-local-exclude-ports");
   capture.inbound_exclude_ranges = reader.Ranges("istio-inbound-exclude-cidr");
+  capture.capture_listening = reader.Bool("capture-listening");
+  if (capture.capture_listening && capture.mode == InterceptionMode::kTproxy) {
+    reader.Refuse(
+        "capture-listening", reader.Text("capture-listening"),
+        "false in TPROXY mode, which can hand over a packet or drop it, but refuses none; "
+        "or --istio-inbound-interception-mode=REDIRECT");
+  }
 }
 
 void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
@@ -284,6 +291,10 @@ void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
   if (!capture.inbound_ports.all && !capture.inbound_exclude_ports.empty()) {
     config.warnings.push_back(reader.Origin("istio-local-exclude-ports") +
                               " has no effect: not all inbound ports are captured");
+  }
+  if (capture.capture_listening && capture.inbound_ports.empty() && needs_configuration) {
+    config.warnings.push_back(reader.Origin("capture-listening") +
+                              " has no effect: no inbound port is captured");
   }
   if (capture.capture_all_dns && !capture.redirect_dns) {
     config.warnings.push_back(reader.Origin("capture-all-dns") +

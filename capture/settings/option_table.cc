@@ -237,6 +237,12 @@ constexpr auto kTable = WithVariables(std::to_array<OptionSpec>({
      .help = "capture on these interfaces only; a trailing + stands for any ending"},
     {.name = "istio-inbound-exclude-cidr",
      .help = "sources whose inbound connections are left alone: a list of ranges"},
+    {.name = "capture-listening",
+     .kind = kBool,
+     .fallback = "false",
+     .help = "capture inbound ports only while somebody listens on them, and refuse connections to "
+             "the others; in REDIRECT mode",
+     .annotations = {"sluice.dev/capture-listening"}},
     {.name = "backend",
      .fallback = "auto",
      .help = "iptables (x_tables), nftables, or auto: what is in place, else what the kernel uses",

@@ -182,6 +182,23 @@ TEST_F(VerifyTest, WalksBothFamiliesAndAllKindsOfPaths) {
   EXPECT_THAT(checks.at("IPv4 inbound").second, HasSubstr("original destination 198.18.0.1:15002"));
 }
 
+TEST_F(VerifyTest, PortsOnWhichNobodyListensAreTriedToo) {
+  // An application on the probe's port is as good as the listener of the probe.
+  const Listeners application(pod(), {{.port = 15002}});
+  for (const char* const port : {"7777", "15002"}) {
+    const auto result =
+        Init(Usual({"--capture-listening", "--iptables-probe-port", port, "--run-validation"}));
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+    const Checks checks = ChecksOf(result);
+    for (const std::string family : {"IPv4 ", "IPv6 "}) {
+      EXPECT_EQ(checks.at(family + "inbound").first, "ok");
+      const auto& closed = checks.at(family + "inbound where nobody listens");
+      EXPECT_EQ(closed.first, std::string_view(port) == "7777" ? "ok" : "not checked")
+          << closed.second;
+    }
+  }
+}
+
 TEST_F(VerifyTest, ProbePortIsTheOneThatWasAskedFor) {
   const auto result = Init(Usual({"--iptables-probe-port", "7777", "--run-validation"}));
   ASSERT_EQ(result.exit_status, 0) << result.err;
@@ -231,6 +248,16 @@ TEST_P(TamperingTest, IsFoundAndTheRuleIsNamed) {
 
 const std::vector<Tampering>& Tamperings() {
   static const std::vector<Tampering> all = {
+      {"closed ports captured",
+       {"--capture-listening"},
+       {"nat -R ISTIO_IN_LISTENING 2 -p tcp -j REDIRECT --to-ports 15006"},
+       "inbound where nobody listens",
+       "should have been refused, since nobody listens there; the rule that should have matched"},
+      {"open ports refused",
+       {"--capture-listening"},
+       {"nat -D ISTIO_IN_LISTENING 1"},
+       "inbound",
+       "the rule that should have matched"},
       {"inbound rule deleted",
        {},
        {"nat -D ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT"},

@@ -76,6 +76,10 @@ std::vector<BadInput> RangesAndIds() {
       Value({"-x", ",10.0.0.0/8"}, "istio-service-exclude-cidr", ",10.0.0.0/8", kList),
       Value({"--istio-inbound-exclude-cidr", "1.2.3"}, "istio-inbound-exclude-cidr", "1.2.3",
             kRange),
+      Value({"-m", "TPROXY", "-b", "*", "--capture-listening"}, "capture-listening", "true",
+            "expected false in TPROXY mode, which can hand over a packet or drop it, but refuses "
+            "none; "
+            "or --istio-inbound-interception-mode=REDIRECT"),
       Value({"--istio-outbound-ipv4-loopback-cidr", "10.0.0.0/8"},
             "istio-outbound-ipv4-loopback-cidr", "10.0.0.0/8",
             "expected a range inside 127.0.0.0/8"),

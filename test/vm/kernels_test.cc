@@ -41,6 +41,7 @@ const Words kIptables = {"--backend", "iptables"};
 const Words kNftables = {"--backend", "nftables"};
 const Words kDns = {"--redirect-dns", "--capture-all-dns"};
 const Words kTproxy = {"-m", "TPROXY"};
+const Words kListening = {"--capture-listening"};
 
 class KernelTest : public testing::Test {
  protected:
@@ -188,6 +189,17 @@ TEST_F(Everything, TproxyAndDns) {
   }
 }
 
+TEST_F(Everything, ClosedPortsRefuse) {
+  for (const Words& backend : {kIptables, kNftables}) {
+    Apply(backend + kListening + Words{"--run-validation", "--rollback-on-failed-validation"});
+    Landings();
+    for (const char* const ip : {"192.0.2.2", "fd00:2::2"}) {
+      const Listeners proxy(pod(), {{.port = 15006, .answer = "in15006"}});
+      EXPECT_EQ(Connect(world(), {IpAddress::Parse(ip), 8080}, {}), "refused") << ip;
+    }
+  }
+}
+
 TEST_F(Everything, Validates) {
   for (const Words& backend : {kIptables, kNftables}) {
     Apply(backend + Words{"--run-validation", "--rollback-on-failed-validation"});
@@ -272,6 +284,20 @@ TEST_F(NoTproxy, Iptables) {
 }
 TEST_F(NoTproxy, Nftables) {
   EXPECT_THAT(Refused(kNftables + kTproxy), HasSubstr("load nft_tproxy"));
+  Apply(kNftables);
+  Landings();
+}
+
+class NoSocket : public KernelTest {};
+
+TEST_F(NoSocket, Iptables) {
+  EXPECT_THAT(Refused(kIptables + kListening),
+              HasSubstr("the kernel lacks the socket match; load on the node: modprobe xt_socket"));
+  Apply(kIptables);
+  Landings();
+}
+TEST_F(NoSocket, Nftables) {
+  EXPECT_THAT(Refused(kNftables + kListening), HasSubstr("load nft_socket"));
   Apply(kNftables);
   Landings();
 }

@@ -72,6 +72,13 @@ std::optional<IpAddress> KernelHost::FirstAddress(const std::string& interface, 
   return IpAddress::Parse(family == Family::kIpv4 ? "0.0.0.0" : "::");
 }
 
+std::optional<bool> KernelHost::Takes(const capture::explain::SocketQuery& query) {
+  if (planned_ || query.protocol != capture::Protocol::kTcp) return {};
+  if (!sockets_) sockets_.emplace();
+  const int in_link = query.in_interface.empty() ? 0 : IndexOf(query.in_interface);
+  return sockets_->Listens(query.to, in_link);
+}
+
 bool KernelHost::IsOwn(const IpAddress& address) {
   return Ask({.to = address}).kind == Kind::kLocal;
 }

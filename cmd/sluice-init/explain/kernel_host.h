@@ -7,6 +7,7 @@
 
 #include "capture/capture_rules.h"
 #include "capture/explain/walk.h"
+#include "cmd/sluice-init/explain/socket_lookup.h"
 #include "netns/network_state.h"
 #include "netns/route_lookup.h"
 
@@ -28,6 +29,9 @@ class KernelHost : public capture::explain::Host {
     return index == 0 ? std::nullopt : std::optional(index);
   }
 
+  // The sockets of the namespace: with planned rules, not known.
+  std::optional<bool> Takes(const capture::explain::SocketQuery& query) override;
+
   // Empty if there is none.
   std::string InterfaceName(int index) { return NameOf(index); }
   bool HasInterface(const std::string& name) { return IndexOf(name) != 0; }
@@ -44,6 +48,7 @@ class KernelHost : public capture::explain::Host {
   netns::NetworkState& network_;
   const bool planned_;
   netns::RouteLookup lookup_;
+  std::optional<SocketLookup> sockets_;
   std::map<capture::explain::RouteQuery, capture::explain::RouteAnswer> answers_;
   std::optional<std::map<std::string, int>> links_;
   std::optional<bool> forwards_v4_;

@@ -53,6 +53,21 @@ TEST(PodAnnotations, WhatIsDescribedIsRead) {
             BuildRules(ToInitConfig(settings).capture).v4);
 }
 
+TEST(PodAnnotations, PortsMayBeCapturedOnlyWhileSomebodyListens) {
+  const Map asked = {{"sluice.dev/capture-listening", "true"}};
+  const Settings settings = PodSettings({}, Of(asked), 0);
+  EXPECT_TRUE(ToInitConfig(settings).capture.capture_listening);
+  // And on the node.
+  const Map written = {{std::string(kCaptureAnnotation), DescribeCapture(settings)}};
+  EXPECT_TRUE(ToInitConfig(AnnotatedSettings(Of(written))).capture.capture_listening);
+  EXPECT_TRUE(ToInitConfig(AnnotatedSettings(Of(asked))).capture.capture_listening);
+  const Map tproxy = {{"sluice.dev/capture-listening", "true"},
+                      {"sidecar.istio.io/interceptionMode", "TPROXY"}};
+  const Error error = testing_support::ErrorOf([&] { PodSettings({}, Of(tproxy), 0); });
+  EXPECT_THAT(error.what(), HasSubstr("\"true\" for the annotation sluice.dev/capture-listening: "
+                                      "expected false in TPROXY mode"));
+}
+
 TEST(PodAnnotations, AHandWrittenOneMaySayLittle) {
   const Map map = {{"sluice.dev/capture", R"({"istio-inbound-ports": [80, "443"]})"},
                    {"traffic.sidecar.istio.io/excludeOutboundPorts", "5432"}};

@@ -39,6 +39,12 @@ RulePage Inbound() {
        {"many-excluded-sources",
         "More than 32 ranges become a tree of chains. What is in none of them goes on in "
         "`ISTIO_INBOUND_PORTS`."},
+       {"capture-listening",
+        "`--capture-listening`: a connection is captured while a socket listens for it. The others "
+        "are redirected to port 0, which no socket can have, so that the kernel refuses them; left "
+        "alone, one would get past the proxy when somebody begins to listen between the rule and "
+        "the delivery."},
+       {"capture-listening-list", "The same for listed ports."},
        {"drop-invalid",
         "Packets that connection tracking calls INVALID pass every redirection, and reach a socket "
         "that does not know them. Here they are dropped in table mangle."}}};

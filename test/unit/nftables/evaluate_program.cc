@@ -76,6 +76,9 @@ class Machine {
         {capture::ConntrackState::kNew, 8}};
     return Load(Data::Host32(kBits.at(packet.state)));
   }
+  Next operator()(const LoadSocket&) {
+    return result_.packet.has_taker ? Load(Data::U8(0)) : Next::kBreak;
+  }
   Next operator()(const LoadPayload& load) {
     const capture::Packet& packet = result_.packet;
     std::array<std::uint8_t, 40> header{};

@@ -71,12 +71,13 @@ inline std::vector<std::pair<capture::Table, capture::Rule>> Vocabulary(Family f
         Table::kMangle);
     add({.protocol = Protocol::kTcp, .target = capture::Tproxy{15006, mark}}, Table::kMangle);
   }
+  add({.protocol = Protocol::kTcp, .matches = {capture::SocketMatch{}}});
   add({.target = capture::Accept{}});
   add({.target = capture::Drop{}}, Table::kMangle);
   add({.target = capture::Return{}});
   add({.target = capture::Jump{"ISTIO_B"}});
   add({.target = capture::Goto{"ISTIO_B"}});
-  for (const std::uint16_t port : std::initializer_list<std::uint16_t>{1, 15001, 65535}) {
+  for (const std::uint16_t port : std::initializer_list<std::uint16_t>{0, 1, 15001, 65535}) {
     add({.protocol = Protocol::kTcp, .target = capture::Redirect{port}});
   }
   for (const std::uint16_t zone : std::initializer_list<std::uint16_t>{1, 2, 65535}) {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/pod_contract.h"
 #include "capture/capture_rules.h"
 #include "test/support/capture_cases.h"
 #include "verify/probe_exchange.h"
@@ -58,6 +59,8 @@ capture::Verdict VerdictFor(const capture::CaptureConfig& config, const Probe& p
         return capture::TproxiedTo{config.inbound_port};
       }
       return capture::RedirectedTo{config.inbound_port};
+    case Landing::kRefused:
+      return capture::RedirectedTo{pod::kRefusedPort};
     case Landing::kDirect:
     case Landing::kOutside:
       break;
@@ -109,6 +112,28 @@ TEST(ProbePlanTest, WalksEveryPathOfTheUsualConfiguration) {
                           "self-call of the proxy's uid 1337", "self-call of the proxy's gid 1337",
                           "exempt: loopback", "exempt: the application's call of its own pod",
                           "exempt: the proxy's call of the application"));
+}
+
+TEST(ProbePlanTest, WherePortsMustBeOpenAnApplicationListens) {
+  capture::CaptureConfig config = Everything();
+  config.capture_listening = true;
+  const auto probes = PlanProbes(config, SiteOf(config, Family::kIpv4));
+  const auto open = std::ranges::find(probes, "inbound", &Probe::path);
+  ASSERT_NE(open, probes.end());
+  EXPECT_TRUE(open->needs_application);
+  const auto closed = std::ranges::find(probes, "inbound where nobody listens", &Probe::path);
+  ASSERT_NE(closed, probes.end());
+  EXPECT_EQ(closed->expected, Landing::kRefused);
+  EXPECT_FALSE(closed->needs_application);
+  Outcome outcome{.kind = Outcome::Kind::kRefused};
+  EXPECT_EQ(JudgeOutcome(config, *closed, outcome).status, CheckStatus::kOk);
+  outcome.kind = Outcome::Kind::kArrived;
+  outcome.landing = Landing::kInbound;
+  const Check captured = JudgeOutcome(config, *closed, outcome);
+  EXPECT_EQ(captured.status, CheckStatus::kFailed);
+  EXPECT_THAT(captured.detail, HasSubstr("should have been refused"));
+  outcome.kind = Outcome::Kind::kSilence;
+  EXPECT_EQ(JudgeOutcome(config, *closed, outcome).status, CheckStatus::kFailed);
 }
 
 TEST(ProbePlanTest, EachEntryOfAListIsAPathOfItsOwn) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "capture/pod/annotations.h"
+#include "capture/settings/option_table.h"
 #include "inject/capture_flags.h"
 #include "inject/containers.h"
 #include "inject/edit/status.h"
@@ -24,6 +25,7 @@ using capture::kInterceptionModeAnnotation;
 using yaml::Node;
 
 constexpr std::string_view kProxyConfig = "proxy.istio.io/config";
+constexpr std::string_view kCaptureListening = "capture-listening";
 constexpr std::string_view kNativeSidecar = "sidecar.istio.io/nativeSidecar";
 
 // Other meshes that capture traffic, and how to recognize their pods.
@@ -236,6 +238,7 @@ class Decider {
       plan_.settings.capture["istio-inbound-interception-mode"] = config_mode_;
     }
     flags_ = FlagsOf(plan_.settings, annotations, plan_.status_port);
+    ReadProbes(annotations);
     plan_.init_flags = flags_.flags;
     plan_.outbound_port = flags_.outbound_port;
     plan_.inbound_port = flags_.inbound_port;
@@ -246,6 +249,33 @@ class Decider {
     const auto grace = NumberOf(Get(spec_, "terminationGracePeriodSeconds")).value_or(30);
     plan_.drain_seconds = static_cast<unsigned>(std::clamp<std::int64_t>(grace - 5, 0, 45));
     ReadMtls();
+  }
+
+  // A tcpSocket probe asks whether somebody listens, which the proxy always does: with them, only
+  // ports are captured on which the application listens.
+  void ReadProbes(const capture::Annotations& annotations) {
+    for (const Check& check : pod_.Checks()) {
+      if (check.action == "tcpSocket" && check.what.ends_with("Probe") && check.number &&
+          IsCaptured(flags_.config, *check.number)) {
+        tcp_probes_.push_back(check);
+      }
+    }
+    if (tcp_probes_.empty() || flags_.config.capture_listening) return;
+    const capture::OptionSpec& option = *capture::FindOption(kCaptureListening);
+    if (plan_.settings.capture.contains(kCaptureListening) ||
+        annotations(option.annotations[0]) != nullptr) {
+      tcp_probes_because_ = std::string(kCaptureListening) + " is false";
+    } else if (flags_.config.mode == capture::InterceptionMode::kTproxy) {
+      tcp_probes_because_ = "in TPROXY mode there is no way to refuse a connection";
+    } else if (std::ranges::any_of(plan_.settings.proxy_args, [](const std::string& each) {
+                 return each.starts_with("--inbound-upstream");
+               })) {
+      // The application may listen on that address only, and not on the one that is probed.
+      tcp_probes_because_ = "--inbound-upstream connects to another address than the probe's";
+    } else {
+      plan_.settings.capture[std::string(kCaptureListening)] = "true";
+      flags_ = FlagsOf(plan_.settings, annotations, plan_.status_port);
+    }
   }
 
   void ReadMtls() {
@@ -264,14 +294,15 @@ class Decider {
   }
 
   void Warn() {
-    for (const Check& check : pod_.Checks()) {
-      if (check.action != "tcpSocket" || !check.what.ends_with("Probe")) continue;
-      if (!check.number || !IsCaptured(flags_.config, *check.number)) continue;
+    for (const Check& check : tcp_probes_) {
+      if (flags_.config.capture_listening) break;
       decision_.warnings.push_back(
           check.what + " of the container " + check.container + " is a tcpSocket probe of port " +
           std::to_string(*check.number) +
-          ", which always succeeds when it is captured: the proxy accepts. Use httpGet or exec, "
-          "or put the port into traffic.sidecar.istio.io/excludeInboundPorts");
+          ", which always succeeds when it is captured: the proxy accepts, and " +
+          tcp_probes_because_ +
+          ". Use httpGet or exec, or put the port into "
+          "traffic.sidecar.istio.io/excludeInboundPorts");
     }
     if (annotations_ != nullptr && annotations_->IsMapping()) {
       for (const yaml::Member& member : annotations_->members) {
@@ -321,6 +352,8 @@ class Decider {
   const Node* annotations_;
   bool hold_ = false;
   std::string config_mode_;
+  std::vector<Check> tcp_probes_;   // of captured ports
+  std::string tcp_probes_because_;  // why they are not answered as they should be
   ContainerPlan plan_;
   CaptureFlags flags_;
   Decision decision_;

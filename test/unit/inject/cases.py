@@ -38,6 +38,7 @@ def annotated(**annotations):
     return POD.replace("  name: web\n", f"  name: web\n  annotations:\n{lines}", 1)
 
 
+LISTENING = "--capture-listening=true"
 TRAFFIC = "traffic.sidecar.istio.io/"
 
 
@@ -425,11 +426,45 @@ class DecisionTest(Case):
         for port, number in (("8080", 8080), ("http", 8081)):
             text = (POD + "    ports: [{name: http, containerPort: 8081}]\n"
                     f"    livenessProbe: {{tcpSocket: {{port: {port}}}}}\n")
-            done = INJECTOR.run("-f", "-", text=text)
-            self.assertIn(f"tcpSocket probe of port {number}", done.stderr.decode())
-            excluded = text.replace("  name: web\n", "  name: web\n  annotations:\n    " + TRAFFIC +
+            # Only ports on which somebody listens are captured then, so that a closed one refuses.
+            self.assertIn(LISTENING, self.init_args(text))
+            self.assertNotIn("tcpSocket", INJECTOR.run("-f", "-", text=text).stderr.decode())
+            annotations = "  name: web\n  annotations:\n    "
+            excluded = text.replace("  name: web\n", annotations + TRAFFIC +
                                     'excludeInboundPorts: "8080,8081"\n', 1)
+            self.assertNotIn(LISTENING, self.init_args(excluded))
             self.assertNotIn("tcpSocket", INJECTOR.run("-f", "-", text=excluded).stderr.decode())
+            # Where that is not possible, or not wanted, a warning names the probe.
+            off = text.replace("  name: web\n", annotations +
+                               'sluice.dev/capture-listening: "false"\n', 1)
+            for case, flags, why in (
+                    (text, ("--mode", "TPROXY"), "in TPROXY mode"),
+                    (text, ("--capture", "capture-listening=false"), "capture-listening is false"),
+                    (off, (), "capture-listening is false"),
+                    (text, ("--proxy-arg", "--inbound-upstream=127.0.0.1"), "--inbound-upstream")):
+                self.assertFalse([each for each in self.init_args(case, *flags)
+                                  if each == LISTENING])
+                said = INJECTOR.run("-f", "-", *flags, text=case).stderr.decode()
+                self.assertIn(f"tcpSocket probe of port {number}", said)
+                self.assertIn(why, said)
+
+    def test_ports_with_listeners_only(self):
+        """By the flag and the annotation, also without a probe; and for the plugin."""
+        self.assertNotIn(LISTENING, self.init_args(POD))
+        self.assertIn(LISTENING, self.init_args(POD, "--capture", "capture-listening"))
+        on = POD.replace("  name: web\n", "  name: web\n  annotations:\n    "
+                         'sluice.dev/capture-listening: "true"\n', 1)
+        self.assertIn(LISTENING, self.init_args(on))
+        self.refused(on, "sluice.dev/capture-listening: expected false in TPROXY mode",
+                     "--mode", "TPROXY")
+        self.refused(on.replace('"true"', '"yes, please"'), "sluice.dev/capture-listening")
+        probed = POD + "    livenessProbe: {tcpSocket: {port: 8080}}\n"
+        capture = self.pod(probed, "--cni")["metadata"]["annotations"]["sluice.dev/capture"]
+        self.assertEqual(json.loads(capture)["capture-listening"], "true")
+        # httpGet and grpc need an answer, which no proxy gives in place of the application.
+        for probe in ("httpGet: {port: 8080}", "grpc: {port: 8080}", "exec: {command: [a]}"):
+            text = POD + f"    livenessProbe: {{{probe}}}\n"
+            self.assertNotIn(LISTENING, self.init_args(text))
 
     def test_jobs_need_a_native_sidecar(self):
         job = template("containers:\n- name: a", head="apiVersion: batch/v1\nkind: Job\n")

@@ -318,6 +318,7 @@ class Webhook(unittest.TestCase):
     def test_warnings_are_given(self):
         pod = copy.deepcopy(POD)
         pod["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 80}}
+        pod["metadata"]["annotations"]["sidecar.istio.io/interceptionMode"] = "TPROXY"
         self.assertIn("tcpSocket", self.server.review(review(pod))["warnings"][0])
 
     def test_wrong_annotation_is_refused(self):

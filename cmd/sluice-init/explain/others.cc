@@ -11,7 +11,7 @@
 #include "iptables/xt_model.h"
 #include "nftables/model.h"
 #include "nftables/reader.h"
-#include "trace/judge.h"
+#include "trace/event.h"
 
 namespace sluice::init {
 namespace {

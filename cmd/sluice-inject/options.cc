@@ -36,23 +36,10 @@ constexpr std::array<std::pair<std::string_view, Verb>, 6> kVerbs = {{
 }
 
 std::vector<std::string_view> FlagNames() {
-  std::vector<std::string_view> out = {"filename",
-                                       "in-place",
-                                       "diff",
-                                       "output",
-                                       "config",
-                                       "help",
-                                       "version",
-                                       "port",
-                                       "tls-cert",
-                                       "tls-key",
-                                       "max-connections",
-                                       "drain-duration",
-                                       "namespace",
-                                       "service",
-                                       "validity",
-                                       "failure-policy",
-                                       "trust"};
+  std::vector<std::string_view> out = {
+      "filename",       "in-place",  "diff",     "output",   "config",          "help",
+      "version",        "port",      "tls-cert", "tls-key",  "max-connections", "max-body-memory",
+      "drain-duration", "namespace", "service",  "validity", "failure-policy",  "trust"};
   for (const SettingSpec& spec : SettingSpecs()) out.push_back(spec.name);
   return out;
 }
@@ -81,6 +68,7 @@ po::options_description Description() {
   add("tls-cert", texts());
   add("tls-key", texts());
   add("max-connections", texts());
+  add("max-body-memory", texts());
   add("drain-duration", texts());
   add("namespace", texts());
   add("service", texts());
@@ -188,7 +176,7 @@ void ReadFlag(const po::variables_map& values, const std::string& name, Parse pa
 void ReadServer(const po::variables_map& values, Options& options) {
   webhook::ServerOptions& server = options.server;
   for (const char* const name :
-       {"port", "tls-cert", "tls-key", "max-connections", "drain-duration"}) {
+       {"port", "tls-cert", "tls-key", "max-connections", "max-body-memory", "drain-duration"}) {
     if (options.verb != Verb::kServe && values.contains(name)) {
       Refuse("--" + std::string(name) + " is for serve");
     }
@@ -199,6 +187,9 @@ void ReadServer(const po::variables_map& values, Options& options) {
   });
   ReadFlag(values, "max-connections",
            [&](const std::string& text) { server.max_connections = ParseNumber(text, 1, 100000); });
+  ReadFlag(values, "max-body-memory", [&](const std::string& text) {
+    server.max_body_memory = ParseNumber(text, 8, 65536) * 1024 * 1024;
+  });
   ReadFlag(values, "drain-duration", [&](const std::string& text) {
     server.drain = ParseDuration(text, std::chrono::hours(1));
   });
@@ -313,6 +304,8 @@ ProgramText DescribeProgram() {
                          {"tls-key", 0, "FILE", "its private key in PEM"},
                          {"max-connections", 0, "NUMBER",
                           "one more closes the one that has been silent for the longest (1000)"},
+                         {"max-body-memory", 0, "MIB",
+                          "for large requests, all together; one more is answered 503 (64)"},
                          {"drain-duration", 0, "DURATION",
                           "how long connections are accepted after SIGTERM (5s)"}}});
   out.groups.push_back({"Of certificate",

@@ -66,6 +66,11 @@ std::string Metrics::Text() const {
          count(connections_refused_total));
   Single(out, "sluice_webhook_connections", "gauge", "Connections that are open.",
          count(connections));
+  Single(out, "sluice_webhook_body_memory_bytes", "gauge",
+         "Memory of requests that are being read, beyond the first 64 KiB of each.",
+         count(body_memory_bytes));
+  Single(out, "sluice_webhook_bodies_refused_total", "counter",
+         "Requests answered 503: too many large bodies at once.", count(bodies_refused_total));
   Single(out, "sluice_webhook_certificate_reloads_total", "counter", "Certificates taken.",
          count(reloads_total));
   Single(out, "sluice_webhook_certificate_reload_failures_total", "counter",

@@ -20,6 +20,8 @@ class Metrics {
   std::uint64_t connections_total = 0;
   std::uint64_t connections_refused_total = 0;  // too many, or no TLS handshake
   std::size_t connections = 0;                  // now
+  std::size_t body_memory_bytes = 0;            // now, of large ones
+  std::uint64_t bodies_refused_total = 0;       // for lack of memory
   std::uint64_t reloads_total = 0;
   std::uint64_t failed_reloads_total = 0;
   std::chrono::sys_seconds certificate_expiry = {};

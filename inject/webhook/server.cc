@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/text/utc_time.h"
 #include "inject/webhook/admission.h"
+#include "inject/webhook/body.h"
 #include "inject/webhook/metrics.h"
 #include "tls/certificate.h"
 
@@ -119,6 +120,7 @@ class Connection;
 struct State {
   const ServerOptions& options;
   const Decide& decide;
+  BodyBudget bodies;
   Metrics metrics = {};
   std::shared_ptr<Credentials> credentials = {};
   bool draining = false;  // responses announce that the connection closes
@@ -198,6 +200,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void Read() {
     parser_.emplace();
+    parser_->get().body().TakeFrom(state_.bodies);
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(kMaxBodyBytes);
     Socket().expires_after(kRequestTimeout);
@@ -209,7 +212,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Answer(beast::error_code error) {
     if (!place_) return;  // closed to make room
     state_.open.splice(state_.open.end(), state_.open, *place_);
-    if (!error) return Send(Handle(parser_->get()), parser_->get().keep_alive());
+    if (!error) {
+      Response response = Handle(parser_->get());
+      // While the response is written, others may need the memory.
+      parser_->get().body().Clear();
+      return Send(std::move(response), parser_->get().keep_alive());
+    }
+    if (error == boost::system::errc::not_enough_memory) {
+      parser_->get().body().Clear();
+      ++state_.metrics.bodies_refused_total;
+      Log("warning", "no memory for the body: there are too many large ones");
+      Response response =
+          Plain(http::status::service_unavailable, "too many large bodies at once\n");
+      response.set(http::field::retry_after, "1");
+      return Send(std::move(response), false);
+    }
     if (error == http::error::body_limit) {
       return Send(Plain(http::status::payload_too_large, "the body is too large\n"), false);
     }
@@ -237,7 +254,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return response;
   }
 
-  Response Handle(const http::request<http::string_body>& request) {
+  Response Handle(const http::request<BudgetedBody>& request) {
     const std::string_view target(request.target().data(), request.target().size());
     const std::string_view path = target.substr(0, target.find('?'));
     const bool reads = request.method() == http::verb::get || request.method() == http::verb::head;
@@ -251,6 +268,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     if (!reads) return NotAllowed("GET, HEAD");
     if (path == "/metrics") {
+      state_.metrics.body_memory_bytes = state_.bodies.taken();
       Response response = Plain(http::status::ok, state_.metrics.Text());
       response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
       return response;
@@ -261,7 +279,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return Plain(http::status::ok, "ok\n");
   }
 
-  Response HandleReview(const http::request<http::string_body>& request) {
+  Response HandleReview(const http::request<BudgetedBody>& request) {
     const auto type = request[http::field::content_type];
     const std::string_view media(type.data(), type.size());
     if (!beast::iequals(media.substr(0, media.find(';')), "application/json")) {
@@ -269,7 +287,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                    "the content type has to be application/json\n");
     }
     const auto begin = Clock::now();
-    webhook::Answer answer = Review(request.body(), state_.options.version, state_.decide);
+    webhook::Answer answer = Review(request.body().text(), state_.options.version, state_.decide);
     const auto took = Clock::now() - begin;
     state_.metrics.CountReview(answer.kind, took);
     json::object fields{
@@ -324,7 +342,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<Credentials> credentials_;
   ssl::stream<beast::tcp_stream> stream_;
   beast::flat_buffer buffer_;
-  std::optional<http::request_parser<http::string_body>> parser_;
+  std::optional<http::request_parser<BudgetedBody>> parser_;
   Response response_;
   bool head_ = false;
   bool idle_ = false;
@@ -334,7 +352,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 class Server {
  public:
   Server(const ServerOptions& options, const Decide& decide)
-      : state_{.options = options, .decide = decide} {}
+      : state_{
+            .options = options, .decide = decide, .bodies = BodyBudget(options.max_body_memory)} {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 

@@ -15,6 +15,8 @@ struct ServerOptions {
   std::string certificate;    // paths of PEM files
   std::string key;
   std::size_t max_connections = 1000;
+  // For the bodies of all requests together, beyond the first 64 KiB of each.
+  std::size_t max_body_memory = std::size_t{64} * 1024 * 1024;
   // How long to accept connections after SIGTERM: the cluster sends more until every node knows
   // that this server is ending.
   std::chrono::milliseconds drain{5000};

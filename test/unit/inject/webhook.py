@@ -418,6 +418,52 @@ class Webhook(unittest.TestCase):
                 with each.makefile("rb") as file:
                     self.assertIn("200", read_response(file)[0])
 
+    def test_memory_of_bodies(self):
+        """Large bodies at once: one beyond the budget is answered 503, and a small one never."""
+        large = 3 * 1024 * 1024
+        taken = 4 * 1024 * 1024 - 64 * 1024  # memory grows by powers of two, and a part is free
+        server = self.start("--max-body-memory=8")
+
+        def metric(name):
+            text = server.ask("GET", "/metrics")[2].decode()
+            return int(float(text.split(f"\nsluice_webhook_{name} ")[1].split()[0]))
+
+        def wait_for_memory(wanted):
+            limit = time.monotonic() + TIMEOUT
+            while metric("body_memory_bytes") != wanted:
+                assert time.monotonic() < limit, metric("body_memory_bytes")
+        request = http_request(b"x" * large)
+        with contextlib.ExitStack() as stack:
+            held = []
+            for number in (1, 2):
+                held.append(stack.enter_context(server.connect()))
+                held[-1].sendall(request[:-1])
+                wait_for_memory(number * taken)
+            # What is announced, and not sent, takes nothing.
+            stack.enter_context(server.connect()).sendall(http_request(b"x" * large)[:1000])
+            for _ in range(3):
+                with server.connect() as connection, connection.makefile("rb") as file:
+                    with contextlib.suppress(ssl.SSLError, ConnectionError):
+                        connection.sendall(request)  # it is answered before all is sent
+                    status, headers, _ = read_response(file)
+                    self.assertIn("503", status)
+                    self.assertEqual(headers["Retry-After"], "1")
+                    self.assertEqual(headers["Connection"], "close")
+            self.assertEqual(metric("bodies_refused_total"), 3)
+            self.assertEqual(metric("body_memory_bytes"), 2 * taken)
+            self.assertIn("patch", server.review(review(POD)))
+            # What had its memory is answered, and gives it back.
+            for left, connection in ((1, held[0]), (0, held[1])):
+                connection.sendall(request[-1:])
+                with connection.makefile("rb") as file:
+                    self.assertIn("400", read_response(file)[0])
+                wait_for_memory(left * taken)
+        # So does a client that goes away.
+        with server.connect() as connection:
+            connection.sendall(request[:-1])
+            wait_for_memory(taken)
+        wait_for_memory(0)
+
     # --- TLS ---
     def test_versions_of_tls(self):
         for version, good in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):

@@ -144,7 +144,8 @@ class Deploy(unittest.TestCase):
         base = build("base")
         kinds = [kind for kind, _ in base]
         self.assertEqual(sorted(kinds), ["ConfigMap", "Deployment", "Namespace", "NetworkPolicy",
-                                         "PodDisruptionBudget", "Service", "ServiceAccount"])
+                                         "PodDisruptionBudget", "ResourceQuota", "Service",
+                                         "ServiceAccount"])
         for (kind, _), thing in base.items():
             if kind != "Namespace":
                 self.assertEqual(thing["metadata"]["namespace"], "sluice-system")
@@ -159,6 +160,11 @@ class Deploy(unittest.TestCase):
                          ["matchLabels"]):
             self.assertEqual(selector, LABEL)
             self.assertLessEqual(selector.items(), pod["metadata"]["labels"].items())
+        # A quota allows the priority class, for both replicas and one that replaces them.
+        quota = base["ResourceQuota", "sluice-webhook"]["spec"]
+        self.assertEqual(quota["scopeSelector"]["matchExpressions"][0]["values"],
+                         [pod["spec"]["priorityClassName"]])
+        self.assertGreater(int(quota["hard"]["pods"]), deployment["replicas"])
         config = next(thing for (kind, _), thing in base.items() if kind == "ConfigMap")
         volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
         self.assertEqual(volumes["config"]["configMap"]["name"], config["metadata"]["name"])
@@ -215,22 +221,58 @@ class Deploy(unittest.TestCase):
             for thing in (*build("../mutual-tls").values(), *objects.values()):
                 self.assertIsNone(schemas.mistake(thing), thing)
 
-    def test_trial(self):
-        """scripts/try-webhook, in a simulated cluster."""
+    def trial(self, *flags, minor=32, **environment):
+        """scripts/try-webhook, in a simulated cluster, and what kubectl was told."""
         here = pathlib.Path(__file__).resolve().parent
-        (self.files / "kubectl").symlink_to(here / "fake_kubectl.py")
-        cluster = self.files / "cluster"
-        environment = os.environ | {"PATH": f"{self.files}:{os.environ['PATH']}",
-                                    "FAKE_CLUSTER": str(cluster), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
-                   pathlib.Path(webhook.PROGRAM).parent, "--local"]
+        directory = pathlib.Path(tempfile.mkdtemp(dir=self.files))
+        (directory / "kubectl").symlink_to(here / "fake_kubectl.py")
+        cluster = directory / "cluster"
+        environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}",
+                                    "REAL_KUBECTL": shutil.which("kubectl"),
+                                    "FAKE_CLUSTER": str(cluster), "FAKE_MINOR": str(minor),
+                                    "FAKE_PROGRAM": str(webhook.PROGRAM),
+                                    "PYTHONDONTWRITEBYTECODE": "1"} | environment
+        done = subprocess.run([sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
+                               pathlib.Path(webhook.PROGRAM).parent, *flags], env=environment,
+                              capture_output=True, text=True, timeout=300, check=False)
+        calls = pathlib.Path(str(cluster) + ".calls").read_text().splitlines()
+        # Nothing is left, whatever happened.
+        self.assertEqual(json.loads(cluster.read_text()),
+                         {"namespace": {}, "mutatingwebhookconfiguration": {}})
+        return done, calls
+
+    def test_trial_of_a_webhook_here(self):
         for address in ("127.0.0.1", "localhost"):
-            done = subprocess.run([*command, address], env=environment, capture_output=True,
-                                  text=True, timeout=300, check=False)
+            done, _ = self.trial("--local", address)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             self.assertIn("all is well", done.stdout)
-            self.assertEqual(json.loads(cluster.read_text()),
-                             {"namespace": {}, "mutatingwebhookconfiguration": {}})
+
+    def test_trial_in_the_cluster(self):
+        """What kustomize builds, run with the Secret and the names of the service."""
+        for image in ("registry.example.org:5000/mesh/sluice:0.1.0", "sluice",
+                      "example.org/sluice@sha256:" + "a" * 64):
+            done, calls = self.trial("--image", image)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("all is well", done.stdout)
+            self.assertIn("--sidecar native", done.stdout)
+            # The Secret and the replicas come before what makes the cluster ask them.
+            order = [call for call in calls if "apply" in call or "rollout" in call]
+            self.assertEqual([call.split()[0] for call in order],
+                             ["apply", "apply", "apply", "-n", "apply"])
+            self.assertEqual(order[2].split()[1], "-k")
+            self.assertIn("--ignore-not-found", calls[-1])
+
+    def test_trial_in_an_old_cluster(self):
+        done, _ = self.trial(minor=28)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("--sidecar container", done.stdout)
+
+    def test_trial_that_fails_says_why_and_cleans_up(self):
+        done, calls = self.trial(FAKE_FAILURE="1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the replicas are not ready: error: timed out", done.stderr)
+        self.assertTrue([call for call in calls if "get events" in call])
+        self.assertTrue([call for call in calls if call.startswith("delete namespace")])
 
     def test_schema(self):
         if SCHEMA is None or not SCHEMA.exists():

@@ -219,6 +219,21 @@ TEST_F(InitListening, ExplainAsksTheKernelWhoListens) {
   }
 }
 
+// The same match in a foreign rule, of x_tables with either backend of ours.
+TEST_F(InitListening, ExplainAsksForForeignRulesToo) {
+  const UniqueFd listener = ListenAt(kPodV4, 80);
+  Iptables(network_.pod(), Family::kIpv4,
+           "-t mangle -A PREROUTING -p tcp -m socket --nowildcard -j DROP");
+  const auto explain = [&](const char* port) {
+    return ExplainJson(network_.pod(),
+                       {"--to", std::string(kPodV4) + ":" + port, "--from", "192.0.2.1"});
+  };
+  const auto open = explain("80");
+  EXPECT_EQ(open.at("landing"), "dropped") << open;
+  EXPECT_EQ(open.at("decided_by").at("text"), "-p tcp -m socket --nowildcard -j DROP");
+  EXPECT_EQ(explain("8080").at("landing"), "refused");
+}
+
 TEST_F(InitListening, ExplainOfAPlanKnowsNoListeners) {
   const auto planned = ExplainJson(
       network_.pod(), {"--planned", "-b", "*", "--capture-listening", "--to", "192.0.2.2:80"});

@@ -187,7 +187,7 @@ CASES = {
       cp $blob mine/blob
       git -C mine checkout -q -b of$family
       git -C mine add blob
-      git -C mine -c user.name=me -c user.email=me commit -q -m it
+      git -C mine -c user.name=me -c user.email=me commit -q -m "by family $family"
       git -C mine push -q origin of$family
       git clone -q -b of$family git://$url:9418/repository theirs
       cmp $blob theirs/blob""", bad=True),

@@ -35,6 +35,17 @@ std::uint32_t Number(const std::uint8_t* bytes, std::size_t size) {
   return number;
 }
 
+// Fills `into` up to `wanted` from the front of `bytes`; `have` counts. Whether it is full.
+template <std::size_t kSize>
+bool Fill(std::array<std::uint8_t, kSize>& into, std::size_t& have, std::size_t wanted,
+          std::string_view& bytes) {
+  const std::size_t size = std::min(wanted - have, bytes.size());
+  std::copy_n(bytes.begin(), size, into.begin() + static_cast<std::ptrdiff_t>(have));
+  have += size;
+  bytes.remove_prefix(size);
+  return have == wanted;
+}
+
 // -1: no number.
 int SmallNumber(std::string_view text) {
   int number = -1;
@@ -83,12 +94,7 @@ bool Http2Reader::Feed(Side& side, std::string_view bytes) {
       continue;
     }
     if (side.head_bytes < side.head.size()) {
-      const std::size_t size = std::min(side.head.size() - side.head_bytes, bytes.size());
-      std::copy_n(bytes.begin(), size,
-                  side.head.begin() + static_cast<std::ptrdiff_t>(side.head_bytes));
-      side.head_bytes += size;
-      bytes.remove_prefix(size);
-      if (side.head_bytes < side.head.size()) break;
+      if (!Fill(side.head, side.head_bytes, side.head.size(), bytes)) break;
       if (!BeginFrame(side)) return false;
     } else {
       const std::size_t size = std::min(side.left, bytes.size());
@@ -144,16 +150,12 @@ bool Http2Reader::BeginFrame(Side& side) {
 
 bool Http2Reader::ReadPayload(Side& side, std::string_view bytes) {
   if (side.fixed_bytes < side.fixed_wanted) {
-    const std::size_t size = std::min(side.fixed_wanted - side.fixed_bytes, bytes.size());
-    std::copy_n(bytes.begin(), size,
-                side.fixed.begin() + static_cast<std::ptrdiff_t>(side.fixed_bytes));
-    side.fixed_bytes += size;
-    bytes.remove_prefix(size);
-    if (side.fixed_bytes < side.fixed_wanted) return true;
-    if (side.type == kResetStream)
+    if (!Fill(side.fixed, side.fixed_bytes, side.fixed_wanted, bytes)) return true;
+    if (side.type == kResetStream) {
       Reset(side, side.stream, Number(side.fixed.data(), 4));
-    else if ((side.flags & kPadded) != 0)
+    } else if ((side.flags & kPadded) != 0) {
       side.padding = side.fixed[0];
+    }
     // Padding that is longer than what it follows.
     if (side.padding > side.left + bytes.size()) return false;
   }

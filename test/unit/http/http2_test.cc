@@ -157,6 +157,15 @@ TEST_F(Http2, BytesMayComeOneByOneAndBothWaysAtOnce) {
   EXPECT_EQ(records()[0].path, "/1");
 }
 
+TEST_F(Http2, PaddingMayComeInPieces) {
+  FromClient({kHello, client_.Headers(1, Get("/1"), false)});
+  const std::string frame = Http2Frame(kData, 0x9, 1, std::string("\x04you\0\0\0\0", 8));
+  for (const char byte : frame) FromClient({std::string(1, byte)});
+  FromServer({kWelcome, server_.Headers(1, {{":status", "200"}}, true)});
+  ASSERT_EQ(records().size(), 1U);
+  EXPECT_EQ(records()[0].request_bytes, 3U);
+}
+
 TEST_F(Http2, TheServerMaySpeakFirst) {
   FromServer({kWelcome});
   FromClient({kHello, client_.Headers(1, Get("/1"), true)});

@@ -50,6 +50,10 @@ REDIRECT = f"""*nat
 -A OUTPUT -p tcp -m owner ! --uid-owner {UID} ! -d 127.0.0.1/32 -j REDIRECT --to-ports 15001
 COMMIT
 """
+REDIRECT_IN = """*nat
+-A PREROUTING -p tcp -i eth0 -j REDIRECT --to-ports 15006
+COMMIT
+"""
 
 
 def in_namespace(name, uid, argv, **kwargs):
@@ -118,10 +122,19 @@ def serve(stack, server):
 def redirect_to(stack, client, argv, who):
     """Starts a proxy to which all connections of the client are redirected, and returns its process id. It is
     stopped with `stack`."""
-    run("ip", "netns", "exec", client, "iptables-legacy-restore", input=REDIRECT.encode())
-    proxy = in_namespace(client, UID, argv, stderr=subprocess.DEVNULL)
+    return start_proxy(stack, client, argv, who, REDIRECT, 15001)
+
+
+def redirect_in(stack, server, argv, who):
+    """The same for what comes in to the server."""
+    return start_proxy(stack, server, argv, who, REDIRECT_IN, 15006)
+
+
+def start_proxy(stack, namespace, argv, who, rules, port):
+    run("ip", "netns", "exec", namespace, "iptables-legacy-restore", input=rules.encode())
+    proxy = in_namespace(namespace, UID, argv, stderr=subprocess.DEVNULL)
     stack.enter_context(started(proxy))
-    wait_listening(client, 15001, who)
+    wait_listening(namespace, port, who)
     return proxy.pid
 
 

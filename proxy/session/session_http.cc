@@ -242,8 +242,12 @@ void Session::LogRequests(WorkerContext& worker) {
     std::string service_time;
     if (request.service_ms >= 0) service_time = std::to_string(request.service_ms);
     record.upstream_service_time = service_time;
-    const std::string cluster = ClusterOf(direction_, original_, request.authority);
-    record.upstream_cluster = cluster;
+    std::string cluster;
+    // A rule of mutual TLS knows the whole name of the service; the client may ask for a short one.
+    if (record.upstream_cluster.empty()) {
+      cluster = ClusterOf(direction_, original_, request.authority);
+      record.upstream_cluster = cluster;
+    }
     AppendAccessLogLine(record, worker.log_lines);
   }
   records.clear();

@@ -354,7 +354,8 @@ TEST_P(HttpTest, WithMutualTls) {
   const TestIdentity root = tls::Issue(tls::ValidToday(tls::TestCa("root")));
   const CredentialDirectory cart(tls::Issue(Workload(kCart), &root), root.Pem());
   const CredentialDirectory till(tls::Issue(Workload(kTill), &root), root.Pem());
-  till.Write("rules", ServerAt(kPort).ip.ToString() + " * " + kCart + "\n");
+  till.Write("rules",
+             ServerAt(kPort).ip.ToString() + " * host=cart.shop.svc.cluster.local " + kCart + "\n");
   StartServerProxy({"--http=auto", "--mtls-credentials=" + cart.path(), "--mtls-inbound=strict",
                     std::string("--mtls-allow=") + kTill});
   StartClientProxy({"--http=auto", "--mtls-credentials=" + till.path(),
@@ -373,7 +374,10 @@ TEST_P(HttpTest, WithMutualTls) {
   const boost::json::object in = server_proxy_->LogLine(RequestTo("/again"));
   EXPECT_EQ(Text(in, "downstream_peer_uri_san"), kTill);
   EXPECT_EQ(Text(in, "tls_version"), "TLSv1.3");
-  EXPECT_EQ(Text(client_proxy_->LogLine(RequestTo("/again")), "upstream_peer_uri_san"), kCart);
+  const boost::json::object out = client_proxy_->LogLine(RequestTo("/again"));
+  EXPECT_EQ(Text(out, "upstream_peer_uri_san"), kCart);
+  EXPECT_EQ(Text(out, "upstream_cluster"),
+            "outbound|" + std::to_string(kPort) + "||cart.shop.svc.cluster.local");
   // The application is gone, and the server's proxy says so.
   const CommandResult gone = Curl({"-i", Url("/gone")});
   EXPECT_THAT(gone.out, StartsWith("HTTP/1.1 503 ")) << gone.err;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""httpbin.py PORT: a small httpbin, over IPv4 and IPv6. It answers with what it saw of the request:
+"""httpbin.py PORT...: a small httpbin, over IPv4 and IPv6. It answers with what it saw of the request:
 /get, /headers, /status/CODE, /delay/SECONDS. "origin" is the other end of its socket."""
 import http.server
 import json
@@ -8,6 +8,7 @@ import signal
 import socket
 import socketserver
 import sys
+import threading
 import time
 
 
@@ -55,8 +56,10 @@ class Server(socketserver.ThreadingTCPServer):
 def main():
     # The first process of a container has to end by itself when it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with Server(("::", int(sys.argv[1])), Handler) as server:
-        server.serve_forever()
+    *others, last = [Server(("::", int(port)), Handler) for port in sys.argv[1:]]
+    for server in others:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    last.serve_forever()
 
 
 # Without a port only what it needs is loaded: the image of the demo is made of that.

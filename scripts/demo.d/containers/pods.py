@@ -6,9 +6,10 @@ Writes NAME.yaml for each replica, NAME.probes for its kubelet (lines "CONTAINER
 services ("NAME PORT TARGET-PORT"). With --annotations it prints those of the pods, as a runtime gives
 them to CNI plugins.
 
-podman 4.3 is no cluster: it knows one replica and no Service, publishes each containerPort on the
-host, wants systemd for a probe, refuses annotations of more than 63 characters, and removes an init
-container that has run."""
+podman 4.3 is no cluster: it knows one replica, no Service and no Secret as a volume, publishes each
+containerPort on the host, wants systemd for a probe, refuses annotations of more than 63 characters, and
+removes an init container that has run."""
+import base64
 import json
 import pathlib
 import sys
@@ -25,8 +26,29 @@ def probes_of(container):
             yield f"{container['name']} {kind} {probe['httpGet']['port']} {probe['httpGet']['path']}"
 
 
-def pod_of(name, template):
-    """The pod, and its probes."""
+def write_volume(directory, files):
+    """As a kubelet does: the names are links through ..data, which is a link to the files, so that it can
+    replace all of them at once."""
+    (directory / "..first").mkdir(parents=True)
+    (directory / "..data").symlink_to("..first")
+    for name, content in files.items():
+        (directory / "..first" / name).write_bytes(content)
+        (directory / name).symlink_to(f"..data/{name}")
+
+
+def files_of(volume, objects):
+    """Those of a volume that is a Secret or a ConfigMap, or None."""
+    if "secret" in volume:
+        data = objects["Secret", volume["secret"]["secretName"]]["data"]
+        return {name: base64.b64decode(content) for name, content in data.items()}
+    if "configMap" in volume:
+        data = objects["ConfigMap", volume["configMap"]["name"]]["data"]
+        return {name: content.encode() for name, content in data.items()}
+    return None
+
+
+def pod_of(name, template, directory, objects):
+    """The pod, and its probes. Its volumes are made in the directory."""
     metadata = {**template["metadata"], "name": name}
     metadata["annotations"] = {key: value for key, value in metadata.get("annotations", {}).items()
                                if len(value) <= 63}
@@ -37,6 +59,13 @@ def pod_of(name, template):
     for container in spec["containers"]:
         container.pop("ports", None)
         probes += probes_of(container)
+    for volume in spec.get("volumes", []):
+        if (files := files_of(volume, objects)) is not None:
+            path = directory.absolute() / "volumes" / name / volume["name"]
+            write_volume(path, files)
+            volume.pop("secret", None)
+            volume.pop("configMap", None)
+            volume["hostPath"] = {"path": str(path), "type": "Directory"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, probes
 
 
@@ -52,13 +81,14 @@ def main():
         print(json.dumps(found[0]))
         return
     directory = pathlib.Path(sys.argv[1])
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in documents}
     for deployment in deployments:
         replicas = deployment["spec"].get("replicas", 1)
         for number in range(1, replicas + 1):
             name = deployment["metadata"]["name"] + (f"-{number}" if replicas > 1 else "")
             # A copy for each, which is changed.
             template = json.loads(json.dumps(deployment["spec"]["template"]))
-            pod, probes = pod_of(name, template)
+            pod, probes = pod_of(name, template, directory, objects)
             (directory / f"{name}.yaml").write_text(yaml.safe_dump(pod, sort_keys=False))
             (directory / f"{name}.probes").write_text("".join(f"{each}\n" for each in probes))
     (directory / "services").write_text("".join(

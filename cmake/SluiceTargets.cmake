@@ -19,6 +19,12 @@ if(NOT SLUICE_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo|Mi
   target_compile_options(sluice_options INTERFACE
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:SLUICE_UNOPTIMISED>>>:-U_FORTIFY_SOURCE$<SEMICOLON>-D_FORTIFY_SOURCE=3>)
 endif()
+# For what must start quickly. Some linkers have it for some processors only, and warn then.
+include(CheckLinkerFlag)
+check_linker_flag(CXX -Wl,--fatal-warnings,-z,pack-relative-relocs SLUICE_CAN_PACK_RELOCATIONS)
+if(SLUICE_CAN_PACK_RELOCATIONS)
+  set(SLUICE_PACK_RELOCATIONS -Wl,-z,pack-relative-relocs)
+endif()
 if(SLUICE_SANITIZE)
   set(sanitized $<NOT:$<BOOL:$<TARGET_PROPERTY:SLUICE_UNSANITIZED>>>)
   target_compile_options(sluice_options INTERFACE

@@ -105,6 +105,46 @@ unpack_kernel() {
   done
 }
 
+# for_arm64 COMMAND...: runs a program of apt on Debian's arm64 packages, as on a machine that has none.
+for_arm64() {
+  local state=$REPO/build/apt-arm64
+  mkdir -p "$state"/{lists,archives}/partial
+  touch "$state/status"
+  cat >"$state/apt.conf" <<END
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Sandbox::User "root";
+Dir::State "$state";
+Dir::State::status "$state/status";
+Dir::Cache "$state";
+END
+  APT_CONFIG=$state/apt.conf "$@"
+}
+
+# make_sysroot: see scripts/sysroot.
+make_sysroot() {
+  local sysroot=$REPO/build/sysroot-arm64 wanted file
+  install_packages build cross
+  # Of the packages for building those that are libraries, and what is started in a guest.
+  wanted=$({ packages build | grep -e '-dev$'; packages run guest; } | sort -u)
+  if [[ -r $sysroot/packages && $(<"$sysroot/packages") == "$wanted" ]]; then return 0; fi
+  say "unpacking arm64 packages into $sysroot"
+  rm -rf "$sysroot" "$sysroot.new"
+  mkdir -p "$sysroot.new"/usr/{bin,sbin,lib}
+  # One tree, as on an installed system.
+  for file in bin sbin lib; do ln -s "usr/$file" "$sysroot.new/$file"; done
+  # shellcheck disable=SC2086  # one word each
+  { for_arm64 apt-get update -qq && for_arm64 apt-get install -qq -y --download-only \
+    --no-install-recommends $wanted; } >"$sysroot.log" 2>&1 ||
+    die "the arm64 packages could not be downloaded: $(cat "$sysroot.log")"
+  for file in "$REPO"/build/apt-arm64/archives/*.deb; do
+    dpkg-deb --fsys-tarfile "$file" | tar -x --keep-directory-symlink -C "$sysroot.new"
+  done
+  rm -r "$sysroot.log" "$REPO/build/apt-arm64/archives"
+  echo "$wanted" >"$sysroot.new/packages"
+  mv "$sysroot.new" "$sysroot"
+}
+
 # build PRESET [TARGET...]: configures and builds; shows the compiler's output only when that fails.
 build() {
   local preset=$1 target args=()

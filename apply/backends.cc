@@ -202,22 +202,28 @@ void Backends::Run(const std::function<void()>& work) {
 
 bool Backends::FallBack(const Error& error) {
   if (error.kind() != ErrorKind::kKernelFeature || !automatic_ || in_place_) return false;
-  if (chosen_ != &nftables_ || !given_up_.empty() || !iptables::InThisBuild()) return false;
-  given_up_ = "nftables: " + error.text().why;
-  other_ = &nftables_;
-  Take(xtables_, "nf_tables lacks something: " + error.text().why);
+  if (!given_up_.empty() || !iptables::InThisBuild()) return false;
+  const bool to_nftables = chosen_ == &xtables_;
+  if (to_nftables && no_nftables_) return false;
+  given_up_ = std::string(chosen_->Name()) + ": " + error.text().why;
+  other_ = chosen_;
+  if (to_nftables) {
+    nftables_.StandBehind(&xtables_);
+    Take(nftables_, "x_tables lacks something: " + error.text().why);
+  } else {
+    Take(xtables_, "nf_tables lacks something: " + error.text().why);
+  }
   return true;
 }
 
 Error Backends::Complete(const Error& error) const {
   if (error.kind() != ErrorKind::kKernelFeature || !automatic_) return error;
-  if (chosen_ != &xtables_ && iptables::InThisBuild()) return error;
   ErrorText text = error.text();
-  if (!iptables::InThisBuild()) {
-    text.why += "; and " + std::string(iptables::kNotInThisBuild);
-  } else if (!given_up_.empty()) {
+  if (!given_up_.empty()) {
     text.why += "; and " + given_up_;
-  } else if (no_nftables_) {
+  } else if (!iptables::InThisBuild()) {
+    text.why += "; and " + std::string(iptables::kNotInThisBuild);
+  } else if (chosen_ == &xtables_ && no_nftables_) {
     text.why += "; and nftables: " + no_nftables_->text().why;
   }
   return Error(error.kind(), std::move(text));

@@ -21,6 +21,7 @@
 namespace sluice::testing_support {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using Words = std::vector<std::string>;
@@ -249,6 +250,12 @@ TEST_F(NoOwner, IptablesNamesTheModule) {
                                             "modprobe xt_owner"));
 }
 TEST_F(NoOwner, Nftables) { Life(kNftables); }
+TEST_F(NoOwner, NftablesIsTaken) {
+  EXPECT_THAT(Apply({}),
+              HasSubstr("nftables (x_tables lacks something: the kernel lacks the owner match"));
+  Landings();
+  EXPECT_THAT(Apply({}), HasSubstr("nftables: in place"));
+}
 
 class NoRaw : public KernelTest {};
 
@@ -281,6 +288,11 @@ TEST_F(NoTproxy, Iptables) {
   EXPECT_THAT(Refused(kIptables + kTproxy), HasSubstr("modprobe xt_TPROXY"));
   Apply(kIptables);
   Landings();
+}
+TEST_F(NoTproxy, BothAreNamed) {
+  EXPECT_THAT(Refused(kTproxy),
+              AllOf(HasSubstr("load nft_tproxy"),
+                    HasSubstr("; and iptables: the kernel lacks the TPROXY target")));
 }
 TEST_F(NoTproxy, Nftables) {
   EXPECT_THAT(Refused(kNftables + kTproxy), HasSubstr("load nft_tproxy"));

@@ -26,6 +26,11 @@ class AtEnd {
   Function function_;
 };
 
+void Leave(std::unordered_map<std::string, std::size_t>& shares, const std::string& key) {
+  const auto found = shares.find(key);
+  if (found != shares.end() && --found->second == 0) shares.erase(found);
+}
+
 }  // namespace
 
 // A question in flight, shared by all clients that ask it.
@@ -43,7 +48,8 @@ DnsAnswerer::DnsAnswerer(const DnsForwarderOptions& options, DnsCounters& counte
       upstream_(options, counters),
       cache_(options.cache) {}
 
-std::optional<DnsBytes> DnsAnswerer::AnswerNow(const DnsRequest& request, std::size_t max_bytes) {
+std::optional<DnsBytes> DnsAnswerer::AnswerNow(const DnsRequest& request, const Source& source,
+                                               std::size_t max_bytes) {
   if (request.handling != DnsRequest::Handling::kForward) {
     Count(counters_.refused_queries);
     return request.reply;
@@ -53,28 +59,31 @@ std::optional<DnsBytes> DnsAnswerer::AnswerNow(const DnsRequest& request, std::s
     Count(counters_.cache_hits);
     return MakeReply(request.query, *hit, max_bytes);
   }
-  if (!HasRoomFor(request.query.question)) {
+  if (!HasRoomFor(in_flight_of_zone_, request.query.question.Zone()) ||
+      !HasRoomFor(in_flight_of_source_, source)) {
     Count(counters_.over_limit);
     return MakeErrorReply(request.query, DnsRcode::kServFail);
   }
   return std::nullopt;
 }
 
-bool DnsAnswerer::HasRoomFor(const DnsQuestion& question) const {
+bool DnsAnswerer::HasRoomFor(const Shares& shares, const std::string& key) const {
   if (in_flight_ >= max_in_flight_) return false;
-  const auto found = in_flight_of_zone_.find(question.Zone());
-  return found == in_flight_of_zone_.end() || found->second < max_in_flight_ - in_flight_;
+  const auto found = shares.find(key);
+  return found == shares.end() || found->second < max_in_flight_ - in_flight_;
 }
 
-asio::awaitable<DnsBytes> DnsAnswerer::Answer(DnsQuery query, std::size_t max_bytes) {
+asio::awaitable<DnsBytes> DnsAnswerer::Answer(DnsQuery query, Source source,
+                                              std::size_t max_bytes) {
   const std::string zone = query.question.Zone();
+  const AtEnd leave([this, &zone, &source] {
+    --in_flight_;
+    Leave(in_flight_of_zone_, zone);
+    Leave(in_flight_of_source_, source);
+  });
   ++in_flight_;
   ++in_flight_of_zone_[zone];
-  const AtEnd leave([this, &zone] {
-    --in_flight_;
-    const auto found = in_flight_of_zone_.find(zone);
-    if (--found->second == 0) in_flight_of_zone_.erase(found);
-  });
+  ++in_flight_of_source_[source];
   const std::shared_ptr<Pending> pending = co_await Resolve(query);
   if (!pending->response) co_return MakeErrorReply(query, DnsRcode::kServFail);
   co_return MakeReply(query, pending->response->bytes, max_bytes);

@@ -217,7 +217,8 @@ class DnsForwarder::Impl {
     try {
       DnsRequest request = ParseDnsRequest(bytes);
       const std::size_t max_bytes = request.query.MaxUdpBytes();
-      if (const auto reply = answerer_.AnswerNow(request, max_bytes)) {
+      const auto source = DnsAnswerer::SourceOf(client);
+      if (const auto reply = answerer_.AnswerNow(request, source, max_bytes)) {
         return SendDatagram(*socket, client, *reply);
       }
       asio::co_spawn(
@@ -233,7 +234,8 @@ class DnsForwarder::Impl {
 
   asio::awaitable<void> AnswerDatagram(UdpSocket socket, udp::endpoint client, DnsQuery query,
                                        std::size_t max_bytes) {
-    const DnsBytes reply = co_await answerer_.Answer(std::move(query), max_bytes);
+    const DnsBytes reply =
+        co_await answerer_.Answer(std::move(query), DnsAnswerer::SourceOf(client), max_bytes);
     SendDatagram(*socket, client, reply);
   }
 

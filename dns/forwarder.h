@@ -25,7 +25,8 @@ struct DnsForwarderOptions {
   int attempts = 2;
   // Unanswered questions. Each may hold a descriptor and up to 8 KiB: 2 MiB at worst. Further
   // questions get SERVFAIL at once. A zone may use as many as are free, so a zone with silent
-  // servers takes half of them, two such zones two thirds, and others are still answered.
+  // servers takes half of them, two such zones two thirds, and others are still answered. So may a
+  // client's socket: one that asks for all kinds of silent zones leaves half of them to others.
   std::size_t max_in_flight = 256;
   // Client connections. At the limit the longest idle one is closed or, if all wait for answers,
   // the new one. Each may have `max_pipelined` questions whose answers the client has not taken, of

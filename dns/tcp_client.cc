@@ -29,6 +29,8 @@ DnsTcpClient::DnsTcpClient(asio::ip::tcp::socket socket, const DnsForwarderOptio
       answerer_(answerer),
       clients_(clients),
       last_activity_(Clock::now()) {
+  error_code gone;
+  source_ = DnsAnswerer::SourceOf(socket_.remote_endpoint(gone));
   place_ = clients_.insert(clients_.end(), this);
 }
 
@@ -69,7 +71,7 @@ asio::awaitable<void> DnsTcpClient::Read() {
     last_activity_ = Clock::now();
     DnsRequest request = ParseDnsRequest(message);
     ++unanswered_;
-    if (const auto reply = answerer_.AnswerNow(request, kMaxDnsMessage)) {
+    if (const auto reply = answerer_.AnswerNow(request, source_, kMaxDnsMessage)) {
       if (reply->empty()) co_return Close();
       Send(*reply);
     } else {
@@ -87,7 +89,7 @@ asio::awaitable<void> DnsTcpClient::Read() {
 }
 
 asio::awaitable<void> DnsTcpClient::Answer(DnsQuery query) {
-  Send(co_await answerer_.Answer(std::move(query), kMaxDnsMessage));
+  Send(co_await answerer_.Answer(std::move(query), source_, kMaxDnsMessage));
 }
 
 void DnsTcpClient::Send(const DnsBytes& reply) {

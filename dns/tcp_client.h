@@ -55,6 +55,7 @@ class DnsTcpClient : public std::enable_shared_from_this<DnsTcpClient> {
   std::chrono::milliseconds idle_;
   std::size_t max_pipelined_;
   DnsAnswerer& answerer_;
+  DnsAnswerer::Source source_;
   Clients& clients_;
   std::optional<Clients::iterator> place_;  // in clients_, while open
   Clock::time_point last_activity_;

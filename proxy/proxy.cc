@@ -97,10 +97,10 @@ std::uint64_t ShareOfDirection(std::uint64_t max_connections) {
   return max_connections - max_connections / 32;
 }
 
-// Half: unanswered connects leave the other half to those that are answered. At least a normal
-// burst of an application.
+// Half: unanswered connects leave the other half to those that are answered. At least two: one may
+// be made while the answer to the one before it is on its way.
 std::uint64_t ShareOfPending(std::uint64_t max_connections) {
-  return std::max<std::uint64_t>(16, max_connections / 2);
+  return std::max<std::uint64_t>(2, max_connections / 2);
 }
 
 // `type` is SOCK_STREAM or SOCK_DGRAM.

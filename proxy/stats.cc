@@ -13,6 +13,8 @@ std::string_view Name(Failure failure) {
       return "loop";
     case Failure::kConnectionLimit:
       return "connection_limit";
+    case Failure::kClientLimit:
+      return "client_limit";
     case Failure::kPendingLimit:
       return "pending_limit";
     case Failure::kNoDescriptor:

@@ -21,6 +21,7 @@ enum class Failure : std::uint8_t {
   kNotRedirected,
   kLoop,
   kConnectionLimit,
+  kClientLimit,
   kPendingLimit,
   kNoDescriptor,  // or no memory
   kNoSourceAddress,

@@ -9,6 +9,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -121,7 +122,8 @@ class Worker {
   // Accepts up to `limit` connections. Returns how many.
   int Accept(Listener& listener, int limit);
   void Admit(const Listener& listener, int fd, const SocketAddress& peer);
-  bool IsFull(Direction direction) const;
+  // Why there is no place for another connection from `client`; nothing when there is one.
+  std::optional<Failure> Shortage(Direction direction, const IpAddress& client) const;
   // Drops the connect that has waited longest when too many are waiting.
   void MakeRoomToConnect(Direction direction);
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,

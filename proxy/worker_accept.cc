@@ -147,8 +147,8 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
     Refuse(listener, std::move(owner), peer, *original, Failure::kLoop, "NR");
     return;
   }
-  if (IsFull(listener.direction)) {
-    Refuse(listener, std::move(owner), peer, *original, Failure::kConnectionLimit, "UO");
+  if (const auto shortage = Shortage(listener.direction, peer.ip)) {
+    Refuse(listener, std::move(owner), peer, *original, *shortage, "UO");
     return;
   }
   MakeRoomToConnect(listener.direction);
@@ -162,12 +162,23 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
   if (shortage != 0) PauseAccepting(shortage);
 }
 
-bool Worker::IsFull(Direction direction) const {
+std::optional<Failure> Worker::Shortage(Direction direction, const IpAddress& client) const {
   const Direction other =
       direction == Direction::kOutbound ? Direction::kInbound : Direction::kOutbound;
   const std::uint64_t active = shared_.stats.Active(direction);
-  return active >= shared_.max_of_direction ||
-         active + shared_.stats.Active(other) >= shared_.max_connections;
+  if (active >= shared_.max_of_direction ||
+      active + shared_.stats.Active(other) >= shared_.max_connections) {
+    return Failure::kConnectionLimit;
+  }
+  // Outbound, all are the pod itself.
+  if (direction == Direction::kOutbound) return std::nullopt;
+  const std::uint64_t free = shared_.max_of_direction - active;
+  // Nobody has more than all.
+  if (IsWithinShare(active, free)) return std::nullopt;
+  // The kernel spreads a client's connections over the workers evenly, so that they need not count
+  // together.
+  const std::uint64_t own = context_.clients.Of(client) * shared_.stats.workers().size();
+  return IsWithinShare(own, free) ? std::nullopt : std::optional(Failure::kClientLimit);
 }
 
 void Worker::MakeRoomToConnect(Direction direction) {

@@ -166,6 +166,7 @@ int Session::Open(WorkerContext& worker, Direction direction, int client_fd,
   client_.fd = client_fd;
   client_.writable = true;  // nothing was sent yet
   worker.stats.of(direction).sockets_open.Add(1);
+  if (direction == Direction::kInbound) worker.clients.Add(peer.ip);
   BeginPending(worker);
   ++worker.unanswered;
   switch (Asked(worker)) {
@@ -586,6 +587,7 @@ void Session::Close(WorkerContext& worker) {
   state_ = State::kClosed;
   worker.stats.of(direction_).CountClosed(security_, std::chrono::steady_clock::now() - start_);
   worker.stats.of(direction_).sockets_open.Subtract(1);
+  if (direction_ == Direction::kInbound) worker.clients.Remove(peer_.ip);
   worker.closed.push_back(this);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/socket_address.h"
+#include "proxy/accept/client_counts.h"
 #include "proxy/accept/own_sockets.h"
 #include "proxy/accept/sockets.h"
 #include "proxy/config.h"
@@ -73,6 +74,8 @@ struct WorkerContext {
   // hundreds of small messages, so they have a queue of their own.
   std::deque<Session*> handshakes = {};
   std::array<PendingSessions, 2> pending = {};  // by direction
+  // Of inbound sessions.
+  ClientCounts clients = {};
   // Open sessions whose client has not been sent anything yet.
   std::size_t unanswered = 0;
   // Of the access log, from this turn; with no access log always empty.

@@ -217,16 +217,18 @@ TEST_P(DnsTest, BoundsWhatWaitsForAnAnswer) {
   const auto silent_too = Serve(1, IsSilent);
   Start({"--dns-port=15053"}, "timeout:10 attempts:1");
   const int descriptors = proxy_->OpenDescriptors();
-  const DnsClient client = Client();
+  // One for each, for a client has only a share.
+  std::vector<DnsClient> clients;
   for (int i = 0; i < kAsked; ++i) {
-    client.Send(TestMessage{.name = "n" + std::to_string(i) + ".example"}.Bytes());
+    clients.push_back(Client());
+    clients.back().Send(TestMessage{.name = "n" + std::to_string(i) + ".example"}.Bytes());
     // As many as a socket's receive buffer certainly holds.
     if (i % 32 == 31) {
       ASSERT_TRUE(Eventually([&] { return Metric("queries_total") == i + 1; }));
     }
   }
   for (int i = kLimit; i < kAsked; ++i) {
-    const auto reply = client.Receive(kPatience);
+    const auto reply = clients.at(static_cast<std::size_t>(i)).Receive(kPatience);
     ASSERT_TRUE(reply);
     EXPECT_EQ(dns::ParseDnsMessage(*reply)->header.rcode(), DnsRcode::kServFail);
   }

@@ -27,17 +27,26 @@ class SharesTest : public ProxyTest {
         RunCommand(client(), {.argv = {ProgramPath("sluice-init"), "--cleanup-only"}});
     ASSERT_EQ(result.exit_status, 0) << result.err;
   }
-  // The server's proxy, with 64 places: at most 62 for one direction.
+  // The server's proxy, with 64 places: at most 62 for one direction. One worker, so that each
+  // place is counted exactly.
   void StartWith64Places() {
-    StartServerProxy({"--max-connections=64", "--concurrency=2", "--connect-timeout=5m"});
+    StartServerProxy({"--max-connections=64", "--concurrency=1", "--connect-timeout=5m"});
   }
   // From outside any capture, through the server's proxy.
-  std::optional<Pair> Inbound(Acceptor& acceptor) {
-    auto near = Peer::Connect(cluster_->node(), ServerAt(acceptor.port()));
+  std::optional<Pair> Inbound(const netns::Namespace& from, Acceptor& acceptor) {
+    auto near = Peer::Connect(from, ServerAt(acceptor.port()));
     if (!near) return std::nullopt;
     auto far = acceptor.Accept();
     if (!far) return std::nullopt;
     return Pair{.client = std::move(*near), .server = std::move(*far)};
+  }
+  // One that the server's proxy refuses.
+  void ExpectRefused(const netns::Namespace& from, const Acceptor& acceptor) {
+    auto refused = Peer::Connect(from, ServerAt(acceptor.port()));
+    // The reset may arrive before connect has returned.
+    if (refused) {
+      EXPECT_EQ(refused->WaitForEnd(), End::kReset);
+    }
   }
   // An application in the server's pod connects to the outside.
   std::optional<Pair> Outbound(Acceptor& outside) {
@@ -62,14 +71,11 @@ TEST_P(SharesTest, OneDirectionLeavesPlacesToTheOther) {
   Acceptor outside(client(), GetParam());
   std::vector<Pair> inbound;
   for (int i = 0; i < 62; ++i) {
-    auto pair = Inbound(inside);
+    auto pair = Inbound(i % 2 == 0 ? cluster_->node() : client(), inside);
     ASSERT_TRUE(pair) << i;
     inbound.push_back(std::move(*pair));
   }
-  auto refused = Peer::Connect(cluster_->node(), ServerAt(inside.port()));
-  if (refused) {
-    EXPECT_EQ(refused->WaitForEnd(), End::kReset);
-  }
+  ExpectRefused(cluster_->node(), inside);
   EXPECT_EQ(
       Metric("sluice_tcp_connections_failed_total", "destination", ",reason=\"connection_limit\""),
       1);
@@ -77,6 +83,55 @@ TEST_P(SharesTest, OneDirectionLeavesPlacesToTheOther) {
   ASSERT_TRUE(outbound) << "of the 64, two are outbound's in any case";
   EXPECT_TRUE(outbound->client.Send("hello"));
   EXPECT_EQ(outbound->server.Receive(5), "hello");
+}
+
+TEST_P(SharesTest, OneClientLeavesPlacesToOthers) {
+  ReleaseClient();
+  StartWith64Places();
+  Acceptor inside(server(), GetParam());
+  std::vector<Pair> greedy;
+  for (int i = 0; i < 61; ++i) {
+    auto pair = Inbound(cluster_->node(), inside);
+    ASSERT_TRUE(pair) << i;
+    greedy.push_back(std::move(*pair));
+  }
+  ExpectRefused(cluster_->node(), inside);
+  EXPECT_EQ(
+      Metric("sluice_tcp_connections_failed_total", "destination", ",reason=\"client_limit\""), 1);
+  const auto line = server_proxy_->LogLine([](const boost::json::object& each) {
+    return Text(each, "connection_termination_details") == "client_limit";
+  });
+  EXPECT_EQ(Text(line, "response_flags"), "UO");
+  {
+    auto other = Inbound(client(), inside);
+    ASSERT_TRUE(other) << "of the 62 inbound, one is left for another client";
+    EXPECT_TRUE(other->client.Send("hello"));
+    EXPECT_EQ(other->server.Receive(5), "hello");
+  }
+  greedy.erase(greedy.begin(), greedy.begin() + 4);
+  EXPECT_TRUE(
+      Eventually([&] { return Metric("sluice_tcp_connections_active", "destination") == 57; }));
+  EXPECT_TRUE(Inbound(cluster_->node(), inside)) << "what a client gives back it may have again";
+}
+
+TEST_P(SharesTest, OfAFewPlacesHalfIsLeftForConnectionsThatAreAnswered) {
+  ReleaseClient();
+  StartServerProxy({"--max-connections=8", "--concurrency=1", "--connect-timeout=5m"});
+  Acceptor silent(client(), GetParam());
+  ASSERT_EQ(::listen(silent.fd(), 0), 0);
+  const SocketAddress there{Cluster::PodIp(0, GetParam()), silent.port()};
+  std::vector<Peer> waiting;
+  for (int i = 0; i < 20; ++i) {
+    auto peer = Peer::Connect(server(), there, kApplication, PortOfNoProxy(i));
+    if (peer) waiting.push_back(std::move(*peer));
+  }
+  EXPECT_TRUE(
+      Eventually([&] { return Metric("istio_tcp_connections_opened_total", "source") >= 20; }));
+  Acceptor outside(client(), GetParam());
+  auto pair = Outbound(outside);
+  ASSERT_TRUE(pair);
+  EXPECT_TRUE(pair->client.Send("hello"));
+  EXPECT_EQ(pair->server.Receive(5), "hello");
 }
 
 // A destination with a full queue does not answer SYNs.

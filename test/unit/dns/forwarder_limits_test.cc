@@ -21,8 +21,9 @@ TEST(DnsForwarderLimits, BoundsTheQueriesInFlight) {
   const FakeDnsServer silent(Family::kIpv4, IsSilent);
   const Running running({&silent}, {.timeout = std::chrono::minutes(1), .max_in_flight = 2});
   const DnsClient client(running.address, false);
+  const DnsClient other(running.address, false);
   client.Send(TestMessage{.id = 1, .name = "a.example"}.Bytes());
-  client.Send(TestMessage{.id = 2, .name = "b.example"}.Bytes());
+  other.Send(TestMessage{.id = 2, .name = "b.example"}.Bytes());
   ASSERT_TRUE(Eventually([&] { return silent.asked() == 2; }));
   client.Send(TestMessage{.id = 3, .name = "c.example"}.Bytes());
   const auto reply = client.Receive();
@@ -44,6 +45,27 @@ TEST(DnsForwarderLimits, ASilentZoneDoesNotTakeEverything) {
   const DnsClient flood(running.address, false);
   for (int i = 0; i < 40; ++i) {
     flood.Send(TestMessage{.name = "n" + std::to_string(i) + ".silent.example"}.Bytes());
+  }
+  ASSERT_TRUE(Eventually([&] { return running.stats().over_limit == 32; }));
+  for (int i = 0; i < 20; ++i) {
+    const auto reply = Ask(running, {.name = "n" + std::to_string(i) + ".well.example"});
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->header.rcode(), DnsRcode::kNoError) << i;
+  }
+  EXPECT_EQ(running.stats().over_limit, 32U);
+}
+
+// Nor does one client that asks for many silent zones.
+TEST(DnsForwarderLimits, OneClientDoesNotTakeEverything) {
+  const FakeDnsServer server(Family::kIpv4, [](const SeenQuery& query) {
+    return ParseDnsRequest(query.bytes).query.question.name.find("silent") != std::string::npos
+               ? IsSilent(query)
+               : Knows(query);
+  });
+  const Running running({&server}, {.timeout = std::chrono::minutes(1), .max_in_flight = 16});
+  const DnsClient flood(running.address, false);
+  for (int i = 0; i < 40; ++i) {
+    flood.Send(TestMessage{.name = "www.silent" + std::to_string(i) + ".example"}.Bytes());
   }
   ASSERT_TRUE(Eventually([&] { return running.stats().over_limit == 32; }));
   for (int i = 0; i < 20; ++i) {

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <exception>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -24,9 +25,15 @@ namespace {
 
 using SystemClock = std::chrono::system_clock;
 
-// Certificates live an hour at the least, and are replaced long before their end. A look is some
-// twenty system calls.
+// Where changes are no events. Certificates live an hour at the least, and are replaced long before
+// their end. A look is some twenty system calls.
 constexpr std::chrono::milliseconds kLookEvery{1000};
+// After a change, for the writer's other files: also the most that somebody who writes beside them
+// all the time makes us look.
+constexpr std::chrono::milliseconds kSettle{100};
+// Even if nothing happens: for what is no event, such as a mount over the directory, and because
+// the machine's clock may have been set or stood still.
+constexpr std::chrono::hours kLongestRest{1};
 
 constexpr const char* kReadRules = "read the rules of outbound mutual TLS";
 
@@ -34,10 +41,22 @@ std::int64_t UnixSeconds(SystemClock::time_point time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
+std::vector<std::string> Joined(std::vector<std::string> out,
+                                const std::vector<std::string>& more) {
+  out.insert(out.end(), more.begin(), more.end());
+  return out;
+}
+
+// When so little is left of a certificate that there should be another: whoever writes them does so
+// when half or two thirds of its time are over.
+SystemClock::time_point SoonEnding(const tls::Credentials& own) {
+  return own.not_after() - (own.not_after() - own.not_before()) / 10;
+}
+
 // All that credentials are read from, whichever layout they have.
 std::vector<std::string> FilesOf(const tls::CredentialSource& source) {
   // The symbolic link that Kubernetes turns to a new version is followed.
-  std::vector<std::string> out = {source.directory, source.directory + "/..data"};
+  std::vector<std::string> out = {source.directory + "/..data"};
   for (const tls::CredentialLayout& layout : tls::kCredentialLayouts) {
     for (const std::string_view name : {layout.chain, layout.key, layout.roots}) {
       out.push_back(source.directory + "/" + std::string(name));
@@ -62,6 +81,7 @@ MutualTls::MutualTls(MtlsConfig config)
       outbound_file_(config_.outbound_file.empty()
                          ? std::vector<std::string>{}
                          : std::vector<std::string>{config_.outbound_file}),
+      watch_(Joined(credential_files_.paths, outbound_file_.paths)),
       store_(config_.credentials, SystemClock::now()),
       context_(MakeContext(store_.Current())),
       outbound_(std::make_shared<const OutboundPolicy>()),
@@ -90,8 +110,38 @@ void MutualTls::Start() {
 }
 
 void MutualTls::Run() {
-  pollfd stop{.fd = stop_.get(), .events = POLLIN, .revents = 0};
-  while (::poll(&stop, 1, static_cast<int>(kLookEvery.count())) <= 0) Look();
+  bool watched = true;
+  do {
+    if (std::exchange(watched, watch_.Arm()) && !watched) {
+      spdlog::info("the files of mutual TLS are looked at once a second: {}", watch_.why());
+    }
+    Look();
+  } while (Wait(watched));
+}
+
+bool MutualTls::Wait(bool watched) const {
+  const bool rests = watched && !credential_files_.is_unsettled() && !outbound_file_.is_unsettled();
+  const std::chrono::milliseconds time = rests ? Rest() : kLookEvery;
+  pollfd wakers[] = {{.fd = stop_.get(), .events = POLLIN, .revents = 0},
+                     {.fd = watch_.fd(), .events = POLLIN, .revents = 0}};
+  ::poll(wakers, std::size(wakers), static_cast<int>(time.count()));
+  if (wakers[0].revents == 0 && wakers[1].revents != 0) {
+    ::poll(wakers, 1, static_cast<int>(kSettle.count()));
+  }
+  return wakers[0].revents == 0;
+}
+
+std::chrono::milliseconds MutualTls::Rest() const {
+  const tls::Credentials& own = context_->credentials();
+  const SystemClock::time_point now = SystemClock::now();
+  std::chrono::milliseconds out = kLongestRest;
+  for (const SystemClock::time_point warning : {SoonEnding(own), own.not_after()}) {
+    // Rounded up: a moment early nothing would be said.
+    if (warning > now)
+      out = std::min<std::chrono::milliseconds>(
+          out, std::chrono::ceil<std::chrono::seconds>(warning - now));
+  }
+  return out;
 }
 
 std::vector<MutualTls::FileState> MutualTls::Watched::States() const {
@@ -189,8 +239,7 @@ void MutualTls::WarnOfExpiry() {
     if (std::exchange(has_ended_, end) == end) return;
     spdlog::error("the own certificate has ended at {}: no peer accepts it any more",
                   UtcTime(own.not_after()));
-  } else if (own.not_after() - now < (own.not_after() - own.not_before()) / 10) {
-    // Whoever writes them does so when half or two thirds of that time are over.
+  } else if (now >= SoonEnding(own)) {
     if (std::exchange(ends_soon_, end) == end) return;
     spdlog::warn("the own certificate ends at {}, and there is no new one yet",
                  UtcTime(own.not_after()));

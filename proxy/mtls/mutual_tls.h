@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -12,6 +13,7 @@
 
 #include "base/socket_address.h"
 #include "base/unique_fd.h"
+#include "proxy/mtls/file_watch.h"
 #include "proxy/mtls/mtls_config.h"
 #include "proxy/mtls/outbound_policy.h"
 #include "tls/context.h"
@@ -31,7 +33,8 @@ class MutualTls {
   MutualTls(const MutualTls&) = delete;
   MutualTls& operator=(const MutualTls&) = delete;
 
-  // Looks at the files from here on, once a second. Throws std::system_error.
+  // From here on loads the files again when they change: looks at them when something happens to
+  // them or, where that cannot be watched, once a second. Throws std::system_error.
   void Start();
   // Looks at the files now, and says in the log what has come of it. Not while the thread runs.
   void Look();
@@ -73,10 +76,16 @@ class MutualTls {
 
     explicit Watched(std::vector<std::string> all);
     std::vector<FileState> States() const;
+    // To be looked at once more, although nothing has happened since.
+    bool is_unsettled() const { return changed_lately || !last_failure.empty(); }
     Facts::Loads loads() const { return {.reloads = reloads, .failed = failed}; }
   };
 
   void Run();
+  // Until there is a reason to look; false: it is the end. `watched`: changes are events.
+  bool Wait(bool watched) const;
+  // How long nothing needs to be done, unless a file changes.
+  std::chrono::milliseconds Rest() const;
   // Calls `load` when the files may have changed. It returns why they cannot be used, or nothing;
   // `what` is what stays then.
   template <typename Load>
@@ -91,6 +100,7 @@ class MutualTls {
   const tls::Stream::Allowed allowed_;
   Watched credential_files_;
   Watched outbound_file_;
+  FileWatch watch_;
   tls::CredentialStore store_;
   std::string outbound_text_;
   // The certificate of which it was said that it ends soon, and that it has ended.

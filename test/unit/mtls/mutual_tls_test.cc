@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/mtls/mutual_tls.h"
 
+#include <chrono>
+#include <string>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +44,21 @@ TEST_F(MutualTlsTest, LoadsWhatHasChanged) {
   EXPECT_EQ(before->credentials().id().ToString(), kCart) << "for those who have it";
   EXPECT_EQ(mtls.facts().credentials.reloads, 1U);
   EXPECT_EQ(mtls.facts().credentials.failed, 0U);
+}
+
+TEST_F(MutualTlsTest, IsToldWhenFilesChange) {
+  MutualTls mtls(Config());
+  mtls.Start();
+  // Also one that was written between the reading and the watching.
+  for (const auto* next : {&till_, &cart_, &till_}) {
+    directory_.Put(*next, root_.Pem());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    const std::string name = next == &till_ ? kTill : kCart;
+    while (mtls.Context()->credentials().id().ToString() != name) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << name;
+      std::this_thread::yield();
+    }
+  }
 }
 
 TEST_F(MutualTlsTest, KeepsWhatItHasWhenTheNewFilesAreBroken) {

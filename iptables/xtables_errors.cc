@@ -110,7 +110,7 @@ Error CommitError(int saved_errno, Family family, const capture::TableRules& wan
     return Error(ErrorKind::kFailed,
                  {.doing = doing,
                   .target = {},
-                  .why = "somebody else changed the table each of " +
+                  .why = "another program changed the table each of " +
                          std::to_string(kCommitAttempts) + " times",
                   .help = "find what keeps writing rules in this network namespace"});
   }

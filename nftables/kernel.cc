@@ -15,6 +15,7 @@
 #include <set>
 
 #include "base/os/capabilities.h"
+#include "nftables/batch.h"
 #include "nftables/codec.h"
 
 namespace sluice::nftables {
@@ -22,18 +23,8 @@ namespace {
 
 // A dump comes in parts of up to 32 KiB: a larger reader's buffer means fewer parts.
 constexpr std::size_t kReceiveBytes = 65536;
-// A list of elements is one attribute, whose length has 16 bits. An element takes up to 44 bytes.
-constexpr std::size_t kMostElementBytes = 60000;
 // How often a reader starts over while others write.
 constexpr int kReadAttempts = 10;
-
-std::uint8_t KernelFamily(Family family) {
-  return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
-}
-
-std::uint16_t Type(int message) {
-  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
-}
 
 Error NoPrivilege(std::string doing) {
   ErrorText text{.doing = std::move(doing),
@@ -73,24 +64,6 @@ std::optional<Base> DecodeBase(Bytes chain) {
   out.hook = number(hook->value, NFTA_HOOK_HOOKNUM);
   out.priority = static_cast<std::int32_t>(number(hook->value, NFTA_HOOK_PRIORITY));
   out.policy = number(chain, NFTA_CHAIN_POLICY);
-  return out;
-}
-
-// The kernel modules for a rule's expressions, to name what a kernel was built without.
-std::string ModulesOf(const Program& program, Family family) {
-  std::set<std::string> names;
-  for (const Expression& expression : program) {
-    if (std::holds_alternative<RedirectToPort>(expression)) {
-      names.insert(family == Family::kIpv4 ? "nft_redir" : "nft_redir (with IPv6)");
-    }
-    if (std::holds_alternative<TproxyToPort>(expression)) names.insert("nft_tproxy");
-    if (std::holds_alternative<LoadSocket>(expression)) names.insert("nft_socket");
-    if (std::holds_alternative<LoadCt>(expression) || std::holds_alternative<StoreCt>(expression)) {
-      names.insert("nft_ct");
-    }
-  }
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
   return out;
 }
 
@@ -162,7 +135,7 @@ std::size_t Kernel::Receive() {
 
 std::uint32_t Kernel::Generation() {
   MessageWriter request;
-  request.Begin(Type(NFT_MSG_GETGEN), 0, ++sequence_, NFPROTO_UNSPEC);
+  request.Begin(MessageType(NFT_MSG_GETGEN), 0, ++sequence_, NFPROTO_UNSPEC);
   request.End();
   Send(request.bytes());
   std::optional<std::uint32_t> generation;
@@ -216,7 +189,7 @@ bool Kernel::DumpAll(int message, std::uint8_t family,
                      const std::function<void(MessageWriter&)>& fill,
                      const std::function<void(std::uint8_t, Bytes)>& visit) {
   MessageWriter request;
-  request.Begin(Type(message), NLM_F_DUMP, ++sequence_, family);
+  request.Begin(MessageType(message), NLM_F_DUMP, ++sequence_, family);
   if (fill) fill(request);
   request.End();
   return Dump(request, [&visit](const NetfilterMessage& answer) {
@@ -227,7 +200,7 @@ bool Kernel::DumpAll(int message, std::uint8_t family,
 bool Kernel::ReadSet(Family family, InSet& set) {
   // A set of intervals, unless nft(8) made it from single addresses.
   MessageWriter about;
-  about.Begin(Type(NFT_MSG_GETSET), 0, ++sequence_, KernelFamily(family));
+  about.Begin(MessageType(NFT_MSG_GETSET), 0, ++sequence_, KernelFamily(family));
   about.PutText(NFTA_SET_TABLE, kTableName);
   about.PutText(NFTA_SET_NAME, set.name);
   about.End();
@@ -243,7 +216,7 @@ bool Kernel::ReadSet(Family family, InSet& set) {
   }
   if (!set_flags) return false;
   MessageWriter request;
-  request.Begin(Type(NFT_MSG_GETSETELEM), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  request.Begin(MessageType(NFT_MSG_GETSETELEM), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   request.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
   request.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
   request.End();
@@ -271,7 +244,7 @@ bool Kernel::ReadSet(Family family, InSet& set) {
 bool Kernel::ReadFamily(Family family, FamilyState& out) {
   out.exists = true;
   MessageWriter chains;
-  chains.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  chains.Begin(MessageType(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   chains.End();
   bool consistent = Dump(chains, [&](const NetfilterMessage& message) {
     if (TextOf(message.attributes, NFTA_CHAIN_TABLE) != kTableName) return;
@@ -280,7 +253,7 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
   });
   if (!consistent) return false;
   MessageWriter rules;
-  rules.Begin(Type(NFT_MSG_GETRULE), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  rules.Begin(MessageType(NFT_MSG_GETRULE), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   rules.PutText(NFTA_RULE_TABLE, kTableName);
   rules.End();
   consistent = Dump(rules, [&](const NetfilterMessage& message) {
@@ -308,7 +281,7 @@ bool Kernel::ReadFamily(Family family, FamilyState& out) {
 
 bool Kernel::ReadSets(Family family, FamilyState& out) {
   MessageWriter request;
-  request.Begin(Type(NFT_MSG_GETSET), NLM_F_DUMP, ++sequence_, KernelFamily(family));
+  request.Begin(MessageType(NFT_MSG_GETSET), NLM_F_DUMP, ++sequence_, KernelFamily(family));
   request.PutText(NFTA_SET_TABLE, kTableName);
   request.End();
   std::vector<std::string> named;
@@ -341,7 +314,7 @@ State Kernel::Read() {
     State out;
     out.generation = Generation();
     MessageWriter request;
-    request.Begin(Type(NFT_MSG_GETTABLE), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
+    request.Begin(MessageType(NFT_MSG_GETTABLE), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
     request.End();
     bool v4 = false;
     bool v6 = false;
@@ -369,7 +342,7 @@ State Kernel::Read() {
 std::vector<std::string> Kernel::ChainsLikeOurs() {
   std::vector<std::string> out;
   MessageWriter request;
-  request.Begin(Type(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
+  request.Begin(MessageType(NFT_MSG_GETCHAIN), NLM_F_DUMP, ++sequence_, NFPROTO_UNSPEC);
   request.End();
   Dump(request, [&out](const NetfilterMessage& message) {
     const std::string table = TextOf(message.attributes, NFTA_CHAIN_TABLE);
@@ -384,228 +357,6 @@ std::vector<std::string> Kernel::ChainsLikeOurs() {
   });
   return out;
 }
-
-// The messages of one transaction.
-class Kernel::Batch {
- public:
-  // A set that other batches make before this one.
-  struct StagedSet {
-    Family family;
-    std::string name;
-    std::vector<Cidr> ranges;
-  };
-
-  // `generation`: the rule set's, for which this is made; 0 for any. With `stage`, the caller makes
-  // the sets, whose names begin with it.
-  explicit Batch(std::uint32_t generation, std::string stage = {}) : stage_(std::move(stage)) {
-    out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    out_.PutBig32(NFNL_BATCH_GENID, generation);
-    out_.End();
-  }
-
-  // Adds the differences of `family`.
-  void Add(Family family, const FamilyState& have, const FamilyState& want, bool anew) {
-    family_ = family;
-    if (!want.exists) {
-      if (have.exists) RemoveTable(family);
-      return;
-    }
-    if (!have.exists) MakeTable(family);
-    const auto kept = [&](const ChainState& chain) {
-      const ChainState* const other = FindChain(want, chain.name);
-      return other != nullptr && other->base == chain.base;
-    };
-    const auto unchanged = [&](const ChainState& chain) {
-      const ChainState* const other = FindChain(have, chain.name);
-      return !anew && other != nullptr && Same(chain, *other);
-    };
-    // Empty all chains first: a chain with a jump to it cannot be removed.
-    for (const ChainState& chain : have.chains) {
-      const ChainState* const other = FindChain(want, chain.name);
-      if (other != nullptr && unchanged(*other)) continue;
-      Begin(NFT_MSG_DELRULE, 0, "empty the chain " + chain.name);
-      out_.PutText(NFTA_RULE_TABLE, kTableName);
-      out_.PutText(NFTA_RULE_CHAIN, chain.name);
-      out_.End();
-    }
-    for (const ChainState& chain : have.chains) {
-      if (kept(chain)) continue;
-      Begin(NFT_MSG_DELCHAIN, 0, "remove the chain " + chain.name);
-      out_.PutText(NFTA_CHAIN_TABLE, kTableName);
-      out_.PutText(NFTA_CHAIN_NAME, chain.name);
-      out_.End();
-    }
-    std::set<std::string> old_sets(have.unused_sets.begin(), have.unused_sets.end());
-    std::set<std::string> used_sets;
-    for (const ChainState& chain : have.chains) {
-      const ChainState* const other = FindChain(want, chain.name);
-      const bool stays = other != nullptr && unchanged(*other);
-      (stays ? used_sets : old_sets).insert(chain.sets.begin(), chain.sets.end());
-    }
-    for (const std::string& name : old_sets) {
-      if (!used_sets.contains(name)) RemoveSet(family, name);
-    }
-    for (const ChainState& chain : want.chains) {
-      const ChainState* const other = FindChain(have, chain.name);
-      if (other == nullptr || !kept(*other)) MakeChain(chain);
-    }
-    for (const ChainState& chain : want.chains) {
-      if (unchanged(chain)) continue;
-      for (const RuleState& rule : chain.rules) AddRule(chain, rule);
-    }
-  }
-
-  void MakeTable(Family family) {
-    family_ = family;
-    Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
-    out_.PutText(NFTA_TABLE_NAME, kTableName);
-    out_.End();
-  }
-  void RemoveTable(Family family) {
-    family_ = family;
-    Begin(NFT_MSG_DELTABLE, 0, "remove the table");
-    out_.PutText(NFTA_TABLE_NAME, kTableName);
-    out_.End();
-  }
-  void RemoveSet(Family family, const std::string& name) {
-    family_ = family;
-    Begin(NFT_MSG_DELSET, 0, "remove the set " + name);
-    out_.PutText(NFTA_SET_TABLE, kTableName);
-    out_.PutText(NFTA_SET_NAME, name);
-    out_.End();
-  }
-
-  // Makes a set with room for `size` elements, which are added later.
-  void MakeSet(Family family, const SetReference& set, std::size_t size) {
-    // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
-    constexpr std::uint32_t kAddressType[] = {7, 8};
-    const bool v4 = family == Family::kIpv4;
-    const std::uint32_t anonymous = set.name == kAnonymousSet ? NFT_SET_ANONYMOUS : 0;
-    family_ = family;
-    Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
-    out_.PutText(NFTA_SET_TABLE, kTableName);
-    out_.PutText(NFTA_SET_NAME, set.name);
-    out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
-    out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
-    out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
-    // The kernel requires one in any case.
-    out_.PutBig32(NFTA_SET_ID, set.id != 0 ? set.id : 1);
-    const std::size_t description = out_.Open(NFTA_SET_DESC);
-    out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(size));
-    out_.Close(description);
-    out_.End();
-  }
-
-  // Adds elements from index `from` on: as many as a message holds, and only whole intervals.
-  // Returns the index of the first that is left.
-  std::size_t FillSet(Family family, const SetReference& set, const std::vector<Element>& elements,
-                      std::size_t from) {
-    family_ = family;
-    Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
-    out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
-    out_.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
-    if (set.id != 0) out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, set.id);
-    const std::size_t nest = out_.Open(NFTA_SET_ELEM_LIST_ELEMENTS);
-    while (from < elements.size() &&
-           (out_.SizeOf(nest) < kMostElementBytes || elements[from].is_end)) {
-      EncodeElement(elements[from++], out_);
-    }
-    out_.Close(nest);
-    out_.End();
-    return from;
-  }
-
-  const std::vector<StagedSet>& staged() const { return staged_; }
-  bool empty() const { return doing_.empty(); }
-  const Doing& doing(std::uint32_t sequence) const {
-    static const Doing kWhole{"write the rules", {}};
-    return sequence == 0 || sequence > doing_.size() ? kWhole : doing_[sequence - 1];
-  }
-  // The sequence number of the message whose acknowledgement means success.
-  std::uint32_t last() const { return static_cast<std::uint32_t>(doing_.size()); }
-  const std::string& bytes() const { return out_.bytes(); }
-  const std::string& Finish() {
-    out_.Acknowledge();
-    out_.Begin(NFNL_MSG_BATCH_END, 0, last() + 1, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    out_.End();
-    return out_.bytes();
-  }
-
- private:
-  void Begin(int message, int flags, std::string what, std::string needs = {}) {
-    doing_.push_back(
-        {std::move(what) + " of nf_tables (" + std::string(Name(family_)) + ")", std::move(needs)});
-    out_.Begin(Type(message), static_cast<std::uint16_t>(flags), last(), KernelFamily(family_));
-  }
-
-  void MakeChain(const ChainState& chain) {
-    std::string needs;
-    if (chain.base && chain.base->type == "nat") needs = "nft_chain_nat";
-    Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "make the chain " + chain.name, std::move(needs));
-    out_.PutText(NFTA_CHAIN_TABLE, kTableName);
-    out_.PutText(NFTA_CHAIN_NAME, chain.name);
-    if (chain.base) {
-      const std::size_t hook = out_.Open(NFTA_CHAIN_HOOK);
-      out_.PutBig32(NFTA_HOOK_HOOKNUM, chain.base->hook);
-      out_.PutBig32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.base->priority));
-      out_.Close(hook);
-      out_.PutBig32(NFTA_CHAIN_POLICY, chain.base->policy);
-      out_.PutText(NFTA_CHAIN_TYPE, chain.base->type);
-    }
-    out_.End();
-  }
-
-  // Sets come before the rule that uses them.
-  void AddRule(const ChainState& chain, const RuleState& rule) {
-    std::vector<SetReference> sets;
-    if (rule.known()) {
-      for (const Expression& expression : rule.program) {
-        if (const auto* set = std::get_if<InSet>(&expression)) sets.push_back(Prepare(*set));
-      }
-    }
-    Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add a rule to the chain " + chain.name,
-          ModulesOf(rule.program, family_));
-    out_.PutText(NFTA_RULE_TABLE, kTableName);
-    out_.PutText(NFTA_RULE_CHAIN, chain.name);
-    if (rule.known()) {
-      EncodeProgram(
-          rule.program, family_, rule.counters,
-          [next = sets.begin()](const InSet&) mutable { return *next++; }, out_);
-    } else {
-      const std::size_t nest = out_.Open(NFTA_RULE_EXPRESSIONS);
-      Bytes bytes(rule.expressions);
-      while (const auto attribute = TakeAttribute(bytes))
-        out_.Put(attribute->type, attribute->value);
-      out_.Close(nest);
-    }
-    if (!rule.comment.empty()) {
-      out_.Put(NFTA_RULE_USERDATA, EncodeComment(rule.comment));
-    } else if (!rule.userdata.empty()) {
-      out_.Put(NFTA_RULE_USERDATA, rule.userdata);
-    }
-    out_.End();
-  }
-
-  SetReference Prepare(const InSet& set) {
-    ++sets_;
-    if (!stage_.empty()) {
-      staged_.push_back({family_, stage_ + std::to_string(sets_), set.ranges});
-      return {.name = staged_.back().name};
-    }
-    const SetReference reference{.id = sets_};
-    const std::vector<Element> elements = ToElements(set.ranges);
-    MakeSet(family_, reference, elements.size());
-    for (std::size_t i = 0; i < elements.size();) i = FillSet(family_, reference, elements, i);
-    return reference;
-  }
-
-  std::string stage_;
-  std::vector<StagedSet> staged_;
-  MessageWriter out_;
-  Family family_ = Family::kIpv4;
-  std::uint32_t sets_ = 0;
-  std::vector<Doing> doing_;
-};
 
 bool Kernel::Write(const State& before, const State& wanted, bool anew) {
   Batch batch(before.generation);
@@ -703,7 +454,7 @@ bool Kernel::Commit(Batch& batch) {
   if (!failure && done) return true;
   if (!failure) failure = {EPROTO, 0};
   if (failure->first == ERESTART || failure->first == EAGAIN) return false;
-  const Doing& doing = batch.doing(failure->second);
+  const Batch::Doing& doing = batch.doing(failure->second);
   if (failure->first == EPERM || failure->first == EACCES) throw NoPrivilege(doing.what);
   if (IsMissingFeature(failure->first)) {
     throw Error(

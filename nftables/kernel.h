@@ -15,6 +15,8 @@
 
 namespace sluice::nftables {
 
+class Batch;
+
 // A netlink socket to nf_tables in the network namespace of the calling thread. Functions throw
 // sluice::Error: kPrivilege names the capability, kKernelFeature the module.
 class Kernel {
@@ -44,13 +46,6 @@ class Kernel {
                const std::function<void(std::uint8_t, Bytes)>& visit);
 
  private:
-  // What the message with a given number was doing, for errors.
-  struct Doing {
-    std::string what;
-    std::string needs;  // the kernel's modules; may be empty
-  };
-  class Batch;
-
   template <typename Visit>
   bool Dump(MessageWriter& request, Visit visit);
   bool ReadFamily(Family family, FamilyState& out);

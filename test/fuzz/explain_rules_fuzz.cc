@@ -10,7 +10,7 @@
 #include "capture/explain/deciders.h"
 #include "capture/explain/walk.h"
 #include "iptables/xt_model.h"
-#include "nftables/model.h"
+#include "nftables/model/model.h"
 #include "test/fuzz/fuzz.h"
 
 namespace {

@@ -18,8 +18,8 @@
 #include "cmd/sluice-init/explain/question.h"
 #include "iptables/xt_model.h"
 #include "iptables/xt_reader.h"
-#include "nftables/model.h"
-#include "nftables/reader.h"
+#include "nftables/model/model.h"
+#include "nftables/model/reader.h"
 #include "trace/attribution.h"
 
 namespace sluice::init {

@@ -9,8 +9,8 @@
 #include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
 #include "iptables/xt_model.h"
-#include "nftables/model.h"
-#include "nftables/reader.h"
+#include "nftables/model/model.h"
+#include "nftables/model/reader.h"
 #include "trace/event.h"
 
 namespace sluice::init {

@@ -10,7 +10,7 @@
 #include "capture/explain/walk.h"
 #include "iptables/compile.h"
 #include "nftables/compile.h"
-#include "nftables/model.h"
+#include "nftables/model/model.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture::explain {

@@ -19,7 +19,7 @@
 #include "capture/graph/lines.h"
 #include "iptables/compile.h"
 #include "nftables/compile.h"
-#include "nftables/model.h"
+#include "nftables/model/model.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture::graph {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "nftables/model.h"
+#include "nftables/model/model.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -10,7 +10,7 @@
 #include <string>
 
 #include "nftables/codec.h"
-#include "nftables/rule_model.h"
+#include "nftables/model/rule_model.h"
 #include "nftables/text.h"
 
 namespace sluice::nftables {

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "capture/explain/model.h"
-#include "nftables/ruleset.h"
+#include "nftables/model/ruleset.h"
 
 // nf_tables' rules in the form of the model, no matter who wrote them. Pure; accepts any bytes.
 namespace sluice::nftables {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "nftables/reader.h"
+#include "nftables/model/reader.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "nftables/kernel.h"
-#include "nftables/ruleset.h"
+#include "nftables/model/ruleset.h"
 
 namespace sluice::nftables {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "capture/explain/model.h"
-#include "nftables/model.h"
+#include "nftables/model/model.h"
 
 // Internal to model.cc: one rule, or one set.
 namespace sluice::nftables {

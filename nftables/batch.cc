@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "nftables/batch.h"
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+
+#include <set>
+#include <utility>
+
+namespace sluice::nftables {
+namespace {
+
+// A list of elements is one attribute, whose length has 16 bits. An element takes up to 44 bytes.
+constexpr std::size_t kMostElementBytes = 60000;
+
+// The kernel modules for a rule's expressions, to name what a kernel was built without.
+std::string ModulesOf(const Program& program, Family family) {
+  std::set<std::string> names;
+  for (const Expression& expression : program) {
+    if (std::holds_alternative<RedirectToPort>(expression)) {
+      names.insert(family == Family::kIpv4 ? "nft_redir" : "nft_redir (with IPv6)");
+    }
+    if (std::holds_alternative<TproxyToPort>(expression)) names.insert("nft_tproxy");
+    if (std::holds_alternative<LoadSocket>(expression)) names.insert("nft_socket");
+    if (std::holds_alternative<LoadCt>(expression) || std::holds_alternative<StoreCt>(expression)) {
+      names.insert("nft_ct");
+    }
+  }
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+}  // namespace
+
+std::uint16_t MessageType(int message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
+
+std::uint8_t KernelFamily(Family family) {
+  return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+Batch::Batch(std::uint32_t generation, std::string stage) : stage_(std::move(stage)) {
+  out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
+  out_.PutBig32(NFNL_BATCH_GENID, generation);
+  out_.End();
+}
+
+void Batch::Add(Family family, const FamilyState& have, const FamilyState& want, bool anew) {
+  family_ = family;
+  if (!want.exists) {
+    if (have.exists) RemoveTable(family);
+    return;
+  }
+  if (!have.exists) MakeTable(family);
+  const auto kept = [&](const ChainState& chain) {
+    const ChainState* const other = FindChain(want, chain.name);
+    return other != nullptr && other->base == chain.base;
+  };
+  const auto unchanged = [&](const ChainState& chain) {
+    const ChainState* const other = FindChain(have, chain.name);
+    return !anew && other != nullptr && Same(chain, *other);
+  };
+  // Empty all chains first: a chain with a jump to it cannot be removed.
+  for (const ChainState& chain : have.chains) {
+    const ChainState* const other = FindChain(want, chain.name);
+    if (other != nullptr && unchanged(*other)) continue;
+    Begin(NFT_MSG_DELRULE, 0, "empty the chain " + chain.name);
+    out_.PutText(NFTA_RULE_TABLE, kTableName);
+    out_.PutText(NFTA_RULE_CHAIN, chain.name);
+    out_.End();
+  }
+  for (const ChainState& chain : have.chains) {
+    if (kept(chain)) continue;
+    Begin(NFT_MSG_DELCHAIN, 0, "remove the chain " + chain.name);
+    out_.PutText(NFTA_CHAIN_TABLE, kTableName);
+    out_.PutText(NFTA_CHAIN_NAME, chain.name);
+    out_.End();
+  }
+  std::set<std::string> old_sets(have.unused_sets.begin(), have.unused_sets.end());
+  std::set<std::string> used_sets;
+  for (const ChainState& chain : have.chains) {
+    const ChainState* const other = FindChain(want, chain.name);
+    const bool stays = other != nullptr && unchanged(*other);
+    (stays ? used_sets : old_sets).insert(chain.sets.begin(), chain.sets.end());
+  }
+  for (const std::string& name : old_sets) {
+    if (!used_sets.contains(name)) RemoveSet(family, name);
+  }
+  for (const ChainState& chain : want.chains) {
+    const ChainState* const other = FindChain(have, chain.name);
+    if (other == nullptr || !kept(*other)) MakeChain(chain);
+  }
+  for (const ChainState& chain : want.chains) {
+    if (unchanged(chain)) continue;
+    for (const RuleState& rule : chain.rules) AddRule(chain, rule);
+  }
+}
+
+void Batch::MakeTable(Family family) {
+  family_ = family;
+  Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
+  out_.PutText(NFTA_TABLE_NAME, kTableName);
+  out_.End();
+}
+
+void Batch::RemoveTable(Family family) {
+  family_ = family;
+  Begin(NFT_MSG_DELTABLE, 0, "remove the table");
+  out_.PutText(NFTA_TABLE_NAME, kTableName);
+  out_.End();
+}
+
+void Batch::RemoveSet(Family family, const std::string& name) {
+  family_ = family;
+  Begin(NFT_MSG_DELSET, 0, "remove the set " + name);
+  out_.PutText(NFTA_SET_TABLE, kTableName);
+  out_.PutText(NFTA_SET_NAME, name);
+  out_.End();
+}
+
+void Batch::MakeSet(Family family, const SetReference& set, std::size_t size) {
+  // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
+  constexpr std::uint32_t kAddressType[] = {7, 8};
+  const bool v4 = family == Family::kIpv4;
+  const std::uint32_t anonymous = set.name == kAnonymousSet ? NFT_SET_ANONYMOUS : 0;
+  family_ = family;
+  Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
+  out_.PutText(NFTA_SET_TABLE, kTableName);
+  out_.PutText(NFTA_SET_NAME, set.name);
+  out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
+  out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
+  out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
+  // The kernel requires one in any case.
+  out_.PutBig32(NFTA_SET_ID, set.id != 0 ? set.id : 1);
+  const std::size_t description = out_.Open(NFTA_SET_DESC);
+  out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(size));
+  out_.Close(description);
+  out_.End();
+}
+
+std::size_t Batch::FillSet(Family family, const SetReference& set,
+                           const std::vector<Element>& elements, std::size_t from) {
+  family_ = family;
+  Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
+  out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
+  out_.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
+  if (set.id != 0) out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, set.id);
+  const std::size_t nest = out_.Open(NFTA_SET_ELEM_LIST_ELEMENTS);
+  while (from < elements.size() &&
+         (out_.SizeOf(nest) < kMostElementBytes || elements[from].is_end)) {
+    EncodeElement(elements[from++], out_);
+  }
+  out_.Close(nest);
+  out_.End();
+  return from;
+}
+
+const Batch::Doing& Batch::doing(std::uint32_t sequence) const {
+  static const Doing kWhole{"write the rules", {}};
+  return sequence == 0 || sequence > doing_.size() ? kWhole : doing_[sequence - 1];
+}
+
+const std::string& Batch::Finish() {
+  out_.Acknowledge();
+  out_.Begin(NFNL_MSG_BATCH_END, 0, last() + 1, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
+  out_.End();
+  return out_.bytes();
+}
+
+void Batch::Begin(int message, int flags, std::string what, std::string needs) {
+  doing_.push_back(
+      {std::move(what) + " of nf_tables (" + std::string(Name(family_)) + ")", std::move(needs)});
+  out_.Begin(MessageType(message), static_cast<std::uint16_t>(flags), last(),
+             KernelFamily(family_));
+}
+
+void Batch::MakeChain(const ChainState& chain) {
+  std::string needs;
+  if (chain.base && chain.base->type == "nat") needs = "nft_chain_nat";
+  Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "make the chain " + chain.name, std::move(needs));
+  out_.PutText(NFTA_CHAIN_TABLE, kTableName);
+  out_.PutText(NFTA_CHAIN_NAME, chain.name);
+  if (chain.base) {
+    const std::size_t hook = out_.Open(NFTA_CHAIN_HOOK);
+    out_.PutBig32(NFTA_HOOK_HOOKNUM, chain.base->hook);
+    out_.PutBig32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.base->priority));
+    out_.Close(hook);
+    out_.PutBig32(NFTA_CHAIN_POLICY, chain.base->policy);
+    out_.PutText(NFTA_CHAIN_TYPE, chain.base->type);
+  }
+  out_.End();
+}
+
+void Batch::AddRule(const ChainState& chain, const RuleState& rule) {
+  std::vector<SetReference> sets;
+  if (rule.known()) {
+    for (const Expression& expression : rule.program) {
+      if (const auto* set = std::get_if<InSet>(&expression)) sets.push_back(Prepare(*set));
+    }
+  }
+  Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add a rule to the chain " + chain.name,
+        ModulesOf(rule.program, family_));
+  out_.PutText(NFTA_RULE_TABLE, kTableName);
+  out_.PutText(NFTA_RULE_CHAIN, chain.name);
+  if (rule.known()) {
+    EncodeProgram(
+        rule.program, family_, rule.counters,
+        [next = sets.begin()](const InSet&) mutable { return *next++; }, out_);
+  } else {
+    const std::size_t nest = out_.Open(NFTA_RULE_EXPRESSIONS);
+    Bytes bytes(rule.expressions);
+    while (const auto attribute = TakeAttribute(bytes)) out_.Put(attribute->type, attribute->value);
+    out_.Close(nest);
+  }
+  if (!rule.comment.empty()) {
+    out_.Put(NFTA_RULE_USERDATA, EncodeComment(rule.comment));
+  } else if (!rule.userdata.empty()) {
+    out_.Put(NFTA_RULE_USERDATA, rule.userdata);
+  }
+  out_.End();
+}
+
+SetReference Batch::Prepare(const InSet& set) {
+  ++sets_;
+  if (!stage_.empty()) {
+    staged_.push_back({family_, stage_ + std::to_string(sets_), set.ranges});
+    return {.name = staged_.back().name};
+  }
+  const SetReference reference{.id = sets_};
+  const std::vector<Element> elements = ToElements(set.ranges);
+  MakeSet(family_, reference, elements.size());
+  for (std::size_t i = 0; i < elements.size();) i = FillSet(family_, reference, elements, i);
+  return reference;
+}
+
+}  // namespace sluice::nftables

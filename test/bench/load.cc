@@ -4,14 +4,14 @@
 //
 //   sluice-load serve PORT COUNT              listens on COUNT ports from PORT on
 //   sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS
-//   sluice-load fetch ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES
+//   sluice-load fetch|http ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES
 //
 // The server echoes each byte, but streams forever to a client whose first byte is 'S', and answers
 // each byte with BYTES bytes to one that begins with 'F' and that number, as four bytes in host
-// order. The client, after a warm-up, prints "begin", works for SECONDS, prints "end" and one line
-// of JSON; `idle` opens the connections, uses each once, prints "ready" and waits for the end of
-// standard input. Each is one thread with one event loop, and avoids copying: the proxy is what is
-// measured.
+// order. To one that begins with 'G' it speaks HTTP/1.1. The client, after a warm-up, prints
+// "begin", works for SECONDS, prints "end" and one line of JSON; `idle` opens the connections, uses
+// each once, prints "ready" and waits for the end of standard input. Each is one thread with one
+// event loop, and avoids copying: the proxy is what is measured.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -51,21 +51,35 @@ void RaiseDescriptorLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-enum class Work : std::uint8_t { kBulk, kShort, kPing, kIdle, kFetch };
+constexpr std::string_view kHeadEnd = "\r\n\r\n";
+constexpr std::string_view kOk = "HTTP/1.1 200 ";
+
+// What a program sends to another one inside of a cluster.
+std::string HttpRequest(std::uint32_t answer_bytes) {
+  return "GET /carts/1234/items?bytes=" + std::to_string(answer_bytes) +
+         " HTTP/1.1\r\nHost: cart.shop.svc.cluster.local:9000\r\nUser-Agent: sluice-load/1.0\r\n"
+         "Accept: application/json\r\nAccept-Encoding: gzip\r\nX-Forwarded-For: 192.0.2.7\r\n"
+         "Cookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
+}
+
+enum class Work : std::uint8_t { kBulk, kShort, kPing, kIdle, kFetch, kHttp };
+
+bool HasSize(Work work) { return work == Work::kFetch || work == Work::kHttp; }
 
 struct Connection {
   int fd = -1;
   std::size_t answered = 0;  // bytes received of the current answer
+  std::size_t matched = 0;   // kHttp: how much of kHeadEnd has come
   Clock::time_point asked{};
 };
 
 class Client {
  public:
-  // `answer_bytes` is for kFetch.
+  // `answer_bytes` is for kFetch and kHttp.
   Client(Work work, const char* address, std::uint16_t port, int ports, int connections,
          std::uint32_t answer_bytes)
       : work_(work),
-        answer_bytes_(work == Work::kFetch ? answer_bytes : kMessage),
+        answer_bytes_(HasSize(work) ? answer_bytes : kMessage),
         port_(port),
         ports_(ports),
         epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -76,6 +90,7 @@ class Client {
     message_.assign(kMessage, 'e');
     if (work_ == Work::kBulk) message_.assign(1, 'S');
     if (work_ == Work::kFetch) message_.assign(1, 'f');
+    if (work_ == Work::kHttp) message_ = HttpRequest(answer_bytes_);
   }
 
   void Run(std::chrono::milliseconds time) {
@@ -141,7 +156,7 @@ class Client {
     const bool begins = work_ == Work::kFetch && connection.asked == Clock::time_point{};
     const void* const bytes = begins ? static_cast<const void*>(&header) : message_.data();
     const std::size_t size = begins ? sizeof(header) : message_.size();
-    connection.answered = 0;
+    connection.answered = connection.matched = 0;
     connection.asked = Clock::now();
     if (::send(connection.fd, bytes, size, MSG_NOSIGNAL) < 0) OnError(connection);
   }
@@ -181,9 +196,26 @@ class Client {
     }
   }
 
+  // Returns the number of bytes behind the head, which may have come in part.
+  std::size_t SkipHead(Connection& connection, std::string_view bytes) const {
+    if (connection.matched == 0 && connection.answered == 0 && !bytes.starts_with(kOk)) {
+      errno = EPROTO;
+      Fail("an answer other than 200");
+    }
+    std::size_t at = 0;
+    while (at < bytes.size() && connection.matched < kHeadEnd.size()) {
+      const char c = bytes[at++];
+      connection.matched = c == kHeadEnd[connection.matched] ? connection.matched + 1
+                           : c == kHeadEnd.front()           ? 1
+                                                             : 0;
+    }
+    return bytes.size() - at;
+  }
+
   void ReadAnswer(Connection& connection) {
+    const bool in_head = work_ == Work::kHttp && connection.matched < kHeadEnd.size();
     // The kernel discards the bytes of a large answer.
-    const ssize_t got = work_ == Work::kFetch
+    const ssize_t got = HasSize(work_) && !in_head
                             ? ::recv(connection.fd, nullptr, 4 * kChunk, MSG_TRUNC)
                             : ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);
     if (got < 0 && errno == EAGAIN) return;
@@ -191,12 +223,15 @@ class Client {
       OnError(connection);
       return;
     }
-    connection.answered += static_cast<std::size_t>(got);
-    bytes_ += static_cast<std::uint64_t>(got);
+    auto size = static_cast<std::size_t>(got);
+    if (in_head) size = SkipHead(connection, {buffer_.data(), size});
+    connection.answered += size;
+    bytes_ += size;
     if (connection.answered < answer_bytes_) return;
     ++count_;
     if (work_ == Work::kIdle) return;
-    if (connections_.size() == 1) latencies_.push_back(Clock::now() - connection.asked);
+    if (connections_.size() == 1 || work_ == Work::kHttp)
+      latencies_.push_back(Clock::now() - connection.asked);
     if (work_ == Work::kShort) {
       ::close(connection.fd);
       Open(connection);
@@ -244,7 +279,7 @@ class Client {
   std::fputs(
       "usage: sluice-load serve PORT COUNT\n"
       "       sluice-load bulk|short|ping|idle ADDRESS PORT COUNT CONNECTIONS SECONDS\n"
-      "       sluice-load fetch ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES\n",
+      "       sluice-load fetch|http ADDRESS PORT COUNT CONNECTIONS SECONDS BYTES\n",
       stderr);
   std::exit(2);
 }
@@ -259,7 +294,7 @@ int main(int argc, char** argv) {
   if (what == "serve" && argc == 4) {
     Server(static_cast<std::uint16_t>(std::atoi(argv[2])), std::atoi(argv[3])).Run();
   }
-  if (argc != (what == "fetch" ? 8 : 7)) Usage();
+  if (argc != (what == "fetch" || what == "http" ? 8 : 7)) Usage();
   Work work{};
   if (what == "bulk") {
     work = Work::kBulk;
@@ -271,6 +306,8 @@ int main(int argc, char** argv) {
     work = Work::kIdle;
   } else if (what == "fetch") {
     work = Work::kFetch;
+  } else if (what == "http") {
+    work = Work::kHttp;
   } else {
     Usage();
   }

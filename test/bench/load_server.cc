@@ -6,11 +6,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "test/bench/load_sockets.h"
 
 namespace sluice::bench {
+namespace {
+
+constexpr std::uint64_t kSmallBody = 16 * 1024;
+
+}  // namespace
 
 Server::Server(std::uint16_t port, int count)
     : epoll_(::epoll_create1(EPOLL_CLOEXEC)), block_(kChunk) {
@@ -78,14 +84,49 @@ void Server::Serve(int fd) {
       ::close(fd);
       return;
     }
-    if (client.mode == Mode::kFetch) client.owed -= static_cast<std::uint64_t>(sent);
+    if (client.mode != Mode::kStream) client.owed -= static_cast<std::uint64_t>(sent);
   }
+}
+
+Server::Mode Server::ModeOf(char first) {
+  switch (first) {
+    case 'S':
+      return Mode::kStream;
+    case 'F':
+      return Mode::kFetch;
+    case 'G':
+      return Mode::kHttp;
+    default:
+      return Mode::kEcho;
+  }
+}
+
+// Answers a request whose target ends with "=SIZE"; there is one at a time.
+void Server::OnHttp(int fd, Served& client, std::string_view bytes) {
+  client.head += bytes;
+  if (!client.head.ends_with("\r\n\r\n")) return;
+  const std::size_t size = client.head.find('=');
+  if (size == std::string::npos) Fail("a request without a size");
+  const std::uint64_t body = std::strtoull(client.head.c_str() + size + 1, nullptr, 10);
+  client.head.clear();
+  std::string answer =
+      "HTTP/1.1 200 OK\r\nDate: Fri, 27 Nov 2026 08:00:00 GMT\r\nServer: load\r\n"
+      "Content-Type: application/json\r\nContent-Length: ";
+  answer += std::to_string(body);
+  answer += "\r\n\r\n";
+  // A small body goes with the head, as most programs send it.
+  const bool is_small = body <= kSmallBody;
+  if (is_small) answer.append(static_cast<std::size_t>(body), 'x');
+  client.owed = is_small ? 0 : body;
+  // Fits always: there is one answer at a time.
+  [[maybe_unused]] const ssize_t sent =
+      ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | (is_small ? 0 : MSG_MORE));
 }
 
 void Server::OnBytes(int fd, Served& client, std::size_t size) {
   std::size_t asked = size;
   if (client.mode == Mode::kNew) {
-    client.mode = block_[0] == 'S' ? Mode::kStream : block_[0] == 'F' ? Mode::kFetch : Mode::kEcho;
+    client.mode = ModeOf(block_[0]);
     if (client.mode == Mode::kFetch) {
       FetchHeader header;
       if (size < sizeof(header)) Fail("a header in pieces");
@@ -95,6 +136,7 @@ void Server::OnBytes(int fd, Served& client, std::size_t size) {
     }
   }
   if (client.mode == Mode::kFetch) client.owed += asked * client.answer_bytes;
+  if (client.mode == Mode::kHttp) OnHttp(fd, client, {block_.data(), size});
   if (client.mode == Mode::kEcho) {
     // Small enough to fit always.
     [[maybe_unused]] const ssize_t sent = ::send(fd, block_.data(), size, MSG_NOSIGNAL);

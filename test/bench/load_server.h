@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace sluice::bench {
@@ -16,16 +18,19 @@ class Server {
 
  private:
   // What a client's first byte asks for.
-  enum class Mode : std::uint8_t { kNew, kEcho, kStream, kFetch };
+  enum class Mode : std::uint8_t { kNew, kEcho, kStream, kFetch, kHttp };
   struct Served {
     Mode mode = Mode::kNew;
     std::uint32_t answer_bytes = 0;  // kFetch
     std::uint64_t owed = 0;          // bytes of requested answers
+    std::string head;                // kHttp: of a request, so far
   };
 
+  static Mode ModeOf(char first);
   void Accept(int listener);
   void Serve(int fd);
   void OnBytes(int fd, Served& client, std::size_t size);
+  void OnHttp(int fd, Served& client, std::string_view bytes);
 
   int epoll_;
   std::vector<int> listeners_;

@@ -69,6 +69,12 @@ Moved ReadTransport(Endpoint& from, Transport& transport, std::span<char> into) 
   return moved;
 }
 
+// Of a stage that lets this much pass it is known what three full reads would show, that it is a
+// bulk transfer.
+constexpr std::uint64_t kBulkBodyBytes = 3 * RelayResources::kBufferBytes;
+// Less is one more read, which is due anyway for what comes behind it.
+constexpr std::uint64_t kLeastSplicedBytes = RelayResources::kBufferBytes;
+
 Moved WritePlain(Endpoint& to, std::span<const char> from) {
   const ssize_t sent = ::send(to.fd, from.data(), from.size(), MSG_NOSIGNAL);
   if (sent < 0 && errno != EAGAIN) return {.error = errno};
@@ -178,6 +184,24 @@ Flow::Outcome Flow::ResumeStage(Endpoint& to, const Hops& hops, RelayResources& 
   return Emit(out, to, hops, resources);
 }
 
+bool Flow::SplicesBody(const Endpoint& from, const Hops& hops, const RelayResources& resources,
+                       Tap tap) const {
+  const std::uint64_t passes = hops.stage.passes;
+  if (passes == 0 || hops.from != nullptr || hops.to != nullptr) return false;
+  const bool is_worth_it = passes >= kLeastSplicedBytes || resources.splicing == Splicing::kOn;
+  return is_worth_it && Splices(from, resources, tap);
+}
+
+// At most what passes: the stage sees what comes behind it.
+Flow::Outcome Flow::SpliceBody(Endpoint& from, Endpoint& to, const Hops& hops,
+                               RelayResources& resources, Tap tap) {
+  const Outcome outcome = FillPipe(from, hops.stage.passes, resources);
+  if (outcome == Outcome::kEnded) return ReadAndPass(from, to, hops, resources, tap);
+  if (outcome != Outcome::kMoved) return outcome;
+  hops.stage.passes -= piped_;
+  return EmptyPipe(to);
+}
+
 Flow::Outcome Flow::ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops,
                                 RelayResources& resources, Tap tap) {
   const std::span<char> buffer(resources.buffer.data(), resources.read_bytes());
@@ -201,8 +225,17 @@ Flow::Outcome Flow::ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops,
   bulk_ = bytes.size() == buffer.size();
   if (tap.look != nullptr)
     tap.look(tap.context, {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-  return hops.stage.stage != nullptr ? PassStage(bytes, to, hops, resources)
-                                     : Emit(bytes, to, hops, resources);
+  if (hops.stage.stage == nullptr) return Emit(bytes, to, hops, resources);
+  const Outcome outcome = PassStage(bytes, to, hops, resources);
+  // As in Flow::Copy, unless the stage knows better.
+  if (!bulk_ || buffer.size() < RelayResources::kBufferBytes) {
+    full_reads_ = 0;
+  } else if (++full_reads_ >= kFullReadsToSplice || hops.stage.passes >= kBulkBodyBytes) {
+    full_reads_ = 0;
+    short_splices_ = 0;
+    splicing_ = true;
+  }
+  return outcome;
 }
 
 // The session shuts down a plain end, or closes it.
@@ -220,7 +253,7 @@ Flow::Outcome Flow::PassEnd(Endpoint& to, const Hops& hops) {
 
 bool Flow::CanRun(const Endpoint& from, const Endpoint& to, const StageSlot& stage) const {
   if (finished_ || !to.writable) return false;
-  return ended_ || buffered_ || stage.HasWork() || (from.readable && !stage.Waits());
+  return ended_ || buffered_ || piped_ > 0 || stage.HasWork() || (from.readable && !stage.Waits());
 }
 
 Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
@@ -238,6 +271,8 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
     try {
       if (buffered_) {
         outcome = FlushBuffered(to, hops, resources);
+      } else if (piped_ > 0) {
+        outcome = EmptyPipe(to);
       } else if (ended_) {
         outcome = PassEnd(to, hops);
       } else if (hops.stage.HasWork()) {
@@ -246,6 +281,8 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
         outcome = Outcome::kBlocked;
       } else if (bytes_read_ - read_before >= resources.share_bytes) {
         break;
+      } else if (SplicesBody(from, hops, resources, tap)) {
+        outcome = SpliceBody(from, to, hops, resources, tap);
       } else {
         outcome = ReadAndPass(from, to, hops, resources, tap);
       }
@@ -268,6 +305,7 @@ Progress Flow::RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayR
   }
   // A stage may keep what it reads; that is work, too.
   resources.moved_bytes += std::max(bytes_read_ - read_before, bytes_written_ - written_before);
+  if (piped_ == 0) ReturnPipe(resources);
   return progress;
 }
 

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace sluice::proxy {
@@ -15,9 +17,6 @@ namespace {
 // copying costs less CPU up to messages of 32 KiB, and splicing from 64 KiB on, half as much for a
 // stream; in between they differ by a few percent, and switching late costs less than that.
 
-// A stream that filled the buffer this often in a row is a bulk transfer. Three, because a single
-// large message fills it once or twice, and pays more for the pipe than it saves.
-constexpr std::uint8_t kFullReadsToSplice = 3;
 // Copying is cheaper than two splices and a pipe below about this much at a time...
 constexpr std::uint32_t kShortSpliceBytes = 16 * 1024;
 // ...and a transfer that is merely limited by the network has such a splice now and then.
@@ -157,18 +156,19 @@ Flow::Outcome Flow::Copy(Endpoint& from, Endpoint& to, RelayResources& resources
   return Outcome::kBlocked;
 }
 
-Flow::Outcome Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+Flow::Outcome Flow::FillPipe(Endpoint& from, std::uint64_t most, RelayResources& resources) {
   if (pipe_ == nullptr) pipe_ = resources.pipes.Acquire();
   if (pipe_ == nullptr) {
     splicing_ = false;
-    return Copy(from, to, resources, tap);
+    return Outcome::kEnded;
   }
   // The pipe is empty here, so that EAGAIN means a drained socket and never a full pipe.
-  const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr,
-                                 pipe_->capacity_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(pipe_->capacity_bytes, most));
+  const ssize_t moved = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr, size,
+                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   // Not necessarily the end: before urgent data splice(2) finds nothing, and returns 0 if the FIN
   // has arrived after it. recv(2) knows.
-  if (moved == 0) return Copy(from, to, resources, tap);
+  if (moved == 0) return Outcome::kEnded;
   if (moved < 0) {
     if (errno != EAGAIN) return Fail(errno, true);
     // Also before urgent data; its arrival causes an event, which ends the splicing.
@@ -183,7 +183,13 @@ Flow::Outcome Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resourc
   } else if (++short_splices_ >= kShortSplicesToCopy) {
     splicing_ = false;
   }
-  return EmptyPipe(to);
+  return Outcome::kMoved;
+}
+
+Flow::Outcome Flow::Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {
+  const Outcome outcome = FillPipe(from, std::numeric_limits<std::uint64_t>::max(), resources);
+  if (outcome == Outcome::kEnded) return Copy(from, to, resources, tap);
+  return outcome == Outcome::kMoved ? EmptyPipe(to) : outcome;
 }
 
 Progress Flow::Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap) {

@@ -98,7 +98,8 @@ class Flow {
   // directions are finished, close(2) does that without another system call.
   Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
 
-  // The same through transports or a stage, by copying. Passes the end on to a receiver with a
+  // The same through transports or a stage, by copying; what a stage lets pass between two plain
+  // ends is spliced if it is large. Passes the end on to a receiver with a
   // transport (kFinished: the transport has sent it). May delete the stage; when both ends are
   // plain then, Run takes over. One call may enable the other direction: see CanRun.
   Progress RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
@@ -133,13 +134,24 @@ class Flow {
   // The most steps of one flow per turn, however small they are.
   static constexpr int kMaxSteps = 16;
 
+  // A stream that filled the buffer this often in a row is a bulk transfer. Three, because a single
+  // large message fills it once or twice, and pays more for the pipe than it saves.
+  static constexpr std::uint8_t kFullReadsToSplice = 3;
+
   Outcome Flush(Endpoint& to, RelayResources& resources);
   bool Splices(const Endpoint& from, const RelayResources& resources, Tap tap) const;
   Outcome Copy(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
   Outcome Splice(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap);
+  // Moves at most `most` bytes into a pipe, which is empty. kEnded: no pipe, or nothing to splice,
+  // and recv(2) knows why.
+  Outcome FillPipe(Endpoint& from, std::uint64_t most, RelayResources& resources);
   Outcome EmptyPipe(Endpoint& to);
   // In layered_flow.cc.
   Outcome FlushBuffered(Endpoint& to, const Hops& hops, RelayResources& resources);
+  bool SplicesBody(const Endpoint& from, const Hops& hops, const RelayResources& resources,
+                   Tap tap) const;
+  Outcome SpliceBody(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
+                     Tap tap);
   Outcome ReadAndPass(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
                       Tap tap);
   Outcome ResumeStage(Endpoint& to, const Hops& hops, RelayResources& resources);

@@ -7,11 +7,10 @@
 #include "capture/explain/model.h"
 #include "nftables/model/model.h"
 
-// Internal to model.cc: one rule, or one set.
+// Internal to model.cc: one rule (rule_decoder.h), or one set.
 namespace sluice::nftables {
 
-// `sets` has the index of each set of the table by name. The names of sets that the rule writes to
-// are added to `writes`.
+// `sets` has the index of each set of the table by name.
 capture::explain::ModelRule DecodeModelRule(const RawRule& rule, Family family,
                                             const std::map<std::string, std::size_t>& sets,
                                             const std::vector<capture::explain::SetModel>& models,

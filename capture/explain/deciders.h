@@ -12,15 +12,9 @@
 // makes connections that meet the conditions of each such rule, and walks them with and without it.
 namespace sluice::capture::explain {
 
-// How much is looked at, so that ten thousand foreign rules do not cost a start. What lies beyond
-// is not reported.
-inline constexpr std::size_t kMostVisits = 20'000;  // rules on the ways to those that decide
-inline constexpr std::size_t kMostWays = 1'000;     // ways to rules that decide
-inline constexpr std::size_t kMostValues = 8;       // of a set
-
 // `wanted`: the rules to be protected, of one family; `ours` is the model of the same rules, and
 // `others` has the tables of others. Both models must be finished. Each rule is reported once, in
-// the order of tables and chains.
+// the order of tables and chains. What lies beyond the limits of ways.h is not reported.
 //
 // A rule that is asked before Sluice's is reported for whatever it does to them. One behind, such
 // as a filter in INPUT, is only reported if it drops captured connections that it would let pass

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "tls/judge_peer.h"
+#include "tls/callbacks.h"
 #include "tls/openssl.h"
 #include "tls/stream.h"
 
@@ -55,8 +55,9 @@ void Require(bool done, const char* what) {
 
 }  // namespace
 
-Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock, OldestTls oldest)
-    : credentials_(std::move(credentials)), clock_(clock), handle_(nullptr) {
+Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock, OldestTls oldest,
+                 Records records)
+    : credentials_(std::move(credentials)), clock_(clock), records_(records), handle_(nullptr) {
   ERR_clear_error();
   UniqueContext context(SSL_CTX_new(TLS_method()));
   Require(context != nullptr, "set up TLS");
@@ -85,6 +86,7 @@ Context::Context(std::shared_ptr<const Credentials> credentials, Clock clock, Ol
   SSL_CTX_set_read_ahead(handle, 1);
   SSL_CTX_set_max_cert_list(handle, kMaxChainBytes);
   SSL_CTX_set_cert_verify_callback(handle, JudgePeer, nullptr);
+  if (records == Records::kKernel) SSL_CTX_set_keylog_callback(handle, KeepSecret);
   // 0 is success, unlike OpenSSL's other functions.
   Require(SSL_CTX_set_alpn_protos(handle, kAlpn.data(), kAlpn.size()) == 0, "set up ALPN");
   SSL_CTX_set_alpn_select_cb(handle, SelectAlpn, nullptr);

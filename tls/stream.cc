@@ -13,9 +13,11 @@
 #include <optional>
 #include <utility>
 
-#include "tls/judge_peer.h"
+#include "tls/callbacks.h"
+#include "tls/kernel_records.h"
 #include "tls/openssl.h"
 #include "tls/socket_bio.h"
+#include "tls/ssl_facts.h"
 
 namespace sluice::tls {
 namespace {
@@ -36,6 +38,10 @@ std::string LibraryReason() {
   return reason != nullptr ? std::string("TLS: ") + reason : "TLS failed";
 }
 
+std::uint8_t HexDigit(char digit) {
+  return static_cast<std::uint8_t>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
+}
+
 }  // namespace
 
 struct Stream::State {
@@ -51,6 +57,11 @@ struct Stream::State {
     SSL_set_bio(handle, both, both);
     SSL_set_app_data(handle, this);
     SSL_set_verify(handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    if (context->records() == Records::kKernel) {
+      secrets = std::make_unique<Secrets>();
+      // Not a byte more than the handshake's is taken from the socket: the rest is the kernel's.
+      SSL_set_read_ahead(handle, 0);
+    }
     if (options.role == Role::kServer) {
       SSL_set_accept_state(handle);
       return;
@@ -75,6 +86,11 @@ struct Stream::State {
   Result Outcome(int code);
   Result Fail();
   void EndCall() { established = established || SSL_is_init_finished(ssl.get()) == 1; }
+  // Goes on with the handshake, and then moves the records to the kernel if it can do that.
+  Result Shake();
+  Result MoveToKernel(bool took_input);
+  // What a call of the kernel's records returned.
+  Result FromKernel(const Result& result);
   // Remembers the result for all later Reads.
   Result Finally(const Result& result) {
     const bool over = result.status == Status::kEnded || result.status == Status::kFailed;
@@ -87,7 +103,21 @@ struct Stream::State {
   const std::shared_ptr<const Context> context;
   const Allowed allowed;
   SocketState socket;
-  UniqueSsl ssl;
+  UniqueSsl ssl;  // null when `kernel` is not
+  // Until the handshake is complete; null if the kernel is not to have them.
+  struct Secrets {
+    TrafficSecret client;
+    TrafficSecret server;
+  };
+  std::unique_ptr<Secrets> secrets;
+  // What is left of `ssl` then.
+  struct Kernel {
+    KernelRecords records;
+    std::string server_name;
+    std::string protocol;
+    std::optional<PeerCertificate> certificate;
+  };
+  std::unique_ptr<Kernel> kernel;
   // Set from the certificate, before the peer has proven that it has the key: see Stream::peer.
   std::optional<SpiffeId> peer;
   bool established = false;
@@ -130,6 +160,23 @@ int JudgePeer(X509_STORE_CTX* chain, void* /*unused*/) {
 
 bool Stream::Admit(void* state, x509_store_ctx_st* chain) {
   return static_cast<State*>(state)->Admit(chain);
+}
+
+void KeepSecret(const SSL* ssl, const char* line) { Stream::Keep(SSL_get_app_data(ssl), line); }
+
+void Stream::Keep(void* state, std::string_view line) {
+  State::Secrets* const secrets = static_cast<State*>(state)->secrets.get();
+  if (secrets == nullptr) return;
+  TrafficSecret* const secret = line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")   ? &secrets->client
+                                : line.starts_with("SERVER_TRAFFIC_SECRET_0 ") ? &secrets->server
+                                                                               : nullptr;
+  if (secret == nullptr) return;
+  const std::string_view digits = line.substr(line.rfind(' ') + 1);
+  secret->size = std::min(digits.size() / 2, secret->bytes.size());
+  for (std::size_t i = 0; i < secret->size; ++i) {
+    secret->bytes[i] =
+        static_cast<std::uint8_t>(HexDigit(digits[2 * i]) << 4 | HexDigit(digits[2 * i + 1]));
+  }
 }
 
 Stream::Result Stream::State::Fail() {
@@ -178,20 +225,78 @@ Stream::Stream(std::shared_ptr<const Context> context, int fd, Options options)
     : state_(std::make_unique<State>(std::move(context), fd, std::move(options))) {}
 Stream::~Stream() = default;
 
+Stream::Result Stream::State::Shake() {
+  BeginCall();
+  const int code = SSL_do_handshake(ssl.get());
+  EndCall();
+  if (code != 1) return Finally(Outcome(code));
+  return secrets ? MoveToKernel(socket.took_input) : Result{.took_input = socket.took_input};
+}
+
+Stream::Result Stream::State::MoveToKernel(bool took_input) {
+  const std::unique_ptr<Secrets> mine = std::move(secrets);
+  SSL* const handle = ssl.get();
+  const bool server = SSL_is_server(handle) == 1;
+  Result result{.took_input = took_input};
+  KernelRecords::Started started = KernelRecords::Started::kNo;
+  if (SSL_has_pending(handle) == 0 && SSL_version(handle) == TLS1_3_VERSION) {
+    try {
+      auto next = std::make_unique<Kernel>();
+      next->server_name = ServerName(handle);
+      next->protocol = Protocol(handle);
+      next->certificate = CertificateOf(handle);
+      started = next->records.Start(socket.fd, server ? Role::kServer : Role::kClient,
+                                    SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(handle)),
+                                    server ? mine->server : mine->client,
+                                    server ? mine->client : mine->server);
+      if (started != KernelRecords::Started::kNo) kernel = std::move(next);
+    } catch (const std::bad_alloc&) {
+      // It needs less memory than the library, but not at first.
+    }
+  }
+  if (!kernel) {
+    SSL_set_read_ahead(handle, 1);
+    return result;
+  }
+  ssl.reset();
+  if (started == KernelRecords::Started::kBroken) {
+    why = "TLS: the kernel has taken the keys of one direction only";
+    result = Finally({.status = Status::kFailed, .took_input = took_input, .error = EPROTO});
+  }
+  return result;
+}
+
+Stream::Result Stream::State::FromKernel(const Result& result) {
+  if (result.status == Status::kFailed) {
+    // The first reason stays, as in Fail.
+    if (why.empty()) why = kernel->records.why();
+    refused = refused || kernel->records.refused();
+  }
+  return result;
+}
+
 Stream::Result Stream::Handshake() {
   State& state = *state_;
   if (state.final) return *state.final;
-  state.BeginCall();
-  const int code = SSL_do_handshake(state.ssl.get());
-  state.EndCall();
-  if (code == 1) return {.took_input = state.socket.took_input};
-  return state.Finally(state.Outcome(code));
+  return state.kernel ? Result{} : state.Shake();
 }
 
 Stream::Result Stream::Read(std::span<char> into) {
   State& state = *state_;
   if (state.final) return *state.final;
+  bool took_input = false;
+  if (state.secrets) {
+    const Result shaken = state.Shake();
+    if (shaken.status != Status::kDone) return shaken;
+    took_input = shaken.took_input;
+  }
+  if (state.kernel) {
+    Result result = state.Finally(state.FromKernel(state.kernel->records.Read(into)));
+    result.took_input = result.took_input || took_input;
+    return result;
+  }
   state.BeginCall();
+  state.socket.took_input = took_input;
   std::size_t got = 0;
   const int code = SSL_read_ex(state.ssl.get(), into.data(), into.size(), &got);
   state.EndCall();
@@ -201,7 +306,19 @@ Stream::Result Stream::Read(std::span<char> into) {
 
 Stream::Result Stream::Write(std::span<const char> from) {
   State& state = *state_;
+  bool took_input = false;
+  if (state.secrets) {
+    const Result shaken = state.Shake();
+    if (shaken.status != Status::kDone) return shaken;
+    took_input = shaken.took_input;
+  }
+  if (state.kernel) {
+    Result result = state.FromKernel(state.kernel->records.Write(from));
+    result.took_input = took_input;
+    return result;
+  }
   state.BeginCall();
+  state.socket.took_input = took_input;
   std::size_t done = 0;
   const int code = SSL_write_ex(state.ssl.get(), from.data(), from.size(), &done);
   state.EndCall();
@@ -213,7 +330,19 @@ Stream::Result Stream::Write(std::span<const char> from) {
 
 Stream::Result Stream::Shutdown() {
   State& state = *state_;
+  bool took_input = false;
+  if (state.secrets) {
+    const Result shaken = state.Shake();
+    if (shaken.status != Status::kDone) return shaken;
+    took_input = shaken.took_input;
+  }
+  if (state.kernel) {
+    Result result = state.FromKernel(state.kernel->records.Shutdown());
+    result.took_input = took_input;
+    return result;
+  }
   state.BeginCall();
+  state.socket.took_input = took_input;
   // During a handshake, or a KeyUpdate, there is nothing to close.
   if (SSL_in_init(state.ssl.get()) == 1) {
     const int code = SSL_do_handshake(state.ssl.get());
@@ -226,31 +355,17 @@ Stream::Result Stream::Shutdown() {
   return state.Outcome(code);
 }
 
+bool Stream::in_kernel() const { return state_->kernel != nullptr; }
+
+std::size_t Stream::Unsent() const { return state_->kernel ? state_->kernel->records.Unsent() : 0; }
+
 bool Stream::established() const { return state_->established; }
 
 const SpiffeId& Stream::own() const { return state_->context->credentials().id(); }
 
 std::optional<Stream::PeerCertificate> Stream::peer_certificate() const {
   if (!state_->established) return std::nullopt;
-  const X509* const certificate = SSL_get0_peer_certificate(state_->ssl.get());
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (certificate == nullptr || X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) {
-    return std::nullopt;
-  }
-  const UniqueBio text(BIO_new(BIO_s_mem()));
-  PeerCertificate out;
-  for (unsigned i = 0; i < size; ++i) {
-    out.sha256_hex += "0123456789abcdef"[digest[i] >> 4];
-    out.sha256_hex += "0123456789abcdef"[digest[i] & 15];
-  }
-  const X509_NAME* const name = X509_get_subject_name(certificate);
-  if (text && X509_NAME_print_ex(text.get(), name, 0, XN_FLAG_RFC2253) >= 0) {
-    char* data = nullptr;
-    const long length = BIO_get_mem_data(text.get(), &data);
-    if (length > 0) out.subject.assign(data, static_cast<std::size_t>(length));
-  }
-  return out;
+  return state_->kernel ? state_->kernel->certificate : CertificateOf(state_->ssl.get());
 }
 
 const SpiffeId* Stream::peer() const {
@@ -261,20 +376,17 @@ const std::string& Stream::why() const { return state_->why; }
 bool Stream::refused() const { return state_->refused; }
 
 std::string_view Stream::version() const {
+  if (state_->kernel) return "TLSv1.3";
   const SSL* const ssl = state_->ssl.get();
   return SSL_get_current_cipher(ssl) != nullptr ? SSL_get_version(ssl) : "";
 }
 
 std::string_view Stream::server_name() const {
-  const char* const name = SSL_get_servername(state_->ssl.get(), TLSEXT_NAMETYPE_host_name);
-  return name != nullptr ? name : "";
+  return state_->kernel ? state_->kernel->server_name : ServerName(state_->ssl.get());
 }
 
 std::string_view Stream::protocol() const {
-  const unsigned char* name = nullptr;
-  unsigned int size = 0;
-  SSL_get0_alpn_selected(state_->ssl.get(), &name, &size);
-  return {reinterpret_cast<const char*>(name), size};
+  return state_->kernel ? state_->kernel->protocol : Protocol(state_->ssl.get());
 }
 
 }  // namespace sluice::tls

@@ -13,7 +13,8 @@
 #include "tls/context.h"
 #include "tls/spiffe_id.h"
 
-// X509_STORE_CTX of OpenSSL.
+// SSL and X509_STORE_CTX of OpenSSL.
+struct ssl_st;
 struct x509_store_ctx_st;
 
 namespace sluice::tls {
@@ -76,11 +77,16 @@ class Stream {
   Result Handshake();
   // kEnded and kFailed are final. After a failed Write, data that came before can still be read.
   Result Read(std::span<char> into);
-  // Takes up to one record from the front of `from`. Bytes taken are in the socket; if it waits,
+  // Takes bytes from the front of `from`. Bytes taken are in the socket; if it waits,
   // call again with the same bytes in front.
   Result Write(std::span<const char> from);
   // Sends close_notify. Reading continues. Do not call Write any more.
   Result Shutdown();
+  // The kernel has the keys, and encrypts and decrypts: Records::kKernel.
+  bool in_kernel() const;
+  // With them, bytes that Write has taken and that are not in the socket yet, so that they would be
+  // lost if it were closed. Shutdown waits for them.
+  std::size_t Unsent() const;
 
   // The handshake is complete and the peer is allowed.
   bool established() const;
@@ -109,9 +115,11 @@ class Stream {
 
  private:
   friend int JudgePeer(x509_store_ctx_st* chain, void* unused);
+  friend void KeepSecret(const ssl_st* ssl, const char* line);
   struct State;
 
   static bool Admit(void* state, x509_store_ctx_st* chain);
+  static void Keep(void* state, std::string_view line);
 
   std::unique_ptr<State> state_;
 };

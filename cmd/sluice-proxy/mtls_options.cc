@@ -42,6 +42,12 @@ tls::OldestTls TlsVersion(std::string_view text) {
   throw std::invalid_argument("1.2 or 1.3");
 }
 
+bool Ktls(std::string_view text) {
+  if (text == "auto") return true;
+  if (text == "off") return false;
+  throw std::invalid_argument("auto or off");
+}
+
 std::string File(std::string_view text) {
   if (text.empty()) throw std::invalid_argument("a file");
   return std::string(text);
@@ -94,6 +100,10 @@ const std::vector<Flag>& MtlsFlags() {
        [](Options& o, std::string_view v) { o.config.mtls.detection_timeout = Timeout(v); }},
       {"mtls-min-version", "1.2|1.3", "the oldest version of TLS that peers may speak (1.3)",
        [](Options& o, std::string_view v) { o.config.mtls.oldest_tls = TlsVersion(v); }},
+      {"ktls", "auto|off",
+       "let the kernel encrypt and decrypt for established connections of TLS 1.3, if it has kTLS "
+       "(auto)",
+       [](Options& o, std::string_view v) { o.config.mtls.ktls = Ktls(v); }},
       {"mtls-outbound", "FILE",
        "connect to the destinations in this file over mutual TLS or not at all: one a line, with "
        "address or range, ports and the SPIFFE IDs that may answer; read again when it changes",

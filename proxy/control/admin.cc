@@ -38,6 +38,7 @@ json::value Mtls(const MtlsConfig& mtls) {
                       {"allow", std::move(allow)},
                       {"inbound_plaintext_ports", std::move(plaintext_ports)},
                       {"min_version", mtls.oldest_tls == tls::OldestTls::k12 ? "1.2" : "1.3"},
+                      {"ktls", mtls.ktls ? "auto" : "off"},
                       {"detection_timeout_ms", mtls.detection_timeout.count()},
                       {"outbound", mtls.outbound_file}};
 }

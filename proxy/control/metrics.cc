@@ -248,6 +248,10 @@ void AppendMtls(const Stats& stats, const MutualTls::Facts& mtls, std::vector<Me
   out.push_back(Gauge("sluice_mtls_certificate_expiry_timestamp_seconds",
                       "When the certificate in use expires, in seconds since 1970.",
                       static_cast<double>(mtls.expiry_unix_seconds)));
+  out.push_back(
+      Gauge("sluice_mtls_ktls",
+            "Whether the kernel encrypts and decrypts for connections that it can do it for.",
+            mtls.ktls ? 1 : 0));
   MetricFamily reloads =
       Family("sluice_mtls_reloads_total", "How often changed files were loaded while running.",
              MetricType::Counter);

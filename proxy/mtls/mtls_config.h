@@ -47,6 +47,8 @@ struct MtlsConfig {
   // How long a client of kPermissive may take to say what it speaks.
   std::chrono::milliseconds detection_timeout = std::chrono::seconds(1);
   tls::OldestTls oldest_tls = tls::OldestTls::k13;
+  // Whether the kernel gets the keys of established connections, if it has TLS of its own.
+  bool ktls = true;
   // With the rules of OutboundPolicy; empty: none.
   std::string outbound_file = {};
 

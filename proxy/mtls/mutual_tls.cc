@@ -74,6 +74,7 @@ MutualTls::Watched::Watched(std::vector<std::string> all)
 
 MutualTls::MutualTls(MtlsConfig config)
     : config_(std::move(config)),
+      why_no_ktls_(config_.ktls ? tls::WhyNoKernelRecords() : "--ktls off"),
       allowed_(config_.allow.empty()
                    ? nullptr
                    : std::make_shared<const std::vector<tls::SpiffePattern>>(config_.allow)),
@@ -95,6 +96,11 @@ MutualTls::MutualTls(MtlsConfig config)
   const tls::Credentials& own = context_->credentials();
   spdlog::info("mutual TLS as {}, by the files of {}, valid until {}", own.id().ToString(),
                own.writer(), UtcTime(own.not_after()));
+  if (why_no_ktls_.empty()) {
+    spdlog::info("kTLS: the kernel encrypts and decrypts for established connections of TLS 1.3");
+  } else {
+    spdlog::info("no kTLS: {}", why_no_ktls_);
+  }
   WarnOfExpiry();
 }
 
@@ -195,7 +201,9 @@ void MutualTls::Look() {
 
 std::shared_ptr<const tls::Context> MutualTls::MakeContext(
     std::shared_ptr<const tls::Credentials> credentials) const {
-  return std::make_shared<const tls::Context>(std::move(credentials), nullptr, config_.oldest_tls);
+  return std::make_shared<const tls::Context>(
+      std::move(credentials), nullptr, config_.oldest_tls,
+      why_no_ktls_.empty() ? tls::Records::kKernel : tls::Records::kLibrary);
 }
 
 std::string MutualTls::LoadCredentials() {
@@ -269,6 +277,7 @@ std::shared_ptr<const OutboundPeer> MutualTls::Expected(const SocketAddress& des
 
 MutualTls::Facts MutualTls::facts() const {
   return {.expiry_unix_seconds = UnixSeconds(Context()->credentials().not_after()),
+          .ktls = why_no_ktls_.empty(),
           .credentials = credential_files_.loads(),
           .outbound = outbound_file_.loads()};
 }

@@ -57,6 +57,7 @@ class MutualTls {
       std::uint64_t reloads = 0;  // that brought something new
       std::uint64_t failed = 0;
     };
+    bool ktls = false;  // the kernel encrypts and decrypts
     Loads credentials = {};
     Loads outbound = {};
   };
@@ -97,6 +98,7 @@ class MutualTls {
   void WarnOfExpiry();
 
   const MtlsConfig config_;
+  const std::string why_no_ktls_;  // empty: it is used
   const tls::Stream::Allowed allowed_;
   Watched credential_files_;
   Watched outbound_file_;

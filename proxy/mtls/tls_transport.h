@@ -19,6 +19,7 @@ class TlsTransport final : public Transport {
   Result Read(std::span<char> into) override;
   Result Write(std::span<const char> from) override;
   Result Shutdown() override;
+  std::size_t Unsent() const override { return stream_.Unsent(); }
 
   // Who the peer is, and what went wrong.
   const tls::Stream& stream() const { return stream_; }

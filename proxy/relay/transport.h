@@ -56,6 +56,11 @@ class Transport {
   // Tells the peer that its stream has ended, after the last Write. Reading continues. Never
   // followed by shutdown(2), because a Read may still have to write.
   virtual Result Shutdown() = 0;
+
+  // Bytes that Write has taken and that are not in the socket yet, after all: the kernel holds them
+  // (kTLS), and they are lost if the socket is closed. They get there without a call, when there is
+  // room. None after Shutdown is done.
+  virtual std::size_t Unsent() const { return 0; }
 };
 
 }  // namespace sluice::proxy

@@ -494,7 +494,10 @@ void Session::DeliverTheRest(WorkerContext& worker) {
     return;
   }
   // A reset takes back what has been written and not been confirmed.
-  const std::uint32_t undelivered = UnconfirmedBytes(to.fd);
+  const Transport* const receiver =
+      layers_ ? (client ? layers_->server : layers_->client).get() : nullptr;
+  const std::size_t unsent = receiver != nullptr ? receiver->Unsent() : 0;
+  const std::uint32_t undelivered = UnconfirmedBytes(to.fd) + static_cast<std::uint32_t>(unsent);
   const bool waits_for_room = progress == Progress::kWaiting && !to.writable;
   if (!waits_for_room && undelivered == 0) {
     Abort(worker, failure_);

@@ -183,6 +183,10 @@ TEST_F(OptionsTest, MutualTls) {
   EXPECT_THAT(UsageError({"--mtls-min-version=1.1"}), HasSubstr("1.2 or 1.3"));
   EXPECT_EQ(Parse({"--mtls-min-version=1.2"}).config.mtls.oldest_tls, tls::OldestTls::k12);
   EXPECT_EQ(Parse({}).config.mtls.oldest_tls, tls::OldestTls::k13);
+  EXPECT_TRUE(Parse({}).config.mtls.ktls);
+  EXPECT_TRUE(Parse({"--ktls=auto"}).config.mtls.ktls);
+  EXPECT_FALSE(Parse({"--ktls=off"}).config.mtls.ktls);
+  EXPECT_THAT(UsageError({"--ktls=on"}), HasSubstr("auto or off"));
   EXPECT_THAT(UsageError({"--mtls-allow=*"}), HasSubstr("\"*\""));
   Variables()["SLUICE_PROXY_MTLS_ALLOW"] = " ";
   EXPECT_THAT(UsageError({}), HasSubstr("at least one"));

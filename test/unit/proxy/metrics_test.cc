@@ -46,6 +46,7 @@ TEST(Metrics, TellsWhatProtectsConnections) {
   EXPECT_THAT(plain, Not(HasSubstr("sluice_mtls")));
   const std::string text =
       PrometheusText(stats, {.mtls = MutualTls::Facts{.expiry_unix_seconds = 1'800'000'000,
+                                                      .ktls = true,
                                                       .credentials = {.reloads = 4, .failed = 5}}});
   const std::string labels = "{reporter=\"destination\",connection_security_policy=";
   EXPECT_THAT(text,
@@ -54,6 +55,7 @@ TEST(Metrics, TellsWhatProtectsConnections) {
   EXPECT_THAT(text, HasSubstr("istio_tcp_connections_closed_total" + labels + "\"unknown\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("sluice_mtls_permitted_plaintext_total 2\n"));
   EXPECT_THAT(text, HasSubstr("sluice_mtls_certificate_expiry_timestamp_seconds 1800000000\n"));
+  EXPECT_THAT(text, HasSubstr("sluice_mtls_ktls 1\n"));
   EXPECT_THAT(text, HasSubstr("sluice_mtls_reload_failures_total{files=\"credentials\"} 5\n"));
 }
 

@@ -19,7 +19,8 @@ std::shared_ptr<const std::vector<SpiffePattern>> Patterns(const std::vector<std
   return std::make_shared<const std::vector<SpiffePattern>>(std::move(out));
 }
 
-std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const std::string& roots) {
+std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const std::string& roots,
+                                           Records records) {
   namespace fs = std::filesystem;
   std::string name = (fs::temp_directory_path() / "sluice-mtls.XXXXXX").string();
   if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
@@ -29,7 +30,9 @@ std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const s
   std::ofstream(directory / "ca.crt") << roots;
   auto credentials = Credentials::Load({.directory = name, .bundles = {}}, kTestNow);
   fs::remove_all(directory);
-  return std::make_shared<const Context>(std::move(credentials), [] { return kTestNow; });
+  return std::make_shared<const Context>(
+      std::move(credentials), [] { return kTestNow; },
+      records == Records::kKernel ? OldestTls::k12 : OldestTls::k13, records);
 }
 
 OpenSslPeer::OpenSslPeer(int fd, const Habits& habits) : context_(SSL_CTX_new(TLS_method())) {
@@ -39,6 +42,7 @@ OpenSslPeer::OpenSslPeer(int fd, const Habits& habits) : context_(SSL_CTX_new(TL
   SSL_CTX* const context = context_.get();
   SSL_CTX_set_min_proto_version(context, habits.version);
   SSL_CTX_set_max_proto_version(context, habits.version);
+  if (!habits.cipher.empty()) SSL_CTX_set_ciphersuites(context, habits.cipher.c_str());
   SSL_CTX_set_num_tickets(context, static_cast<std::size_t>(habits.tickets));
   SSL_CTX_set_security_level(context, 0);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);

@@ -20,7 +20,8 @@ std::shared_ptr<const std::vector<SpiffePattern>> Patterns(const std::vector<std
 
 // Makes a Context at kTestNow: the certificate of `identity`, its issuers below the root in
 // `intermediates`, and the roots of its domain in PEM.
-std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const std::string& roots);
+std::shared_ptr<const Context> MakeContext(const TestIdentity& identity, const std::string& roots,
+                                           Records records = Records::kLibrary);
 
 // The other end: OpenSSL as ordinary programs use it, over its own socket, which it makes
 // non-blocking. It accepts any certificate.
@@ -32,10 +33,11 @@ class OpenSslPeer {
     std::string issuers = {};                // sent after it, in PEM
     std::string alpn = {};                   // wire format: each with a length prefix
     int version = TLS1_3_VERSION;
-    int tickets = 2;         // that a server sends
-    int fragment_bytes = 0;  // of a record, at most; 0 is as many as TLS allows
-    int padding_bytes = 0;   // records are made a multiple of so many bytes
-    bool refuses = false;    // whatever certificate it is shown
+    std::string cipher = {};  // of TLS 1.3; empty: any
+    int tickets = 2;          // that a server sends
+    int fragment_bytes = 0;   // of a record, at most; 0 is as many as TLS allows
+    int padding_bytes = 0;    // records are made a multiple of so many bytes
+    bool refuses = false;     // whatever certificate it is shown
   };
 
   OpenSslPeer(int fd, const Habits& habits);

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -102,12 +103,43 @@ std::pair<std::uint32_t, std::uint32_t> SourcePorts() {
   return range;
 }
 
+// Those that it leaves, below that range or else above; zeros when these are too few.
+std::pair<std::uint32_t, std::uint32_t> PortsBeside(
+    const std::pair<std::uint32_t, std::uint32_t>& range) {
+  // Ports below 1024 are those of privileged programs.
+  constexpr std::uint32_t kFirst = 1024;
+  constexpr std::uint32_t kLast = 65535;
+  constexpr std::uint32_t kFewest = 4096;
+  if (range.first >= kFirst + kFewest) return {kFirst, range.first - 1};
+  if (range.second + kFewest <= kLast) return {range.second + 1, kLast};
+  return {0, 0};
+}
+
 // Another port for each call, from all threads.
 std::uint16_t NextSourcePort() {
   static const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
   static std::atomic<std::uint32_t> next{0};
   const std::uint32_t count = range.second >= range.first ? range.second - range.first + 1 : 1;
   return static_cast<std::uint16_t>(range.first + next.fetch_add(1) % count);
+}
+
+// A port for a connection from a client's own address: one that the client's kernel does not
+// choose, if it has the same range as ours. With the port of a connection that the client has
+// itself, or has had lately, it would be the same connection to every socket and to conntrack, and
+// SYNs of the one would be taken for packets of the other and answered by nobody. 0: there are no
+// such ports.
+std::uint16_t NextForeignPort() {
+  static const std::pair<std::uint32_t, std::uint32_t> range = PortsBeside(SourcePorts());
+  // From anywhere: a proxy that was there before has left connections in TIME_WAIT.
+  static std::atomic<std::uint32_t> next{[] {
+    std::uint32_t random = 0;
+    // Without it, from the beginning.
+    [[maybe_unused]] const ssize_t got = ::getrandom(&random, sizeof(random), GRND_NONBLOCK);
+    return random;
+  }()};
+  if (range.first == 0) return 0;
+  return static_cast<std::uint16_t>(range.first +
+                                    next.fetch_add(1) % (range.second - range.first + 1));
 }
 
 // How many ports are tried. Few are in use by connections that are open.
@@ -120,8 +152,8 @@ constexpr std::int64_t kNamedInARow = 10'000;
 // Whether a connection that is refused a port is made again from one that is named. All that were
 // made from that address must have been so with SO_REUSEADDR.
 bool ReusesPorts(const std::optional<Source>& source) {
-  return source && !source->transparent && !source->port_at_bind &&
-         source->address.family() == Family::kIpv6;
+  return source && !source->port_at_bind &&
+         (source->transparent || source->address.family() == Family::kIpv6);
 }
 
 bool IsTaken(const Connecting& connecting) {
@@ -168,10 +200,21 @@ Connecting Connect(const SocketAddress& destination, const std::optional<Source>
   return out;
 }
 
+Connecting ConnectAsClient(const SocketAddress& destination, const std::optional<Source>& source) {
+  for (int i = 0; i < kPortsToTry; ++i) {
+    const std::uint16_t port = NextForeignPort();
+    if (port == 0) break;
+    Connecting out = Connect(destination, source, port);
+    if (!IsTaken(out)) return out;
+  }
+  return Connect(destination, source, 0);
+}
+
 }  // namespace
 
 Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source) {
   if (!ReusesPorts(source)) return Connect(destination, source, 0);
+  if (source->transparent) return ConnectAsClient(destination, source);
   // All source ports are in TIME_WAIT: 28,000 connections a minute to one port. The kernel uses
   // those of loopback again by itself (tcp_tw_reuse=2), but does not count ::6 as loopback. Who
   // names a port may use it again, as timestamps make it safe (RFC 6191).

@@ -3,10 +3,16 @@
 
 #include <linux/capability.h>
 
+#include <sstream>
+#include <string>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "netns/sysctl.h"
 #include "test/netns/proxy_fixture.h"
+#include "test/netns/short_connections.h"
 
 namespace sluice::testing_support {
 namespace {
@@ -112,6 +118,46 @@ void TproxyMarkTest::ConnectsFromTheClientsAddress(const std::string& mark) {
 TEST_P(TproxyMarkTest, TproxyKeepsTheClientsAddress) { ConnectsFromTheClientsAddress("1337"); }
 
 TEST_P(TproxyMarkTest, TheMarkMayBeAnother) { ConnectsFromTheClientsAddress("4660"); }
+
+// SYNs that were sent again in a namespace, because nobody answered.
+int SynRetransmits(const netns::Namespace& where) {
+  const CommandResult shown = RunCommand(where, {.argv = {"cat", "/proc/net/netstat"}});
+  std::istringstream lines(shown.out);
+  std::string names;
+  std::string values;
+  while (std::getline(lines, names) && std::getline(lines, values)) {
+    std::istringstream name_words(names);
+    std::istringstream value_words(values);
+    std::string name;
+    std::string value;
+    while (name_words >> name && value_words >> value) {
+      if (name == "TCPSynRetrans") return std::stoi(value);
+    }
+  }
+  ADD_FAILURE() << "no TCPSynRetrans in " << shown.out;
+  return -1;
+}
+
+// The client's kernel and that of the pod choose ports from the same range. If the proxy took them,
+// too, for what it connects from the client's address, one connection would be taken for another.
+TEST_P(TproxyMarkTest, TproxyKeepsTheClientsPortsFree) {
+  for (const netns::Namespace* const where : {&cluster_->node(), &server()}) {
+    RunIn(*where, kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "40000 40999"); });
+  }
+  const CommandResult init = RunCommand(
+      server(),
+      {.argv = {ProgramPath("sluice-init"), "-u", "1337", "-m", "TPROXY", "-i", "*", "-b", "*"}});
+  ASSERT_EQ(init.exit_status, 0) << init.err;
+  StartServerProxy({"--mode=TPROXY"}, {.capabilities = std::vector<int>{CAP_NET_ADMIN}});
+  const EchoServer echo(server(), GetParam());
+  constexpr std::uint64_t kCount = 900;
+  ShortConnections load(cluster_->node(), {ServerAt(echo.ports().front())}, 8, kCount);
+  EXPECT_TRUE(Eventually([&] { return load.done(); }));
+  EXPECT_EQ(load.served(), kCount);
+  EXPECT_EQ(load.refused() + load.lost(), 0U);
+  EXPECT_EQ(SynRetransmits(cluster_->node()), 0);
+  EXPECT_EQ(SynRetransmits(server()), 0);
+}
 
 TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {
   const CommandResult result =

@@ -88,6 +88,12 @@ def user_bytes(pid):
     return total
 
 
+def syns_sent_again(name):
+    """How many SYNs, and answers to SYNs, a namespace has sent again because nobody answered."""
+    shown = run("ip", "netns", "exec", name, "nstat", "-asz", "TcpExtTCPSynRetrans", capture_output=True, text=True)
+    return int(shown.stdout.split("TcpExtTCPSynRetrans")[1].split()[0])
+
+
 def wait_listening(name, port, who):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

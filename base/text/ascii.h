@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
+#include <array>
 #include <string_view>
 
 namespace sluice {
@@ -14,10 +15,17 @@ constexpr bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 constexpr bool IsPrintable(char c) { return c >= 0x20 && c <= 0x7e; }  // with the space
 constexpr char ToLower(char c) { return static_cast<char>(IsUpper(c) ? c + ('a' - 'A') : c); }
 
+// A table: each header of each request is looked at.
+inline constexpr std::array<bool, 256> kTokenChars = [] {
+  std::array<bool, 256> chars{};
+  for (char c = 0x20; c != 0x7f; ++c) {
+    chars[static_cast<unsigned char>(c)] =
+        std::string_view(" \"(),/:;<=>?@[\\]{}").find(c) == std::string_view::npos;
+  }
+  return chars;
+}();
+
 // What a method and the name of a header consist of (RFC 9110, section 5.6.2).
-constexpr bool IsTokenChar(char c) {
-  return IsPrintable(c) &&
-         std::string_view(" \"(),/:;<=>?@[\\]{}").find(c) == std::string_view::npos;
-}
+constexpr bool IsTokenChar(char c) { return kTokenChars[static_cast<unsigned char>(c)]; }
 
 }  // namespace sluice

@@ -178,11 +178,11 @@ void HttpExchange::OnRequestHead(std::string_view text, std::size_t leading, std
     EndWith(open, std::move(refusal_));
     return;
   }
-  std::string written;
-  WriteRequestHead(head, rules_, ids_, written, open.record.request_id);
+  const std::size_t begin = out.size();
+  WriteRequestHead(head, rules_, ids_, out, open.record.request_id);
   // The released part of the first line has been sent as it came.
   const std::size_t released = std::exchange(released_, 0);
-  out.append(written, released > leading ? released - leading : 0);
+  if (released > leading) out.erase(begin, released - leading);
   if (open.record.request_id.size() > kMaxRequestId) open.record.request_id.resize(kMaxRequestId);
   tunnel_asked_ = open.asks_for_upgrade || open.is_connect;
   if (head.body.kind == BodyKind::kLength) {

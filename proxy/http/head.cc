@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kMaxMethodToken = 64;
 
 bool IsToken(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, IsTokenChar);
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return IsTokenChar(c); });
 }
 
 // What a header's value may contain: visible characters, spaces, tabs, and bytes beyond ASCII.
@@ -43,7 +43,11 @@ bool TakeLine(std::string_view& text, std::string_view& line) {
   return line.size() >= 2 && line[line.size() - 2] == '\r';
 }
 
+// More than most heads have.
+constexpr std::size_t kUsualFields = 24;
+
 HeadError ParseFields(std::string_view text, std::vector<HttpField>& fields) {
+  fields.reserve(kUsualFields);
   std::string_view line;
   while (true) {
     if (!TakeLine(text, line)) return "a line that does not end with CRLF";

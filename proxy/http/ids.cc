@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "proxy/http/ids.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <random>
-#include <string_view>
+#include <ranges>
 
 namespace sluice::proxy {
 
@@ -45,25 +47,36 @@ std::uint64_t IdSource::NextSpan() {
   }
 }
 
-void AppendHex64(std::uint64_t value, std::string& out) {
-  for (int shift = 60; shift >= 0; shift -= 4) {
-    out += "0123456789abcdef"[(value >> shift) & 15];
+namespace {
+
+using HexDigits = std::array<char, 16>;
+
+HexDigits Hex64(std::uint64_t value) {
+  HexDigits digits;
+  for (char& digit : std::views::reverse(digits)) {
+    digit = "0123456789abcdef"[value & 15];
+    value >>= 4;
   }
+  return digits;
+}
+
+}  // namespace
+
+void AppendHex64(std::uint64_t value, std::string& out) {
+  const HexDigits digits = Hex64(value);
+  out.append(digits.data(), digits.size());
 }
 
 std::string IdSource::NextUuid() {
   // The version is 4, the variant 10.
-  const std::uint64_t high = (Next() & ~std::uint64_t{0xf000}) | 0x4000;
-  const std::uint64_t low = (Next() & ~(std::uint64_t{3} << 62)) | std::uint64_t{2} << 62;
-  std::string digits;
-  AppendHex64(high, digits);
-  AppendHex64(low, digits);
-  std::string uuid;
-  uuid.reserve(36);
-  const std::string_view all = digits;
-  uuid.append(all.substr(0, 8)).append("-").append(all.substr(8, 4)).append("-");
-  uuid.append(all.substr(12, 4)).append("-").append(all.substr(16, 4)).append("-");
-  uuid.append(all.substr(20));
+  const HexDigits high = Hex64((Next() & ~std::uint64_t{0xf000}) | 0x4000);
+  const HexDigits low = Hex64((Next() & ~(std::uint64_t{3} << 62)) | std::uint64_t{2} << 62);
+  std::string uuid(36, '-');
+  std::copy_n(&high[0], 8, &uuid[0]);
+  std::copy_n(&high[8], 4, &uuid[9]);
+  std::copy_n(&high[12], 4, &uuid[14]);
+  std::copy_n(&low[0], 4, &uuid[19]);
+  std::copy_n(&low[4], 12, &uuid[24]);
   return uuid;
 }
 

@@ -75,6 +75,9 @@ constexpr std::uint64_t kBulkBodyBytes = 3 * RelayResources::kBufferBytes;
 // Less is one more read, which is due anyway for what comes behind it.
 constexpr std::uint64_t kLeastSplicedBytes = RelayResources::kBufferBytes;
 
+// What a stage adds to bytes, as a rule: the headers of a mesh.
+constexpr std::size_t kAddedBytes = 512;
+
 Moved WritePlain(Endpoint& to, std::span<const char> from) {
   const ssize_t sent = ::send(to.fd, from.data(), from.size(), MSG_NOSIGNAL);
   if (sent < 0 && errno != EAGAIN) return {.error = errno};
@@ -149,6 +152,7 @@ Flow::Outcome Flow::PassStage(std::span<const char> bytes, Endpoint& to, const H
     return Emit(bytes, to, hops, resources);
   }
   std::string out;
+  out.reserve(bytes.size() + kAddedBytes);
   while (!bytes.empty()) {
     if (slot.passes == 0) {
       const Stage::Answer answer = slot.stage->Put(bytes, out);

@@ -61,7 +61,10 @@ std::string ClusterOf(Direction direction, const SocketAddress& original,
     authority = authority.substr(0, colon);
   }
   if (authority.empty()) return {};
-  return "outbound|" + port + "||" + std::string(authority);
+  std::string cluster;
+  cluster.reserve(32 + authority.size());
+  cluster.append("outbound|").append(port).append("||").append(authority);
+  return cluster;
 }
 
 }  // namespace

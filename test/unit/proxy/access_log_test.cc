@@ -105,5 +105,36 @@ TEST(AccessLog, EscapesWhatTheNetworkSent) {
                                           "|\xf0\x9f\x8c\x8a" + bad + bad);
 }
 
+// Of each length, and with an escape at each place, so that a line's pieces end anywhere.
+TEST(AccessLog, LinesMayBeLong) {
+  AccessRecord record = Relayed();
+  std::string path;
+  for (int i = 0; i < 6000; ++i) {
+    path += i % 7 == 0 ? '"' : static_cast<char>('a' + i % 26);
+    if (i % 40 != 0 && (i < 1000 || i > 2000)) continue;
+    record.path = path;
+    record.user_agent = path;
+    const auto line = Line(record);
+    ASSERT_EQ(Text(line, "path"), path);
+    ASSERT_EQ(Text(line, "user_agent"), path);
+  }
+}
+
+TEST(AccessLog, HasTheTimesOfAllDays) {
+  struct {
+    std::int64_t unix_ms;
+    const char* text;
+  } const cases[] = {{0, "1970-01-01T00:00:00.000Z"},
+                     {951'782'399'999, "2000-02-28T23:59:59.999Z"},
+                     {951'782'400'000, "2000-02-29T00:00:00.000Z"},
+                     {1'798'761'599'001, "2026-12-31T23:59:59.001Z"},
+                     {4'102'444'800'000, "2100-01-01T00:00:00.000Z"}};
+  for (const auto& each : cases) {
+    AccessRecord record = Relayed();
+    record.start_unix_ms = each.unix_ms;
+    EXPECT_EQ(Text(Line(record), "start_time"), each.text);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::proxy

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <random>
-#include <ranges>
 
 namespace sluice::proxy {
 
@@ -53,9 +53,8 @@ using HexDigits = std::array<char, 16>;
 
 HexDigits Hex64(std::uint64_t value) {
   HexDigits digits;
-  for (char& digit : std::views::reverse(digits)) {
-    digit = "0123456789abcdef"[value & 15];
-    value >>= 4;
+  for (std::size_t i = digits.size(); i-- > 0; value >>= 4) {
+    digits[i] = "0123456789abcdef"[value & 15];
   }
   return digits;
 }

@@ -107,6 +107,7 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
   const auto deadline = Clock::now() + wait;
   LockFile(network_, kNamespacePath, deadline, wait);
   held_ = true;
+  if (without_iptables_) return;
 
   // Only if it exists: without it no legacy tool has run in this file system, and Sluice does not
   // create it. If it cannot be opened, that is no error: it may belong to another user.
@@ -122,6 +123,11 @@ void Lock::Acquire(std::chrono::milliseconds wait) {
     held_ = false;
     throw;
   }
+}
+
+void Lock::LetIptablesGo() {
+  without_iptables_ = true;
+  xtables_.reset();
 }
 
 std::vector<LockHolder> FindLockHolders(int network) {

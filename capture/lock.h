@@ -32,10 +32,14 @@ class Lock {
   // visible.
   void Acquire(std::chrono::milliseconds wait);
   bool held() const { return held_; }
+  // From now on locks, and keeps locked, only the namespace: for what takes long and writes no
+  // rules. An iptables-legacy elsewhere on the node may share the file, and would wait.
+  void LetIptablesGo();
 
  private:
   int network_;
   UniqueFd xtables_;
+  bool without_iptables_ = false;
   bool held_ = false;
 };
 

@@ -97,20 +97,26 @@ class FamilyChecks {
   std::vector<Check> RunOverInterface();
 
  private:
+  // Probes that pass our own interface in one direction, and those of them without an answer
+  // although all Sluice rules are in place.
+  struct Passing {
+    std::size_t sent = 0;
+    std::vector<std::string> unanswered = {};
+  };
   Check RunOne(Probe probe, const std::vector<Listener>& listeners);
   std::string FindObstacle(const Probe& probe);
   Check CheckPolicyRouting(Family family);
-  void ForgiveFilter(std::vector<Check>& checks) const;
+  // Null for a probe that does not pass our own interface.
+  Passing* PassingOf(const Probe& probe);
+  void ForgiveFilter(const Passing& passing, std::vector<Check>& checks) const;
 
   const capture::InitConfig& config_;
   netns::RouteSocket& socket_;
   capture::Backend& backend_;
   ProbeLink* link_;  // null without one
   ProbeSite site_;
-  // Of the probes from outside: how many were sent, and which got no answer although all Sluice
-  // rules are in place.
-  std::size_t clients_ = 0;
-  std::vector<std::string> unanswered_;
+  Passing incoming_;
+  Passing leaving_;
 };
 
 FamilyChecks::FamilyChecks(const capture::InitConfig& config, netns::RouteSocket& socket,
@@ -199,10 +205,12 @@ Check FamilyChecks::RunOne(Probe probe, const std::vector<Listener>& listeners) 
     silence = outcome.kind == Outcome::Kind::kSilence;
     if (check.status != CheckStatus::kFailed) break;
   }
-  if (probe.client) ++clients_;
+  Passing* const passing = PassingOf(probe);
+  if (passing != nullptr) ++passing->sent;
   if (check.status == CheckStatus::kFailed) {
-    if (probe.client && silence && !FindFault(config_.capture, probe, site_, socket_, backend_)) {
-      unanswered_.push_back(probe.path);
+    if (passing != nullptr && silence &&
+        !FindFault(config_.capture, probe, site_, socket_, backend_)) {
+      passing->unanswered.push_back(probe.path);
     }
     check.detail += "; " + Diagnose(config_.capture, probe, site_, socket_, backend_);
   }
@@ -221,23 +229,31 @@ Check FamilyChecks::CheckPolicyRouting(Family family) {
           .detail = step.Summary() + (missing ? " should be there, and are not" : "")};
 }
 
-// The pod may have a filter that only accepts packets from its own interfaces. Then no simulated
-// client gets an answer, even where no Sluice rule is involved.
-void FamilyChecks::ForgiveFilter(std::vector<Check>& checks) const {
-  if (clients_ < 2 || unanswered_.size() != clients_) return;
+FamilyChecks::Passing* FamilyChecks::PassingOf(const Probe& probe) {
+  if (link_ == nullptr) return nullptr;
+  if (probe.client) return &incoming_;
+  return IsLocal(site_, probe.destination.ip) ? nullptr : &leaving_;
+}
+
+// The pod may have a filter that only accepts packets of its own interfaces. Then no simulated
+// client gets an answer, or nothing arrives outside, even where no Sluice rule is involved.
+void FamilyChecks::ForgiveFilter(const Passing& passing, std::vector<Check>& checks) const {
+  if (passing.sent < 2 || passing.unanswered.size() != passing.sent) return;
+  const bool incoming = &passing == &incoming_;
   const capture::RuleSet rules = capture::BuildRules(config_.capture);
   const auto others = capture::FindObstructions(rules.family(site_.pod.family()), backend_);
-  const bool named = std::ranges::any_of(others, [](const capture::Obstruction& found) {
-    return found.hook == "PREROUTING" || found.hook == "INPUT";
+  const bool named = std::ranges::any_of(others, [&](const capture::Obstruction& found) {
+    return incoming ? found.hook == "PREROUTING" || found.hook == "INPUT"
+                    : found.hook == "OUTPUT" || found.hook == "POSTROUTING";
   });
   if (named) return;
   for (Check& check : checks) {
-    if (std::ranges::find(unanswered_, check.path) == unanswered_.end()) continue;
+    if (std::ranges::find(passing.unanswered, check.path) == passing.unanswered.end()) continue;
     check.status = CheckStatus::kNotChecked;
-    check.detail =
-        "nothing that comes in by an interface of our own is answered, although the rules are in "
-        "place: something else drops it, such as a filter (iptables -S INPUT); what comes by the "
-        "pod's own interfaces cannot be tried from inside";
+    check.detail = std::string("nothing that passes an interface of our own ") +
+                   (incoming ? "is answered" : "arrives outside") +
+                   ", although the rules are in place: something else drops it, such as a filter " +
+                   (incoming ? "(iptables -S INPUT)" : "(iptables -S OUTPUT)");
   }
 }
 
@@ -279,7 +295,8 @@ std::vector<Check> FamilyChecks::Run() {
       ListenAsProxy(config_.capture, family, probes, tproxy && link_ != nullptr);
   std::vector<Check> out;
   for (const Probe& probe : probes) out.push_back(RunOne(probe, listeners));
-  ForgiveFilter(out);
+  ForgiveFilter(incoming_, out);
+  ForgiveFilter(leaving_, out);
   if (capture::BuildPolicyRouting(config_.capture)) out.push_back(CheckPolicyRouting(family));
   return out;
 }
@@ -373,6 +390,7 @@ void ValidationStep::Apply() {
 
 void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
               capture::Backend& backend, std::vector<Check>& checks) {
+  lock.LetIptablesGo();
   std::vector<std::unique_ptr<capture::Step>> steps;
   steps.push_back(std::make_unique<ValidationStep>(config, socket, backend, checks));
   capture::RunTransaction(steps, lock, config.lock_wait);

@@ -47,7 +47,8 @@ class ValidationStep : public capture::Step {
   std::vector<Check>& checks_;
 };
 
-// Stand-alone, under the lock of the namespace, so that nobody changes rules meanwhile.
+// Stand-alone, under the lock of the namespace, so that no other Sluice process changes rules
+// meanwhile. The lock of iptables is given back: probes may wait long, and write no rules.
 void Validate(const capture::InitConfig& config, capture::Lock& lock, netns::RouteSocket& socket,
               capture::Backend& backend, std::vector<Check>& checks);
 

@@ -3,16 +3,19 @@
 // kind of error, in a real namespace.
 
 #include <linux/capability.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/unique_fd.h"
 #include "netns/route_socket.h"
 #include "test/support/capture_cases.h"
 #include "test/support/command.h"
@@ -438,6 +441,53 @@ TEST_F(VerifyTest, AFilterThatKnowsThePodsInterfacesIsNoFailure) {
     EXPECT_EQ(checks.at(path).first, "not checked");
     EXPECT_THAT(checks.at(path).second, HasSubstr("iptables -S INPUT"));
   }
+}
+
+TEST_F(VerifyTest, AFilterOfWhatLeavesIsNoFailureUnlessNothingLeaves) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  for (const char* program : {"iptables-legacy", "ip6tables-legacy"}) {
+    Must({program, "-A", "OUTPUT", "-o", "eth0", "-j", "ACCEPT"});
+    Must({program, "-A", "OUTPUT", "-o", "lo", "-j", "ACCEPT"});
+    Must({program, "-P", "OUTPUT", "DROP"});
+  }
+  const auto result = Init(Verify(Usual(), {"--probe-timeout", "300ms"}));
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  const Checks checks = ChecksOf(result);
+  for (const std::string path : {"IPv4 outbound", "IPv6 exempt: the proxy's uid 1337"}) {
+    EXPECT_EQ(checks.at(path).first, "not checked");
+    EXPECT_THAT(checks.at(path).second, HasSubstr("iptables -S OUTPUT"));
+  }
+  EXPECT_EQ(checks.at("IPv4 outbound over eth0").first, "ok");
+
+  for (const char* program : {"iptables-legacy", "ip6tables-legacy"}) {
+    Must({program, "-D", "OUTPUT", "-o", "eth0", "-j", "ACCEPT"});
+  }
+  const auto closed = Init(Verify(Usual(), {"--probe-timeout", "300ms"}));
+  EXPECT_EQ(closed.exit_status, kInvalid);
+  EXPECT_EQ(ChecksOf(closed).at("IPv4 outbound over eth0").first, "failed");
+}
+
+// Probes may wait long; the lock may be the node's.
+TEST_F(VerifyTest, LeavesTheLockOfIptablesToOthers) {
+  ASSERT_EQ(Init(Usual()).exit_status, 0);
+  std::string lock = (std::filesystem::temp_directory_path() / "sluice-lock-XXXXXX").string();
+  const UniqueFd made(::mkstemp(lock.data()));
+  ASSERT_TRUE(made);
+  Must({"iptables-legacy", "-t", "raw", "-I", "PREROUTING", "-i", "slprobe0", "-j", "DROP"});
+  Command command = InitCommand(Verify(Usual(), {"--probe-timeout", "100s"}));
+  command.environment = {"XTABLES_LOCKFILE=" + lock};
+  Process process(pod(), command);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!LinkIsThere() && std::chrono::steady_clock::now() < deadline) {
+  }
+  ASSERT_TRUE(LinkIsThere());
+  const CommandResult other =
+      RunCommand(pod(), {.argv = {"iptables-legacy", "-A", "INPUT", "-s", "203.0.113.1"},
+                         .environment = {"XTABLES_LOCKFILE=" + lock}});
+  EXPECT_EQ(other.exit_status, 0) << "without -w it does not wait: " << other.err;
+  process.Signal(SIGKILL);
+  process.Wait(std::chrono::seconds(60));
+  std::filesystem::remove(lock);
 }
 
 TEST_F(VerifyTest, SkipRuleApplyValidatesWhatIsThere) {

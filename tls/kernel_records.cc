@@ -123,6 +123,17 @@ std::optional<std::uint64_t> RecordsSent(int fd) {
 
 TrafficSecret::~TrafficSecret() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 
+void TrafficSecret::Set(std::string_view digits) {
+  const auto value = [&](std::size_t at) {
+    const char digit = digits[at];
+    return digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10;
+  };
+  size = std::min(digits.size() / 2, bytes.size());
+  for (std::size_t i = 0; i < size; ++i) {
+    bytes[i] = static_cast<std::uint8_t>(value(2 * i) << 4 | value(2 * i + 1));
+  }
+}
+
 bool ExpandLabel(const TrafficSecret& secret, const char* label, std::span<std::uint8_t> out) {
   static const UniqueKdf kdf(EVP_KDF_fetch(nullptr, "TLS13-KDF", nullptr));
   const UniqueKdfContext context(kdf ? EVP_KDF_CTX_new(kdf.get()) : nullptr);

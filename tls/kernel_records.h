@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "tls/stream.h"
 
@@ -19,6 +20,8 @@ struct TrafficSecret {
   std::size_t size = 0;  // 32 (SHA-256) or 48 (SHA-384); 0: none
 
   TrafficSecret() = default;
+  // From hexadecimal digits.
+  void Set(std::string_view digits);
   TrafficSecret(const TrafficSecret&) = delete;
   TrafficSecret& operator=(const TrafficSecret&) = delete;
   ~TrafficSecret();

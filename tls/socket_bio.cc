@@ -24,6 +24,7 @@ int Read(BIO* bio, char* into, std::size_t size, std::size_t* done) {
     } while (got < 0 && errno == EINTR);
     if (got > 0) {
       state.took_input = true;
+      state.filled = static_cast<std::size_t>(got) == size;
       *done = static_cast<std::size_t>(got);
       return 1;
     }

@@ -11,6 +11,7 @@ struct SocketState {
   int fd = -1;
   // For one call; see BeginCall.
   bool took_input = false;
+  bool filled = false;  // as much was read as there was room for: there may be more
   bool drained = false;
   bool full = false;
   // Permanent.
@@ -18,7 +19,7 @@ struct SocketState {
   int read_error = 0;   // errno
   int write_error = 0;  // errno
 
-  void BeginCall() { took_input = drained = full = false; }
+  void BeginCall() { took_input = filled = drained = full = false; }
 };
 
 // A BIO on `state`, which must outlive it. Throws std::bad_alloc.

@@ -24,6 +24,10 @@ namespace {
 
 using UniqueSsl = std::unique_ptr<SSL, FreeWith<SSL_free>>;
 
+// What is read from the socket at once while it is full: four records. As with plain connections
+// (RelayResources::kBufferBytes), a quarter of the calls make a GB cheaper by a tenth.
+constexpr std::size_t kBulkReadBytes = 64 * 1024;
+
 std::string LibraryReason() {
   const unsigned long code = ERR_peek_last_error();
   switch (ERR_GET_REASON(code)) {
@@ -36,10 +40,6 @@ std::string LibraryReason() {
   }
   const char* const reason = code == 0 ? nullptr : ERR_reason_error_string(code);
   return reason != nullptr ? std::string("TLS: ") + reason : "TLS failed";
-}
-
-std::uint8_t HexDigit(char digit) {
-  return static_cast<std::uint8_t>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
 }
 
 }  // namespace
@@ -77,8 +77,8 @@ struct Stream::State {
   ~State() { ERR_clear_error(); }
 
   void BeginCall() {
-    // SSL_get_error looks at the queue, which may have older errors.
-    ERR_clear_error();
+    // SSL_get_error looks at the queue, which may have older errors. To clear it costs more.
+    if (ERR_peek_last_error() != 0) ERR_clear_error();
     socket.BeginCall();
   }
 
@@ -122,6 +122,7 @@ struct Stream::State {
   std::optional<SpiffeId> peer;
   bool established = false;
   bool refused = false;
+  bool reads_bulk = false;
   std::string why;
   bool why_is_errno = false;
   std::optional<Result> final;  // of Read
@@ -171,12 +172,7 @@ void Stream::Keep(void* state, std::string_view line) {
                                 : line.starts_with("SERVER_TRAFFIC_SECRET_0 ") ? &secrets->server
                                                                                : nullptr;
   if (secret == nullptr) return;
-  const std::string_view digits = line.substr(line.rfind(' ') + 1);
-  secret->size = std::min(digits.size() / 2, secret->bytes.size());
-  for (std::size_t i = 0; i < secret->size; ++i) {
-    secret->bytes[i] =
-        static_cast<std::uint8_t>(HexDigit(digits[2 * i]) << 4 | HexDigit(digits[2 * i + 1]));
-  }
+  secret->Set(line.substr(line.rfind(' ') + 1));
 }
 
 Stream::Result Stream::State::Fail() {
@@ -300,6 +296,13 @@ Stream::Result Stream::Read(std::span<char> into) {
   std::size_t got = 0;
   const int code = SSL_read_ex(state.ssl.get(), into.data(), into.size(), &got);
   state.EndCall();
+  // For the next buffer that OpenSSL takes, which is when this one is empty: one record, or several
+  // of a bulk transfer with one recv(2).
+  const bool bulk = state.socket.filled && into.size() >= kBulkReadBytes;
+  if (bulk != state.reads_bulk && state.socket.took_input) {
+    state.reads_bulk = bulk;
+    SSL_set_default_read_buffer_len(state.ssl.get(), bulk ? kBulkReadBytes : 0);
+  }
   if (code == 1) return {.took_input = state.socket.took_input, .bytes = got};
   return state.Finally(state.Outcome(code));
 }

@@ -34,7 +34,8 @@ inline constexpr std::string_view kNoTls = "the peer does not speak TLS";
 // A peer's stream ends with close_notify. Any other end may be a truncation by an attacker: it is a
 // failure, ECONNRESET.
 //
-// Holds at most one record for each direction, and none of the caller's buffers. No function
+// Holds at most one record to send, and what one recv(2) has taken: a record, or 64 KiB of a bulk
+// transfer. None of the caller's buffers. No function
 // throws. The destructor does not touch the socket. Used by one thread at a time.
 class Stream {
  public:

@@ -43,6 +43,24 @@ class PendingSessions {
   Session* last_ = nullptr;
 };
 
+// Sessions whose TLS handshake can go on. Those that have begun and those that have not take turns,
+// each first come first served: when many come at once, handshakes are completed as fast as others
+// begin, instead of all at the end. One in progress holds several times the memory of a complete
+// one, and its peer waits. Not thread-safe.
+class HandshakeQueue {
+ public:
+  void Append(Session& session, bool has_begun) { (has_begun ? begun_ : new_).push_back(&session); }
+  std::size_t size() const { return new_.size() + begun_.size(); }
+  bool empty() const { return size() == 0; }
+  // Of a queue that is not empty.
+  Session& Take();
+
+ private:
+  std::deque<Session*> new_;
+  std::deque<Session*> begun_;
+  bool new_is_next_ = false;
+};
+
 // One tick of a worker's timers. Coarse: what is timed here takes seconds.
 inline constexpr std::chrono::milliseconds kTick{16};
 // So many ticks are never early: part of the present one is over.
@@ -70,9 +88,9 @@ struct WorkerContext {
   std::vector<Session*> closed;
   // Null: no connection is mutual TLS.
   const MutualTls* mtls = nullptr;
-  // Sessions whose TLS handshake can go on, first come first served. A step of one takes as long as
-  // hundreds of small messages, so they have a queue of their own.
-  std::deque<Session*> handshakes = {};
+  // A step of a handshake takes as long as hundreds of small messages, so that they have a queue of
+  // their own.
+  HandshakeQueue handshakes = {};
   std::array<PendingSessions, 2> pending = {};  // by direction
   // Of inbound sessions.
   ClientCounts clients = {};
@@ -248,7 +266,8 @@ class Session : public TimerNode {
   bool mutual_tls_ = false;  // an end of layers_ is a TlsTransport
   bool decided_ = false;     // what security_ is
   Security security_ = Security::kUnknown;
-  bool heard_ = false;  // that end's peer has sent something
+  bool heard_ = false;    // that end's peer has sent something
+  bool shaking_ = false;  // its handshake has had a step
   bool transparent_ = false;
   bool failed_at_once_ = false;  // the connect, without waiting
   bool connected_ = false;

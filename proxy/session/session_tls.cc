@@ -163,10 +163,11 @@ void Session::OnHandshakeEvent(WorkerContext& worker, Side side) {
 void Session::QueueHandshake(WorkerContext& worker) {
   if (queued_) return;
   queued_ = true;
-  worker.handshakes.push_back(this);
+  worker.handshakes.Append(*this, shaking_);
 }
 
 void Session::ContinueHandshake(WorkerContext& worker) {
+  shaking_ = true;
   const tls::Stream::Result result = TlsStream()->Handshake();
   heard_ = heard_ || result.took_input;
   switch (result.status) {
@@ -200,10 +201,18 @@ void Session::ContinueHandshake(WorkerContext& worker) {
   }
 }
 
+Session& HandshakeQueue::Take() {
+  const bool take_new = begun_.empty() || (new_is_next_ && !new_.empty());
+  new_is_next_ = !take_new;
+  std::deque<Session*>& queue = take_new ? new_ : begun_;
+  Session& session = *queue.front();
+  queue.pop_front();
+  return session;
+}
+
 void ServeHandshake(WorkerContext& worker) {
   while (!worker.handshakes.empty()) {
-    Session& session = *worker.handshakes.front();
-    worker.handshakes.pop_front();
+    Session& session = worker.handshakes.Take();
     session.set_queued(false);
     if (!session.open()) continue;
     session.ContinueHandshake(worker);

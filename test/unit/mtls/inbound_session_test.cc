@@ -2,6 +2,7 @@
 // Sessions of which mutual TLS is asked before anybody is connected to the application.
 #include <fcntl.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -204,6 +205,18 @@ TEST_F(InboundSessionTest, TakesAProbeForAClientThatLeaves) {
   const auto& failures = stats_.of(Direction::kInbound).failures;
   EXPECT_EQ(failures[static_cast<std::size_t>(Failure::kClientReset)].Get(), 1U);
   EXPECT_EQ(failures[static_cast<std::size_t>(Failure::kTlsHandshake)].Get(), 0U);
+}
+
+TEST(HandshakeQueueTest, TakesThoseThatHaveBegunInTurnWithOthers) {
+  std::array<Session, 6> sessions;
+  HandshakeQueue queue;
+  for (std::size_t i = 0; i < sessions.size(); ++i) queue.Append(sessions[i], i >= 4);
+  EXPECT_EQ(queue.size(), 6U);
+  for (const std::size_t next : {4, 0, 5, 1, 2}) EXPECT_EQ(&queue.Take(), &sessions[next]);
+  queue.Append(sessions[4], true);
+  EXPECT_EQ(&queue.Take(), &sessions[4]);
+  EXPECT_EQ(&queue.Take(), &sessions[3]);
+  EXPECT_TRUE(queue.empty());
 }
 
 // Whoever relays has a turn between two of them.

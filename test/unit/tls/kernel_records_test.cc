@@ -40,9 +40,8 @@ TEST(ExpandLabelTest, MakesTheKeysOfRfc8448) {
           static_cast<std::uint8_t>(std::stoi(std::string(digits.substr(2 * i, 2)), nullptr, 16));
     }
   };
-  secret.size = 32;
-  from_hex("a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
-           std::span(secret.bytes).first(32));
+  secret.Set("a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643");
+  ASSERT_EQ(secret.size, 32U);
   std::array<std::uint8_t, 16> key{};
   std::array<std::uint8_t, 16> expected_key{};
   from_hex("9f02283b6c9c07efc26bb9f2ac92e356", expected_key);

@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "test/netns/init_foreign_fixture.h"
 #include "test/support/capture_cases.h"
 #include "test/support/connection.h"
 #include "test/support/init_program.h"
@@ -47,32 +48,9 @@ struct NftForeign {
 // For the name of the test.
 void PrintTo(const NftForeign& foreign, std::ostream* out) { *out << foreign.name; }
 
-Words Join(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-class InitForeignNft : public testing::TestWithParam<NftForeign> {
+class InitForeignNft : public ForeignRulesTest, public testing::WithParamInterface<NftForeign> {
  protected:
-  void SetUp() override {
-    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
-  }
-
-  const netns::Namespace& pod() const { return network_.pod(); }
-
-  Words Config() const {
-    return Join({"-u", "1337", "-i", "*", "-b", "*", "--log-format", "json"}, GetParam().config);
-  }
-
-  static Words Warnings(const CommandResult& result) {
-    Words out;
-    const json::value report = json::parse(result.err);
-    for (const json::value& warning : report.at("warnings").as_array()) {
-      const std::string text(warning.as_string());
-      if (text.find("not Sluice's") != std::string::npos) out.push_back(text);
-    }
-    return out;
-  }
+  static Words Config() { return ForeignRulesTest::Config(GetParam().config); }
 
   void Add() const {
     const std::string& rules = GetParam().rules;
@@ -82,8 +60,6 @@ class InitForeignNft : public testing::TestWithParam<NftForeign> {
       ASSERT_EQ(RunCommand(pod(), command).exit_status, 0);
     }
   }
-
-  PodNetwork network_;
 };
 
 TEST_P(InitForeignNft, IsNamedWhereverItMatters) {
@@ -91,13 +67,13 @@ TEST_P(InitForeignNft, IsNamedWhereverItMatters) {
   EXPECT_THAT(Warnings(RunInit(pod(), Config())), IsEmpty());
   Add();
 
-  const auto diff = RunInit(pod(), Join({"diff"}, Config()));
+  const auto diff = RunInit(pod(), With({"diff"}, Config()));
   EXPECT_EQ(diff.exit_status, 0) << "foreign rules are no drift" << diff.out;
   const auto again = RunInit(pod(), Config());
   const auto show = RunInit(pod(), {"show"});
   const auto shown = json::parse(RunInit(pod(), {"show", "--output", "json"}).out);
   const auto doctor = RunInit(pod(), {"doctor"});
-  const auto verify = RunInit(pod(), Join({"verify", "--probe-timeout", "300ms"}, Config()));
+  const auto verify = RunInit(pod(), With({"verify", "--probe-timeout", "300ms"}, Config()));
   if (foreign.place.empty()) {
     EXPECT_THAT(Warnings(diff), IsEmpty());
     EXPECT_THAT(Warnings(again), IsEmpty());

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "test/netns/init_foreign_fixture.h"
 #include "test/support/capture_cases.h"
 #include "test/support/connection.h"
 #include "test/support/init_program.h"
@@ -48,41 +49,13 @@ Foreign EndsItsTable(Foreign foreign) {
   return foreign;
 }
 
-Words With(Words words, Words more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-class ForeignTest : public testing::Test {
+class ForeignTest : public ForeignRulesTest {
  protected:
-  void SetUp() override {
-    if (const auto reason = MissingPrivilege()) GTEST_SKIP() << *reason;
-  }
-
-  const netns::Namespace& pod() const { return network_.pod(); }
-
-  static Words Config(const Words& more) {
-    return With({"-u", "1337", "-i", "*", "-b", "*", "--log-format", "json"}, more);
-  }
-
-  // The warnings about foreign rules.
-  static Words Warnings(const CommandResult& result) {
-    Words out;
-    const json::value report = json::parse(result.err);
-    for (const json::value& warning : report.at("warnings").as_array()) {
-      const std::string text(warning.as_string());
-      if (text.find("not Sluice's") != std::string::npos) out.push_back(text);
-    }
-    return out;
-  }
-
   void Add(const Foreign& foreign) const {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       for (const std::string& command : foreign.commands) Iptables(pod(), family, command);
     }
   }
-
-  PodNetwork network_;
 };
 
 class InitForeign : public ForeignTest, public testing::WithParamInterface<Foreign> {};

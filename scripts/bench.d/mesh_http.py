@@ -166,6 +166,8 @@ def measure_load(candidate, threads, seconds, connections, body_bytes):
         result, cpu = run_load(client, argv, pid, candidate.name)
         if result["errors"]:
             raise RuntimeError(f"{candidate.name}: {result['errors']} connections broke")
+        if not result["bytes"]:
+            raise RuntimeError(f"{candidate.name} has moved nothing: is the machine busy?")
         # The last lines may still be in a buffer. HAProxy drops lines when it cannot write at once.
         logged = (directory / "access.log").stat().st_size
         if candidate.logs_requests and body_bytes < 1 << 20 and logged < 250 * result["count"]:

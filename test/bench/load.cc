@@ -217,24 +217,31 @@ class Client {
     return bytes.size() - at;
   }
 
+  // Up to the end of the answer: behind what has arrived there may be no other event.
   void ReadAnswer(Connection& connection) {
+    while (ReadSome(connection)) {
+    }
+  }
+
+  // Returns whether there may be more of the answer.
+  bool ReadSome(Connection& connection) {
     const bool in_head = work_ == Work::kHttp && connection.matched < kHeadEnd.size();
     // The kernel discards the bytes of a large answer.
     const ssize_t got = HasSize(work_) && !in_head
                             ? ::recv(connection.fd, nullptr, 4 * kChunk, MSG_TRUNC)
                             : ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);
-    if (got < 0 && errno == EAGAIN) return;
+    if (got < 0 && errno == EAGAIN) return false;
     if (got <= 0) {
       OnError(connection);
-      return;
+      return false;
     }
     auto size = static_cast<std::size_t>(got);
     if (in_head) size = SkipHead(connection, {buffer_.data(), size});
     connection.answered += size;
     bytes_ += size;
-    if (connection.answered < answer_bytes_) return;
+    if (connection.answered < answer_bytes_) return true;
     ++count_;
-    if (work_ == Work::kIdle) return;
+    if (work_ == Work::kIdle) return false;
     if (work_ == Work::kShort) {
       // With all that a connection takes, of which a lost SYN is a second.
       latencies_.push_back(Clock::now() - connection.opened);
@@ -246,6 +253,7 @@ class Client {
       }
       Ask(connection);
     }
+    return false;
   }
 
   void Report(double seconds) {

@@ -58,12 +58,14 @@ function(sluice_library name)
           FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT dev)
 endfunction()
 
-# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n])
-# A GoogleTest binary; CTest runs each of its tests in its own process. With a sanitizer, which
-# takes longer to start than most unit tests to run, a binary of unit tests is one CTest test. The
-# target tests_LABEL builds all binaries of a label.
+# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n]
+#             [KERNEL filter])
+# A GoogleTest binary; CTest runs each of its tests in its own process. With a sanitizer or an emulated
+# processor, which take longer to start than most unit tests to run, a binary of unit tests is one
+# CTest test. The tests of KERNEL do not run on an emulated processor alone, but in test/vm. The target
+# tests_LABEL builds all binaries of a label.
 function(sluice_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT;PROCESSORS" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT;PROCESSORS;KERNEL" "SOURCES;LINK")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
@@ -75,8 +77,15 @@ function(sluice_test name)
   # Tests are compiled more often than run: optimisation would double their build time.
   set_target_properties(${name} PROPERTIES SLUICE_UNOPTIMISED ON)
   target_compile_options(${name} PRIVATE -O0 -g1)
-  if(SLUICE_SANITIZE AND arg_LABEL STREQUAL "unit")
-    add_test(NAME ${name} COMMAND ${name})
+  if(CMAKE_CROSSCOMPILING AND NOT arg_LABEL STREQUAL "unit")
+    # These need a kernel.
+  elseif(CMAKE_CROSSCOMPILING AND arg_KERNEL STREQUAL "*")
+  elseif((SLUICE_SANITIZE OR CMAKE_CROSSCOMPILING) AND arg_LABEL STREQUAL "unit")
+    set(filter)
+    if(CMAKE_CROSSCOMPILING AND arg_KERNEL)
+      set(filter --gtest_filter=-${arg_KERNEL})
+    endif()
+    add_test(NAME ${name} COMMAND ${name} ${filter})
     set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT})
   else()
     gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120

@@ -89,22 +89,6 @@ unpack_packages() {
   done
 }
 
-# unpack_kernel: the same for the kernel that the package of group kernel depends on, with the list of
-# what its modules depend on, which an installation would make.
-unpack_kernel() {
-  local name folder kernel
-  for name in $(packages kernel); do
-    folder=$REPO/build/packages/$name
-    if [[ ! -d $folder ]]; then
-      apt-get update -qq >&2
-      kernel=$(apt-cache show --no-all-versions "$name" | sed -n 's/^Depends: \([^ ,]*\).*/\1/p')
-      [[ -n $kernel ]] || die "there is no kernel in $name"
-      unpack_package "$name" "$kernel"
-    fi
-    depmod -b "$folder" "$(ls "$folder/lib/modules")"
-  done
-}
-
 # for_arm64 COMMAND...: runs a program of apt on Debian's arm64 packages, as on a machine that has none.
 for_arm64() {
   local state=$REPO/build/apt-arm64
@@ -121,9 +105,27 @@ END
   APT_CONFIG=$state/apt.conf "$@"
 }
 
+# unpack_kernels: the same for the kernels that the packages of group kernel depend on, with the list of
+# what their modules depend on, which an installation would make.
+unpack_kernels() {
+  local name folder kernel of
+  for name in $(packages kernel); do
+    folder=$REPO/build/packages/$name
+    of=
+    if [[ $name == *-arm64 ]]; then of=for_arm64; fi
+    if [[ ! -d $folder ]]; then
+      $of apt-get update -qq >&2
+      kernel=$($of apt-cache show --no-all-versions "$name" | sed -n 's/^Depends: \([^ ,]*\).*/\1/p')
+      [[ -n $kernel ]] || die "there is no kernel in $name"
+      $of unpack_package "$name" "$kernel"
+    fi
+    depmod -b "$folder" "$(ls "$folder/lib/modules")"
+  done
+}
+
 # make_sysroot: see scripts/sysroot.
 make_sysroot() {
-  local sysroot=$REPO/build/sysroot-arm64 wanted file
+  local sysroot=$REPO/build/sysroot-arm64 wanted known name file
   install_packages build cross
   # Of the packages for building those that are libraries, and what is started in a guest.
   wanted=$({ packages build | grep -e '-dev$'; packages run guest; } | sort -u)
@@ -137,8 +139,17 @@ make_sysroot() {
   { for_arm64 apt-get update -qq && for_arm64 apt-get install -qq -y --download-only \
     --no-install-recommends $wanted; } >"$sysroot.log" 2>&1 ||
     die "the arm64 packages could not be downloaded: $(cat "$sysroot.log")"
+  # dpkg can be asked there, too.
+  known=$sysroot.new/var/lib/dpkg
+  mkdir -p "$known/info"
+  printf '%s\n' "$(dpkg --print-architecture)" arm64 >"$known/arch"
+  echo 1 >"$known/info/format"
   for file in "$REPO"/build/apt-arm64/archives/*.deb; do
-    dpkg-deb --fsys-tarfile "$file" | tar -x --keep-directory-symlink -C "$sysroot.new"
+    { echo "Status: install ok installed"; dpkg-deb -f "$file"; echo; } >>"$known/status"
+    name=$(dpkg-deb -W --showformat='${Package}:${Multi-Arch}' "$file")
+    name=${name/%:same/:arm64}
+    dpkg-deb --fsys-tarfile "$file" | tar -x -v --keep-directory-symlink -C "$sysroot.new" |
+      sed 's,^\.,,; s,/$,,; s,^$,/.,' >"$known/info/${name%%:[!a]*}.list"
   done
   rm -r "$sysroot.log" "$REPO/build/apt-arm64/archives"
   echo "$wanted" >"$sysroot.new/packages"

@@ -31,18 +31,18 @@ std::string WhyAwake(const std::filesystem::path& task) {
   std::array<std::string, 6> arguments;
   if (!(words >> number)) return line;  // "running"
   for (std::string& argument : arguments) words >> argument;
-  // int, or for ppoll a pointer to the time.
-  constexpr const char* kForEver = "0xffffffff";
+  // int, which some processors' calling conventions extend, or for ppoll a pointer to the time.
+  const auto for_ever = [](const std::string& argument) {
+    return argument == "0xffffffff" || argument == "0xffffffffffffffff";
+  };
 #if defined(SYS_poll)
   constexpr const char* kAnHour = "0x36ee80";
-#endif
-#if defined(SYS_poll)
-  if (number == SYS_poll && arguments[2] == kForEver) return {};
+  if (number == SYS_poll && for_ever(arguments[2])) return {};
   if (number == SYS_poll && arguments[2] == kAnHour) return {};
-  if (number == SYS_epoll_wait && arguments[3] == kForEver) return {};
+  if (number == SYS_epoll_wait && for_ever(arguments[3])) return {};
 #endif
   if (number == SYS_ppoll && arguments[2] == "0x0") return {};
-  if (number == SYS_epoll_pwait && arguments[3] == kForEver) return {};
+  if (number == SYS_epoll_pwait && for_ever(arguments[3])) return {};
   return line;
 }
 

@@ -260,7 +260,7 @@ Command WithMounts(Command command, const std::string& mounts) {
   std::vector<std::string> argv = {"unshare", "-m", "sh", "-ec", mounts + "\nexec \"$@\"", "sh"};
   if (command.who.uid != 0) {
     // The change of user clears PR_SET_PDEATHSIG.
-    argv.insert(argv.end(), {"setpriv", "--reuid=" + std::to_string(command.who.uid),
+    argv.insert(argv.end(), {"/usr/bin/setpriv", "--reuid=" + std::to_string(command.who.uid),
                              "--regid=" + std::to_string(command.who.gid), "--clear-groups",
                              "--pdeathsig=KILL"});
     command.who = kRoot;

@@ -156,6 +156,17 @@ make_sysroot() {
   mv "$sysroot.new" "$sysroot"
 }
 
+# libraries SYSTEM PROGRAM...: the libraries that programs load, and their loader, by their names. SYSTEM is
+# empty, or a directory like / with those of arm64.
+libraries() {
+  local system=$1 program
+  for program in "${@:2}"; do
+    if [[ -z $system ]]; then ldd "$program"; else
+      qemu-aarch64-static -L "$system" "$system/lib/ld-linux-aarch64.so.1" --list "$program"
+    fi 2>/dev/null
+  done | sed -n 's/.* => \(\/[^ ]*\) (.*/\1/p; s/^\t\(\/[^ ]*\) (.*/\1/p' | sed "s,^$system/,/," | sort -u
+}
+
 # build PRESET [TARGET...]: configures and builds; shows the compiler's output only when that fails.
 build() {
   local preset=$1 target args=()

@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "tls/callbacks.h"
 #include "tls/openssl.h"
-#include "tls/stream.h"
+#include "tls/stream/callbacks.h"
+#include "tls/stream/stream.h"
 
 namespace sluice::tls {
 namespace {

@@ -18,7 +18,7 @@
 #include "proxy/mtls/outbound_policy.h"
 #include "tls/context.h"
 #include "tls/credential_store.h"
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 namespace sluice::proxy {
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "proxy/relay/transport.h"
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 namespace sluice::proxy {
 

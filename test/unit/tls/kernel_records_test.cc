@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // Streams whose records are the kernel's, if it can do that: over TCP, with OpenSSL at the other
 // end. They behave the same where it cannot. test/vm runs them where it can.
-#include "tls/kernel_records.h"
+#include "tls/stream/kernel_records.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 
 #include "base/unique_fd.h"
 #include "test/unit/tls/openssl_peer.h"
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 namespace sluice::tls {
 namespace {

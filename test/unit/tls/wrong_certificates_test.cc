@@ -15,7 +15,7 @@
 #include "base/unique_fd.h"
 #include "test/unit/mtls/credential_directory.h"
 #include "test/unit/tls/openssl_peer.h"
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 namespace sluice::tls {
 namespace {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 // What OpenSSL knows of a connection, for this directory only.
 namespace sluice::tls {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "tls/ssl_facts.h"
+#include "tls/stream/ssl_facts.h"
 
 #include <array>
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -13,11 +13,11 @@
 #include <optional>
 #include <utility>
 
-#include "tls/callbacks.h"
-#include "tls/kernel_records.h"
 #include "tls/openssl.h"
-#include "tls/socket_bio.h"
-#include "tls/ssl_facts.h"
+#include "tls/stream/callbacks.h"
+#include "tls/stream/kernel_records.h"
+#include "tls/stream/socket_bio.h"
+#include "tls/stream/ssl_facts.h"
 
 namespace sluice::tls {
 namespace {

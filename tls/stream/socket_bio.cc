@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "tls/socket_bio.h"
+#include "tls/stream/socket_bio.h"
 
 #include <sys/socket.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "tls/kernel_records.h"
+#include "tls/stream/kernel_records.h"
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>

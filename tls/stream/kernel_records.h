@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "tls/stream.h"
+#include "tls/stream/stream.h"
 
 // TLS of the kernel (kTLS, Documentation/networking/tls.rst), for this directory only.
 namespace sluice::tls {

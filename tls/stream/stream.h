@@ -35,8 +35,8 @@ inline constexpr std::string_view kNoTls = "the peer does not speak TLS";
 // failure, ECONNRESET.
 //
 // Holds at most one record to send, and what one recv(2) has taken: a record, or 64 KiB of a bulk
-// transfer. None of the caller's buffers. No function
-// throws. The destructor does not touch the socket. Used by one thread at a time.
+// transfer; none of the caller's buffers. No function throws. The destructor does not touch the
+// socket. Used by one thread at a time.
 class Stream {
  public:
   enum class Role : std::uint8_t { kClient, kServer };

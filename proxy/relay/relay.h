@@ -99,9 +99,9 @@ class Flow {
   Progress Run(Endpoint& from, Endpoint& to, RelayResources& resources, Tap tap = {});
 
   // The same through transports or a stage, by copying; what a stage lets pass between two plain
-  // ends is spliced if it is large. Passes the end on to a receiver with a transport (kFinished: the
-  // transport has sent it). May delete the stage; when both ends are plain then, Run takes over.
-  // One call may enable the other direction: see CanRun.
+  // ends is spliced if it is large. Passes the end on to a receiver with a transport (kFinished:
+  // the transport has sent it). May delete the stage; when both ends are plain then, Run takes
+  // over. One call may enable the other direction: see CanRun.
   Progress RunLayered(Endpoint& from, Endpoint& to, const Hops& hops, RelayResources& resources,
                       Tap tap = {});
 

@@ -89,6 +89,8 @@ struct Stream::State {
   // Goes on with the handshake, and then moves the records to the kernel if it can do that.
   Result Shake();
   Result MoveToKernel(bool took_input);
+  // The same for a call that needs a complete handshake: what that call has to return if it is not.
+  std::optional<Result> Settle(bool& took_input);
   // What a call of the kernel's records returned.
   Result FromKernel(const Result& result);
   // Remembers the result for all later Reads.
@@ -229,6 +231,13 @@ Stream::Result Stream::State::Shake() {
   return secrets ? MoveToKernel(socket.took_input) : Result{.took_input = socket.took_input};
 }
 
+std::optional<Stream::Result> Stream::State::Settle(bool& took_input) {
+  if (!secrets) return std::nullopt;
+  const Result shaken = Shake();
+  took_input = shaken.took_input;
+  return shaken.status == Status::kDone ? std::nullopt : std::optional(shaken);
+}
+
 Stream::Result Stream::State::MoveToKernel(bool took_input) {
   const std::unique_ptr<Secrets> mine = std::move(secrets);
   SSL* const handle = ssl.get();
@@ -281,11 +290,7 @@ Stream::Result Stream::Read(std::span<char> into) {
   State& state = *state_;
   if (state.final) return *state.final;
   bool took_input = false;
-  if (state.secrets) {
-    const Result shaken = state.Shake();
-    if (shaken.status != Status::kDone) return shaken;
-    took_input = shaken.took_input;
-  }
+  if (const auto unfinished = state.Settle(took_input)) return *unfinished;
   if (state.kernel) {
     Result result = state.Finally(state.FromKernel(state.kernel->records.Read(into)));
     result.took_input = result.took_input || took_input;
@@ -310,11 +315,7 @@ Stream::Result Stream::Read(std::span<char> into) {
 Stream::Result Stream::Write(std::span<const char> from) {
   State& state = *state_;
   bool took_input = false;
-  if (state.secrets) {
-    const Result shaken = state.Shake();
-    if (shaken.status != Status::kDone) return shaken;
-    took_input = shaken.took_input;
-  }
+  if (const auto unfinished = state.Settle(took_input)) return *unfinished;
   if (state.kernel) {
     Result result = state.FromKernel(state.kernel->records.Write(from));
     result.took_input = took_input;
@@ -334,11 +335,7 @@ Stream::Result Stream::Write(std::span<const char> from) {
 Stream::Result Stream::Shutdown() {
   State& state = *state_;
   bool took_input = false;
-  if (state.secrets) {
-    const Result shaken = state.Shake();
-    if (shaken.status != Status::kDone) return shaken;
-    took_input = shaken.took_input;
-  }
+  if (const auto unfinished = state.Settle(took_input)) return *unfinished;
   if (state.kernel) {
     Result result = state.FromKernel(state.kernel->records.Shutdown());
     result.took_input = took_input;

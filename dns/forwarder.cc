@@ -217,14 +217,16 @@ class DnsForwarder::Impl {
     try {
       DnsRequest request = ParseDnsRequest(bytes);
       const std::size_t max_bytes = request.query.MaxUdpBytes();
-      const auto source = DnsAnswerer::SourceOf(client);
+      DnsAnswerer::Source source = DnsAnswerer::SourceOf(client);
       if (const auto reply = answerer_.AnswerNow(request, source, max_bytes)) {
         return SendDatagram(*socket, client, *reply);
       }
       asio::co_spawn(
           *context_,
-          [this, socket, client, max_bytes, query = std::move(request.query)]() mutable {
-            return AnswerDatagram(std::move(socket), client, std::move(query), max_bytes);
+          [this, socket, client, max_bytes, query = std::move(request.query),
+           source = std::move(source)]() mutable {
+            return AnswerDatagram(std::move(socket), client, std::move(query), std::move(source),
+                                  max_bytes);
           },
           asio::detached);
     } catch (const std::bad_alloc&) {
@@ -233,9 +235,9 @@ class DnsForwarder::Impl {
   }
 
   asio::awaitable<void> AnswerDatagram(UdpSocket socket, udp::endpoint client, DnsQuery query,
-                                       std::size_t max_bytes) {
+                                       DnsAnswerer::Source source, std::size_t max_bytes) {
     const DnsBytes reply =
-        co_await answerer_.Answer(std::move(query), DnsAnswerer::SourceOf(client), max_bytes);
+        co_await answerer_.Answer(std::move(query), std::move(source), max_bytes);
     SendDatagram(*socket, client, reply);
   }
 

@@ -104,6 +104,22 @@ UniqueFd ConnectTo(UniqueFd& listener) {
   return out;
 }
 
+// A message of sendmsg(2) or recvmsg(2) with room for the type of a record. Points into itself.
+struct RecordMessage {
+  RecordMessage(void* data, std::size_t size) : bytes{.iov_base = data, .iov_len = size} {
+    header.msg_iov = &bytes;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  RecordMessage(const RecordMessage&) = delete;
+  RecordMessage& operator=(const RecordMessage&) = delete;
+
+  iovec bytes;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(1)> control{};
+  msghdr header{};
+};
+
 // How many records were encrypted: the number of the next one.
 std::optional<std::uint64_t> RecordsSent(int fd) {
   const auto number = [fd](auto info) -> std::optional<std::uint64_t> {
@@ -208,19 +224,13 @@ Result KernelRecords::FailWith(std::string why, std::uint8_t alert) {
 
 std::ptrdiff_t KernelRecords::SendAlert(std::uint8_t level, std::uint8_t description) {
   std::array<std::uint8_t, 2> alert{level, description};
-  iovec bytes{.iov_base = alert.data(), .iov_len = alert.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(1)> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* const type = CMSG_FIRSTHDR(&message);
+  RecordMessage message(alert.data(), alert.size());
+  cmsghdr* const type = CMSG_FIRSTHDR(&message.header);
   type->cmsg_level = kSolTls;
   type->cmsg_type = TLS_SET_RECORD_TYPE;
   type->cmsg_len = CMSG_LEN(1);
   *CMSG_DATA(type) = kAlert;
-  const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+  const ssize_t sent = ::sendmsg(fd_, &message.header, MSG_NOSIGNAL);
   if (sent > 0) plaintext_ += static_cast<std::uint64_t>(sent);
   return sent;
 }
@@ -269,14 +279,8 @@ std::optional<Result> KernelRecords::OnHandshake(std::span<const char> bytes) {
 Result KernelRecords::Read(std::span<char> into) {
   bool took_input = false;
   for (int records = 0; records < kMaxOtherRecords; ++records) {
-    iovec bytes{.iov_base = into.data(), .iov_len = into.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(1)> control{};
-    msghdr message{};
-    message.msg_iov = &bytes;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const ssize_t got = ::recvmsg(fd_, &message, 0);
+    RecordMessage message(into.data(), into.size());
+    const ssize_t got = ::recvmsg(fd_, &message.header, 0);
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) return {.status = Status::kWaitsForInput, .took_input = took_input};
@@ -286,7 +290,7 @@ Result KernelRecords::Read(std::span<char> into) {
       }
       return Fail(errno);
     }
-    const cmsghdr* const type = CMSG_FIRSTHDR(&message);
+    const cmsghdr* const type = CMSG_FIRSTHDR(&message.header);
     const bool typed =
         type != nullptr && type->cmsg_level == kSolTls && type->cmsg_type == TLS_GET_RECORD_TYPE;
     if (got == 0 && !typed) {

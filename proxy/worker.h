@@ -95,7 +95,7 @@ class Worker {
     Direction direction = Direction::kOutbound;
     bool transparent = false;
     // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
-    // Connections to accept per turn. One while they come singly, so that no accept4(2) is spent on
+    // finding the queue empty; doubled while they keep coming.
     int budget = 1;
     std::uint64_t last_turn = 0;
     bool closing = false;
@@ -126,6 +126,8 @@ class Worker {
   std::optional<Failure> Shortage(Direction direction, const IpAddress& client) const;
   // Drops the connect that has waited longest when too many are waiting.
   void MakeRoomToConnect(Direction direction);
+  // False: none of this worker's connections waits.
+  bool DropOldestPending(Direction direction);
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
               const SocketAddress& original, Failure failure, std::string_view flags);
   Admission AdmissionHere(const Arrival& arrival);

@@ -147,8 +147,15 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
     Refuse(listener, std::move(owner), peer, *original, Failure::kLoop, "NR");
     return;
   }
-  if (const auto shortage = Shortage(listener.direction, peer.ip)) {
-    Refuse(listener, std::move(owner), peer, *original, *shortage, "UO");
+  auto full = Shortage(listener.direction, peer.ip);
+  // Where half of the places is less than what may wait, those that wait do not keep others out.
+  if (full == Failure::kConnectionLimit &&
+      shared_.stats.Pending(listener.direction) > shared_.max_connections / 2 &&
+      DropOldestPending(listener.direction)) {
+    full = Shortage(listener.direction, peer.ip);
+  }
+  if (full) {
+    Refuse(listener, std::move(owner), peer, *original, *full, "UO");
     return;
   }
   MakeRoomToConnect(listener.direction);
@@ -182,10 +189,15 @@ std::optional<Failure> Worker::Shortage(Direction direction, const IpAddress& cl
 }
 
 void Worker::MakeRoomToConnect(Direction direction) {
-  if (shared_.stats.Pending(direction) < shared_.max_pending) return;
+  if (shared_.stats.Pending(direction) >= shared_.max_pending) DropOldestPending(direction);
+}
+
+bool Worker::DropOldestPending(Direction direction) {
   // A live destination would have answered long ago; this one is most likely dead.
   Session* const oldest = context_.pending[static_cast<std::size_t>(direction)].oldest();
-  if (oldest != nullptr) oldest->Abort(context_, Failure::kPendingLimit);
+  if (oldest == nullptr) return false;
+  oldest->Abort(context_, Failure::kPendingLimit);
+  return true;
 }
 
 bool Worker::IsLoop(const SocketAddress& peer, const SocketAddress& original) const {

@@ -82,6 +82,19 @@ void WarnOfOpenLoopback(const ProxyConfig& config) {
       config.inbound_upstream->ToString());
 }
 
+// Connections from a client's own address need ports that clients do not give to their own.
+void WarnOfWidePortRange(const ProxyConfig& config) {
+  if (config.inbound_mode != InboundMode::kTproxy) return;
+  const auto range = RangeWithoutPortsBeside();
+  if (!range) return;
+  spdlog::warn(
+      "--mode TPROXY: net.ipv4.ip_local_port_range is {} to {} in this pod, which leaves no ports "
+      "beside it for connections from a client's address; one that gets the port of another "
+      "connection of that client waits for a second or more; set a narrower range in the pod, such "
+      "as \"16384 65535\"",
+      range->first, range->second);
+}
+
 // This proxy is serving: the one that gave the sockets may end.
 void TakeOver(std::optional<Predecessor>& before, bool stop_old) {
   if (!before) {
@@ -191,6 +204,7 @@ void Run(const Options& options) {
                options.config.concurrency, proxy.max_connections(),
                proxy.has_ipv6() ? "" : "; without IPv6, which this kernel does not have");
   WarnOfOpenLoopback(options.config);
+  WarnOfWidePortRange(options.config);
   Notify("READY=1");
   if (options.hand_over) TakeOver(before, options.stop_old);
   while (true) {

@@ -229,6 +229,11 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
   return out;
 }
 
+std::optional<std::pair<std::uint32_t, std::uint32_t>> RangeWithoutPortsBeside() {
+  const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
+  return PortsBeside(range).first == 0 ? std::optional(range) : std::nullopt;
+}
+
 void AdoptListener(int fd, Family family, bool transparent) {
   if (SetTransparent(fd, family, transparent) != 0 && transparent) {
     throw SystemError(errno, "listen for connections to other addresses (IP_TRANSPARENT)",

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/ip_address.h"
@@ -61,6 +62,11 @@ struct Connecting {
   enum class Call : std::uint8_t { kSocket, kBind, kConnect } call = Call::kSocket;
 };
 Connecting StartConnect(const SocketAddress& destination, const std::optional<Source>& source);
+
+// For connections from a client's own address (Source::transparent), StartConnect takes ports from
+// outside of net.ipv4.ip_local_port_range. Returns that range, both ends included, when it leaves
+// too few: then the kernel chooses a port, which the client may have given to another connection.
+std::optional<std::pair<std::uint32_t, std::uint32_t>> RangeWithoutPortsBeside();
 
 // A listening socket on all addresses of a family, with SO_REUSEPORT: one per worker shares a port.
 // Accepted sockets inherit its options. `transparent`: it also takes connections to addresses that

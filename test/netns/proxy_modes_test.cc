@@ -18,6 +18,7 @@ namespace sluice::testing_support {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class ModesTest : public ProxyTest {
  protected:
@@ -157,6 +158,15 @@ TEST_P(TproxyMarkTest, TproxyKeepsTheClientsPortsFree) {
   EXPECT_EQ(load.refused() + load.lost(), 0U);
   EXPECT_EQ(SynRetransmits(cluster_->node()), 0);
   EXPECT_EQ(SynRetransmits(server()), 0);
+  EXPECT_THAT(server_proxy_->process().Err(), Not(HasSubstr("ip_local_port_range")));
+}
+
+// The widest range leaves the kernel to choose; that works, and is said.
+TEST_P(TproxyMarkTest, TproxySaysThatNoPortsAreLeft) {
+  RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "1024 65535"); });
+  ConnectsFromTheClientsAddress("1337");
+  EXPECT_THAT(server_proxy_->process().Err(),
+              HasSubstr("net.ipv4.ip_local_port_range is 1024 to 65535 in this pod"));
 }
 
 TEST_P(ModesTest, TproxySaysWhichCapabilityIsMissing) {

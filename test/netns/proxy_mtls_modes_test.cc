@@ -146,6 +146,27 @@ TEST_P(MtlsModesTest, TheOldestUnfinishedHandshakeMakesRoom) {
   EXPECT_THAT(Served(acceptor, till_files_), HasSubstr("welcome"));
 }
 
+// A limit so low that half of it is one: two may wait, but not keep another one out.
+TEST_P(MtlsModesTest, TwoUnfinishedHandshakesDoNotFillTwoPlaces) {
+  StartStrict({"--max-connections=2", "--concurrency=1", "--connect-timeout=5m"});
+  Acceptor acceptor(server(), GetParam());
+  std::vector<Peer> half_open;
+  for (int i = 0; i < 2; ++i) {
+    auto peer = Peer::Connect(client(), ServerAt(acceptor.port()), kProxy);
+    ASSERT_TRUE(peer);
+    peer->Send(std::string("\x16\x03\x01\x00\xf0\x01", 6));
+    half_open.push_back(std::move(*peer));
+  }
+  ASSERT_TRUE(Eventually([&] {
+    return server_proxy_->Metric("sluice_tcp_connections_active{reporter=\"destination\"}") == 2;
+  }));
+  EXPECT_THAT(Served(acceptor, till_files_), HasSubstr("welcome"));
+  EXPECT_EQ(half_open.front().WaitForEnd(), End::kReset);
+  const auto line = server_proxy_->LogLineTo(ServerAt(acceptor.port()));
+  EXPECT_EQ(Text(line, "response_flags"), "UO");
+  EXPECT_EQ(Text(line, "connection_termination_details"), "pending_limit");
+}
+
 TEST_P(MtlsModesTest, TproxyKeepsTheClientsAddress) {
   const CommandResult init = RunCommand(
       server(), {.argv = {ProgramPath("sluice-init"), "-p", "15001", "-z", "15006", "-u", "1337",

@@ -3,6 +3,7 @@
 # the static libraries and their headers. Programs and libraries are installed where they are
 # declared.
 install(FILES docs/sluice-init.8 docs/sluice-proxy.8 docs/sluice-inject.8 docs/sluice-cni.8 docs/istio-iptables.8
+        docs/istio-clean-iptables.8
         DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT runtime)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cmd/sluice-init/run.h"
@@ -14,6 +15,9 @@ int main(int argc, char** argv) {
   // and glibc otherwise returns memory above 128 KiB at each free.
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
   mallopt(M_TOP_PAD, 256 << 10);
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  // A link of this name is installed. As a word in front it means the same.
+  constexpr std::string_view kCleans = "istio-clean-iptables";
+  if (std::string_view(argv[0]).ends_with(kCleans)) arguments.emplace(arguments.begin(), kCleans);
   return sluice::init::Run(arguments, [](const char* name) { return std::getenv(name); });
 }

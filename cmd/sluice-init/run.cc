@@ -74,6 +74,12 @@ void WarnOfForeignCaptures(capture::InitConfig& config, apply::Backends& backend
 
 void DryRun(capture::InitConfig& config, Site& site, Report& report) {
   report.action = "dry run";
+  if (config.cleanup_only) {
+    // What it would print for another run captures.
+    config.notes.push_back(
+        "a clean-up writes no rules; `sluice-init diff --cleanup-only` shows what it would remove");
+    return;
+  }
   netns::FillFromHost(config, site.network);
   WriteOutput(site.backend().Text(capture::BuildRules(config.capture)));
 }

@@ -25,6 +25,7 @@ namespace {
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 class InitContainer : public testing::Test {
  protected:
@@ -228,6 +229,26 @@ TEST_F(InitContainer, AnswersToTheReferenceToolsName) {
   std::filesystem::remove(link);
   EXPECT_EQ(result.exit_status, 0) << result.err;
   EXPECT_THAT(RulesOf(pod(), Family::kIpv4), HasSubstr(JumpFromOutput()));
+}
+
+// Without capturing first, or printing rules that capture.
+TEST_F(InitContainer, CleansUpUnderTheNameThatDoes) {
+  ASSERT_EQ(RunCase(pod(), FindCase("seed-manifest")).exit_status, 0);
+  const auto link = std::filesystem::temp_directory_path() / ("istio-clean-iptables-" + name_);
+  std::filesystem::create_directory(link);
+  std::filesystem::create_symlink(ProgramPath("sluice-init"), link / "istio-clean-iptables");
+  Command command = CaseCommand(FindCase("seed-manifest"), {"--dry-run"});
+  command.argv[0] = link / "istio-clean-iptables";
+  const auto dry = RunCommand(pod(), command);
+  EXPECT_EQ(dry.exit_status, 0) << dry.err;
+  EXPECT_EQ(dry.out, "");
+  EXPECT_THAT(dry.err, HasSubstr("diff --cleanup-only"));
+  EXPECT_THAT(RulesOf(pod(), Family::kIpv4), HasSubstr(JumpFromOutput()));
+  command.argv.pop_back();
+  const auto result = RunCommand(pod(), command);
+  std::filesystem::remove_all(link);
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(RulesOf(pod(), Family::kIpv4), Not(HasSubstr(JumpFromOutput())));
 }
 
 TEST_F(InitContainer, EnvironmentAloneIsEnough) {

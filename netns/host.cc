@@ -90,18 +90,22 @@ void ReadResolvers(capture::InitConfig& config) {
 
 // No interface matches the name now: often a mistake, but it may also appear later.
 void WarnOfMissingInterfaces(NetworkState& network, capture::InitConfig& config) {
-  const std::vector<std::string>& names = config.capture.exclude_interfaces;
-  if (names.empty()) return;
+  const capture::CaptureConfig& capture = config.capture;
+  if (capture.exclude_interfaces.empty() && capture.include_interfaces.empty()) return;
   const std::vector<Link> links = network.socket().Links();
-  for (const std::string& name : names) {
-    const auto named = [&name](const Link& link) {
-      return name.back() == '+' ? link.name.starts_with(name.substr(0, name.size() - 1))
-                                : link.name == name;
-    };
-    if (std::ranges::any_of(links, named)) continue;
-    config.warnings.push_back("there is no interface " + name +
-                              ", which --istio-exclude-interfaces names");
-  }
+  const auto warn = [&](const std::vector<std::string>& names, std::string_view flag) {
+    for (const std::string& name : names) {
+      const auto named = [&name](const Link& link) {
+        return name.back() == '+' ? link.name.starts_with(name.substr(0, name.size() - 1))
+                                  : link.name == name;
+      };
+      if (std::ranges::any_of(links, named)) continue;
+      config.warnings.push_back("there is no interface " + name + ", which " + std::string(flag) +
+                                " names");
+    }
+  };
+  warn(capture.exclude_interfaces, "--istio-exclude-interfaces");
+  warn(capture.include_interfaces, "--include-interfaces");
 }
 
 }  // namespace

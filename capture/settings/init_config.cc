@@ -14,6 +14,7 @@
 #include "base/parse.h"
 #include "base/pod_contract.h"
 #include "capture/settings/account_names.h"
+#include "capture/settings/init_warnings.h"
 
 namespace sluice::capture {
 namespace {
@@ -244,69 +245,6 @@ void ReadInterfaces(const Reader& reader, CaptureConfig& capture) {
   capture.virt_interfaces = reader.Interfaces("kube-virt-interfaces");
 }
 
-// "a, b, c and 7 more".
-std::string Some(const std::vector<Cidr>& ranges) {
-  constexpr std::size_t kShown = 3;
-  std::string out;
-  for (std::size_t i = 0; i < std::min(ranges.size(), kShown); ++i) {
-    out += (out.empty() ? "" : ", ") + ranges[i].ToString();
-  }
-  if (ranges.size() > kShown) out += " and " + std::to_string(ranges.size() - kShown) + " more";
-  return out;
-}
-
-// Warns about ranges to capture that excluded ranges cover completely.
-void WarnOfExcludedRanges(const Reader& reader, InitConfig& config) {
-  const CaptureConfig& capture = config.capture;
-  if (capture.outbound_exclude_ranges.empty()) return;
-  std::vector<Cidr> included = capture.outbound_ranges.ranges;
-  if (capture.outbound_ranges.all) included = {Cidr::Parse("0.0.0.0/0"), Cidr::Parse("::/0")};
-  std::vector<Cidr> gone;
-  for (const Cidr& range : included) {
-    const auto covers = [&range](const Cidr& excluded) { return excluded.Contains(range); };
-    if (std::ranges::any_of(capture.outbound_exclude_ranges, covers)) gone.push_back(range);
-  }
-  if (gone.empty()) return;
-  config.warnings.push_back(Some(gone) + " of " + reader.Origin("istio-service-cidr") +
-                            (gone.size() == 1 ? " is" : " are") +
-                            " not captured: " + reader.Origin("istio-service-exclude-cidr") +
-                            " excludes all of " + (gone.size() == 1 ? "it" : "them"));
-}
-
-// Warnings about a legal configuration that may surprise.
-void AddWarnings(const Reader& reader, Command command, InitConfig& config) {
-  const CaptureConfig& capture = config.capture;
-  const bool outbound = capture.outbound_ranges.all || !capture.outbound_ranges.ranges.empty() ||
-                        !capture.outbound_ports.empty();
-  const bool reads_only =
-      command == Command::kShow || command == Command::kDoctor || command == Command::kTrace ||
-      ((command == Command::kExplain || command == Command::kGraph) && !config.planned);
-  const bool needs_configuration = !reads_only && !config.cleanup_only;
-  if (needs_configuration && !outbound && capture.inbound_ports.empty()) {
-    config.warnings.push_back(
-        "no connection is captured: neither --istio-inbound-ports (-b) nor --istio-service-cidr "
-        "(-i) nor --istio-outbound-ports (-q) names any");
-  }
-  WarnOfExcludedRanges(reader, config);
-  if (!capture.inbound_ports.all && !capture.inbound_exclude_ports.empty()) {
-    config.warnings.push_back(reader.Origin("istio-local-exclude-ports") +
-                              " has no effect: not all inbound ports are captured");
-  }
-  if (capture.capture_listening && capture.inbound_ports.empty() && needs_configuration) {
-    config.warnings.push_back(reader.Origin("capture-listening") +
-                              " has no effect: no inbound port is captured");
-  }
-  if (capture.capture_all_dns && !capture.redirect_dns) {
-    config.warnings.push_back(reader.Origin("capture-all-dns") +
-                              " has no effect without --redirect-dns");
-  }
-  if (config.rollback_on_failed_validation && !config.run_validation) {
-    config.warnings.push_back(
-        "--rollback-on-failed-validation has no effect without "
-        "--run-validation");
-  }
-}
-
 void ReadGraphFile(const Reader& reader, GraphConfig& graph) {
   graph.file = reader.Text("file");
   if (reader.Text("every").empty()) return;
@@ -466,7 +404,7 @@ InitConfig ToInitConfig(const Settings& settings) {
                            " is ignored when false: --dry-run prints what iptables-restore takes, "
                            "and nothing else");
   }
-  AddWarnings(reader, settings.command, config);
+  AddWarnings(settings, config);
   return config;
 }
 

@@ -264,12 +264,14 @@ TEST_F(InitContainer, EnvironmentAloneIsEnough) {
 }
 
 TEST_F(InitContainer, WarnsOfExcludedInterfacesThatAreNotThere) {
-  const auto result = RunInit(pod(), {"--dry-run", "-b", "80", "-c", "lo,l+,sluice-none,none+"});
+  const auto result = RunInit(pod(), {"--dry-run", "-b", "80", "-c", "lo,l+,sluice-none,none+",
+                                      "--include-interfaces", "lo,other-none"});
   EXPECT_EQ(result.exit_status, 0);
   for (const char* const name : {"sluice-none", "none+"}) {
     EXPECT_THAT(result.err, HasSubstr(std::string("warning: there is no interface ") + name +
                                       ", which --istio-exclude-interfaces names\n"));
   }
+  EXPECT_THAT(result.err, HasSubstr("no interface other-none, which --include-interfaces names\n"));
   EXPECT_THAT(result.err, Not(HasSubstr("no interface l")));
 }
 

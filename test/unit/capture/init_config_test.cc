@@ -114,6 +114,34 @@ TEST(InitConfig, WarnsOfRangesThatAreWhollyExcluded) {
   EXPECT_THAT(Read({"-i", "10.0.0.0/8", "-x", "10.0.0.0/9"}).warnings, IsEmpty());
 }
 
+TEST(InitConfig, WarnsOfWhatExceptionsLeaveNothingOf) {
+  EXPECT_THAT(Read({"-q", "80,443,8000-8100", "-o", "443,8000-9000"}).warnings,
+              ElementsAre("443, 8000-8100 of --istio-outbound-ports are not captured: "
+                          "--istio-local-outbound-ports-exclude excludes all of them"));
+  EXPECT_THAT(Read({"-i", "*", "-o", "1-1023,1024-65535"}).warnings,
+              ElementsAre("no outbound connection is captured: "
+                          "--istio-local-outbound-ports-exclude excludes every port"));
+  EXPECT_THAT(Read({"-b", "*", "-d", "1-65535"}).warnings,
+              ElementsAre("no inbound connection is captured: --istio-local-exclude-ports excludes "
+                          "every port"));
+  EXPECT_THAT(Read({"-b", "80", "--istio-inbound-exclude-cidr", "10.0.0.0/8,::/0"}).warnings,
+              ElementsAre("no inbound connection from ::/0 is captured: "
+                          "--istio-inbound-exclude-cidr excludes it"));
+  EXPECT_THAT(Read({"-q", "80,443", "-o", "81", "-i", "*", "-b", "*", "-d", "1-65534"}).warnings,
+              IsEmpty());
+}
+
+TEST(InitConfig, WarnsOfRunsThatDoNothing) {
+  EXPECT_THAT(Read({"-b", "80", "--skip-rule-apply"}).warnings,
+              ElementsAre("nothing is done: --skip-rule-apply leaves the rules as they are, and "
+                          "--run-validation is not given"));
+  EXPECT_THAT(Read({"--cleanup-only", "--skip-rule-apply"}).warnings,
+              ElementsAre("nothing is removed: --skip-rule-apply leaves the rules as they are"));
+  EXPECT_THAT(Read({"--cleanup-only", "--run-validation"}).warnings,
+              ElementsAre("--run-validation has no effect with --cleanup-only"));
+  EXPECT_THAT(Read({"-b", "80", "--skip-rule-apply", "--run-validation"}).warnings, IsEmpty());
+}
+
 TEST(InitConfig, LevelsOfTheReferenceToolsLogAreMapped) {
   const auto level = [](const std::string& text) {
     return Read({"--log_output_level=" + text}).log_level;

@@ -21,95 +21,22 @@
 #include "proxy/relay/layers.h"
 #include "proxy/relay/relay.h"
 #include "proxy/session/timer_wheel.h"
+#include "proxy/session/worker_context.h"
 #include "proxy/sniff/sniff.h"
 #include "proxy/stats.h"
 
 namespace sluice::proxy {
 
-class Session;
 struct AccessRecord;
 
-// The sessions of one worker and direction that are being set up, in the order in which they began.
-// Not thread-safe.
-class PendingSessions {
- public:
-  void Append(Session& session);
-  void Remove(Session& session);
-  // nullptr when there is none.
-  Session* oldest() const { return first_; }
-
- private:
-  Session* first_ = nullptr;
-  Session* last_ = nullptr;
-};
-
-// Sessions whose TLS handshake can go on. Those that have begun and those that have not take turns,
-// each first come first served: when many come at once, handshakes are completed as fast as others
-// begin, instead of all at the end. One in progress holds several times the memory of a complete
-// one, and its peer waits. Not thread-safe.
-class HandshakeQueue {
- public:
-  void Append(Session& session, bool has_begun) { (has_begun ? begun_ : new_).push_back(&session); }
-  std::size_t size() const { return new_.size() + begun_.size(); }
-  bool empty() const { return size() == 0; }
-  // Of a queue that is not empty.
-  Session& Take();
-
- private:
-  std::deque<Session*> new_;
-  std::deque<Session*> begun_;
-  bool new_is_next_ = false;
-};
-
-// One tick of a worker's timers. Coarse: what is timed here takes seconds.
-inline constexpr std::chrono::milliseconds kTick{16};
-// So many ticks are never early: part of the present one is over.
-constexpr std::uint64_t Ticks(std::chrono::milliseconds time) {
-  return static_cast<std::uint64_t>((time + kTick - std::chrono::milliseconds(1)) / kTick) + 1;
-}
-
-// A client that has its last answer may still be sending, and gets a reset if that comes to a
-// socket that is closed: so long it is read, as HAProxy and nginx do.
+// A client that has its last answer may still be sending. If that reaches a closed socket, the
+// client gets a reset, perhaps before it has read the answer; so we go on reading for this long, as
+// HAProxy and nginx do.
 inline constexpr std::chrono::seconds kLinger{5};
 
-// What a worker gives to its sessions. Belongs to one thread.
-struct WorkerContext {
-  const ProxyConfig& config;
-  WorkerStats& stats;
-  int epoll_fd;
-  RelayResources& relay;
-  TimerWheel& timers;
-  OwnSockets& own_sockets;
-  // The time of this turn of the event loop, in ticks.
-  std::uint64_t now_ticks = 0;
-  // Sessions that have more to move, first come first served.
-  std::vector<Session*> ready;
-  // Sessions that are closed; events of this turn may still name them.
-  std::vector<Session*> closed;
-  // Null: no connection is mutual TLS.
-  const MutualTls* mtls = nullptr;
-  // A step of a handshake takes as long as hundreds of small messages, so that they have a queue of
-  // their own.
-  HandshakeQueue handshakes = {};
-  std::array<PendingSessions, 2> pending = {};  // by direction
-  // Of inbound sessions.
-  ClientCounts clients = {};
-  // Open sessions whose client has not been sent anything yet.
-  std::size_t unanswered = 0;
-  // Of the access log, from this turn; with no access log always empty.
-  std::string log_lines = {};
-  // Of requests and spans; null: connections are not looked at for HTTP.
-  IdSource* ids = nullptr;
-  // Whether a direction's connections should come to their end.
-  std::array<bool, 2> draining = {};
-
-  // Whether there is something to do without another event.
-  bool HasWork() const { return !ready.empty() || !handshakes.empty(); }
-};
-
-// One proxied connection: in the handshake of mutual TLS, when that is asked for, connecting,
-// relaying both ways, closed. It is as small as it can be, for
-// there are thousands of idle ones: no buffer, no names, one timer link.
+// One proxied connection. It is in the handshake of mutual TLS (if asked for), connecting, relaying
+// both ways, or closed. There may be thousands of idle ones, so it is kept small: no buffer, no
+// names, one timer link.
 class Session : public TimerNode {
  public:
   enum class Side : std::uint8_t { kClient, kServer };
@@ -118,22 +45,23 @@ class Session : public TimerNode {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Takes `client_fd` over and starts to connect to the upstream, or to find out who the client is,
-  // of whom the upstream hears nothing before that. May be closed on return.
+  // Takes ownership of `client_fd`, and starts to connect to the upstream. If mutual TLS is asked
+  // for, the client must first show who it is. The session may be closed on return.
   // `transparent`: connects from the client's own address (TPROXY mode).
-  // 0, or errno when descriptors or memory have run out, so that no more should be accepted now.
+  // Returns 0, or an errno if descriptors or memory have run out: then nothing more should be
+  // accepted for now.
   int Open(WorkerContext& worker, Direction direction, int client_fd, const SocketAddress& peer,
            const SocketAddress& original, bool transparent);
 
-  // Leads the bytes through `layers`, which begin with the first byte. After Open and before
-  // anything is relayed; without it the connection is plain. The transports use the session's
-  // sockets, client_fd() and server_fd(), and are deleted before these are closed.
+  // Sends all bytes through `layers`. To be called after Open and before anything is relayed; if it
+  // is not, the connection is plain. The transports use client_fd() and server_fd(), and are
+  // deleted before these are closed.
   void Use(std::unique_ptr<Layers> layers);
   int client_fd() const { return client_.fd; }
   int server_fd() const { return server_.fd; }
 
-  // `events` as epoll_wait(2) reports them. Moves little: what is more waits in
-  // WorkerContext::ready.
+  // `events` as epoll_wait(2) reports them. Moves only a little; a session with more to move waits
+  // in WorkerContext::ready.
   void OnEvents(WorkerContext& worker, Side side, std::uint32_t events);
   void OnTimer(WorkerContext& worker);
   // Goes on after Progress::kAgain.
@@ -164,8 +92,7 @@ class Session : public TimerNode {
 
   bool Watch(WorkerContext& worker, const Endpoint& endpoint, Side side);
   bool WatchClient(WorkerContext& worker);
-  // Remembers the socket that goes to `upstream`; false when it turns out that the connection is in
-  // a loop.
+  // Remembers the socket to `upstream`. False if the connection turns out to be a loop.
   bool KnowOwnSocket(WorkerContext& worker, const SocketAddress& upstream);
   // 0, or errno as Open has it.
   int Connect(WorkerContext& worker);
@@ -175,10 +102,10 @@ class Session : public TimerNode {
   int BeginDetection(WorkerContext& worker);
   void Detect(WorkerContext& worker);
   void PermitPlaintext(WorkerContext& worker);
-  // Says what protects the connection, from where on it is counted; once.
+  // Sets security_, and from then on counts the connection under it. Only the first call counts.
   void Decide(WorkerContext& worker, Security security);
   int BeginClientHandshake(WorkerContext& worker);
-  // Who has to answer; null: whoever does.
+  // Who must answer the handshake; null if there is none.
   std::shared_ptr<const OutboundPeer> ExpectedServer(const WorkerContext& worker) const;
   void BeginServerHandshake(WorkerContext& worker, std::shared_ptr<const OutboundPeer> expected);
   bool UseTls(const WorkerContext& worker, int fd, tls::Stream::Options options);
@@ -186,10 +113,10 @@ class Session : public TimerNode {
   void QueueHandshake(WorkerContext& worker);
   // Null when the connection is not mutual TLS.
   tls::Stream* TlsStream() const;
-  // The server does not let us in, which it says behind our part of the handshake.
+  // With TLS 1.3 a server may refuse our certificate after our side of the handshake is done.
   bool IsRefusedByServer() const;
   bool IsBeingSetUp() const { return state_ >= State::kDetecting && state_ <= State::kConnecting; }
-  // What the texts of a record are views of.
+  // Owns the texts that an AccessRecord has views of.
   struct Reasons {
     std::string transport;
     std::string details;
@@ -218,7 +145,7 @@ class Session : public TimerNode {
   Progress MoveLayered(WorkerContext& worker, Flow& flow, Endpoint& from, Endpoint& to, Tap tap);
   // HTTP/1, in session_http.cc. False: there is no memory.
   bool UseHttp(WorkerContext& worker);
-  // The client gets an answer of HTTP instead of a reset, when it asks or has asked for one.
+  // Answers the client with an HTTP error instead of a reset, if it speaks HTTP.
   bool RefuseOverHttp(WorkerContext& worker, Failure failure);
   bool AnswerInsteadOfServer(WorkerContext& worker);
   bool AnswerTimeout(WorkerContext& worker);
@@ -226,7 +153,7 @@ class Session : public TimerNode {
   void SettleHttp(WorkerContext& worker);
   void CountHttpFinds(WorkerContext& worker);
   void LookAtHttpTimer(WorkerContext& worker);
-  // The destination is not needed any more, though the client is.
+  // Closes the connection to the destination, and keeps the client's.
   void CutServer(WorkerContext& worker);
   void CloseHttp(WorkerContext& worker);
   void LogRequests(WorkerContext& worker);
@@ -278,13 +205,5 @@ class Session : public TimerNode {
   bool refused_ = false;        // there is no server: RefuseOverHttp was called
   bool finds_counted_ = false;  // HTTP/2 or a tunnel
 };
-
-// Lets the sessions of WorkerContext::ready move bytes in turn, until one turn's worth is moved;
-// the rest of them stay for the next turn, behind those who have little to say.
-void ServeReady(WorkerContext& worker);
-
-// One step of one handshake. A worker has events in between, and those who relay their turn: a
-// thousand clients that begin one and go no further delay nobody by more than a step.
-void ServeHandshake(WorkerContext& worker);
 
 }  // namespace sluice::proxy

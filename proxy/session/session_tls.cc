@@ -16,19 +16,6 @@
 
 namespace sluice::proxy {
 
-std::string_view Session::StateName() const {
-  switch (state_) {
-    case State::kDetecting:
-      return "detecting";
-    case State::kHandshaking:
-      return "handshaking";
-    case State::kConnecting:
-      return "connecting";
-    default:
-      return "relaying";
-  }
-}
-
 void Session::Decide(WorkerContext& worker, Security security) {
   if (decided_) return;
   decided_ = true;
@@ -198,25 +185,6 @@ void Session::ContinueHandshake(WorkerContext& worker) {
       Abort(worker, heard_ || direction_ == Direction::kOutbound ? Failure::kTlsHandshake
                                                                  : Failure::kClientReset);
       return;
-  }
-}
-
-Session& HandshakeQueue::Take() {
-  const bool take_new = begun_.empty() || (new_is_next_ && !new_.empty());
-  new_is_next_ = !take_new;
-  std::deque<Session*>& queue = take_new ? new_ : begun_;
-  Session& session = *queue.front();
-  queue.pop_front();
-  return session;
-}
-
-void ServeHandshake(WorkerContext& worker) {
-  while (!worker.handshakes.empty()) {
-    Session& session = worker.handshakes.Take();
-    session.set_queued(false);
-    if (!session.open()) continue;
-    session.ContinueHandshake(worker);
-    return;
   }
 }
 

@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "capture/state_text.h"
-#include "nftables/compile.h"
+#include "nftables/program/compile.h"
 #include "nftables/text.h"
 
 namespace sluice::nftables {

@@ -11,7 +11,7 @@
 #include "base/cidr.h"
 #include "capture/installed.h"
 #include "nftables/message.h"
-#include "nftables/program.h"
+#include "nftables/program/program.h"
 
 // Encodes programs and sets as attributes of nf_tables messages, and decodes them
 // (linux/netfilter/nf_tables.h). Decoding accepts any bytes. Pure.

@@ -7,6 +7,7 @@
 
 #include "capture/explain/cause.h"
 #include "nftables/codec.h"
+#include "nftables/program/rule_program.h"
 
 namespace sluice::nftables {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "capture/installed.h"
 #include "capture/rule.h"
-#include "nftables/program.h"
+#include "nftables/program/program.h"
 
 // The tables "sluice" of both families as values, wanted or read from the kernel. Pure.
 namespace sluice::nftables {

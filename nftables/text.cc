@@ -5,7 +5,8 @@
 
 #include "base/hex.h"
 #include "nftables/codec.h"
-#include "nftables/program.h"
+#include "nftables/program/program.h"
+#include "nftables/program/rule_program.h"
 #include "nftables/state.h"
 
 namespace sluice::nftables {

@@ -11,6 +11,7 @@
 
 #include "nftables/codec.h"
 #include "nftables/model/rule_model.h"
+#include "nftables/program/rule_program.h"
 #include "nftables/text.h"
 
 namespace sluice::nftables {

@@ -8,7 +8,8 @@
 
 #include "capture/rule_text.h"
 #include "nftables/codec.h"
-#include "nftables/program.h"
+#include "nftables/program/program.h"
+#include "nftables/program/rule_program.h"
 #include "nftables/text.h"
 #include "test/fuzz/fuzz.h"
 

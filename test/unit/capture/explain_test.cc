@@ -9,8 +9,8 @@
 #include "capture/explain/cause.h"
 #include "capture/explain/walk.h"
 #include "iptables/compile.h"
-#include "nftables/compile.h"
 #include "nftables/model/model.h"
+#include "nftables/program/compile.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture::explain {

@@ -18,8 +18,8 @@
 #include "capture/capture_rules.h"
 #include "capture/graph/lines.h"
 #include "iptables/compile.h"
-#include "nftables/compile.h"
 #include "nftables/model/model.h"
+#include "nftables/program/compile.h"
 #include "test/support/capture_cases.h"
 
 namespace sluice::capture::graph {

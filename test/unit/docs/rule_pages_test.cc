@@ -19,7 +19,7 @@
 #include "capture/capture_rules.h"
 #include "iptables/compile.h"
 #include "iptables/restore_text.h"
-#include "nftables/compile.h"
+#include "nftables/program/compile.h"
 #include "nftables/text.h"
 #include "test/support/capture_cases.h"
 

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "nftables/program/rule_program.h"
 #include "test/unit/nftables/vocabulary.h"
 
 namespace sluice::nftables {

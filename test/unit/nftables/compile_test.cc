@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "nftables/compile.h"
+#include "nftables/program/compile.h"
 
 #include <algorithm>
 #include <random>
@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "capture/capture_rules.h"
+#include "nftables/program/rule_program.h"
 #include "nftables/text.h"
 #include "test/support/capture_cases.h"
 #include "test/unit/nftables/evaluate_program.h"

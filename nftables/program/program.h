@@ -161,24 +161,4 @@ std::string ChainName(capture::Table table, std::string_view chain);
 // The reverse; nothing for a name of another form.
 std::optional<std::pair<capture::Table, std::string>> ParseChainName(std::string_view name);
 
-// The mark that `rule` requires by a match M (MarkMatch or ConnmarkMatch) with this mask; nothing
-// if there is no such match.
-template <typename M>
-std::optional<capture::Mark> TestedMark(const capture::Rule& rule, std::uint32_t mask) {
-  for (const capture::Match& match : rule.matches) {
-    const auto* const tested = std::get_if<M>(&match);
-    if (tested != nullptr && !tested->mark.negated && tested->mark.value.mask == mask) {
-      return tested->mark.value;
-    }
-  }
-  return std::nullopt;
-}
-
-// The program of a rule of `table`, which must be in the form that Compile (compile.h) returns.
-// Throws std::invalid_argument otherwise.
-Program ToProgram(const capture::Rule& rule, Family family, capture::Table table);
-
-// The rule for which ToProgram returns `program`; nothing if there is none.
-std::optional<capture::Rule> ToRule(const Program& program, Family family, capture::Table table);
-
 }  // namespace sluice::nftables

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "nftables/program.h"
-
+#include <algorithm>
 #include <bit>
-#include <cstring>
+#include <span>
 #include <stdexcept>
+#include <utility>
+
+#include "nftables/program/packet_fields.h"
+#include "nftables/program/rule_program.h"
 
 namespace sluice::nftables {
 namespace {
@@ -13,216 +16,16 @@ using capture::Mark;
 using capture::Rule;
 using capture::Table;
 
-constexpr std::size_t kInterfaceBytes = 16;  // IFNAMSIZ
-
-// The offset of an address in its header (RFC 791, RFC 8200).
-std::uint8_t AddressOffset(Family family, bool source) {
-  if (family == Family::kIpv4) return source ? 12 : 16;
-  return source ? 8 : 24;
-}
-std::uint8_t AddressBytes(Family family) {
-  return static_cast<std::uint8_t>(AddressBits(family) / 8);
-}
-
-Data PrefixMask(int prefix_length, std::uint8_t size) {
-  Data mask;
-  mask.size = size;
-  for (int i = 0; i < size; ++i) {
-    const int kept = std::clamp(prefix_length - i * 8, 0, 8);
-    mask.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(0xff00 >> kept);
-  }
-  return mask;
-}
-
-Comparison Of(bool negated) { return negated ? Comparison::kNotEqual : Comparison::kEqual; }
-
-class Compiler {
+// Reads what ToProgram writes. It may accept a little more, so ToRule turns the result into a
+// program again and compares.
+class RuleReader {
  public:
-  Compiler(Family family, Table table) : family_(family), table_(table) {}
-
-  Program Take(const Rule& rule) {
-    if (rule.source) Address(true, *rule.source);
-    if (rule.destination) Address(false, *rule.destination);
-    if (rule.list) {
-      Add(LoadPayload{Header::kNetwork,
-                      AddressOffset(family_, rule.list->of == capture::RangeOf::kSource),
-                      AddressBytes(family_)});
-      Add(InSet{rule.list->ranges});
-    }
-    if (rule.in_interface) Interface(MetaKey::kInterfaceIn, *rule.in_interface);
-    if (rule.out_interface) Interface(MetaKey::kInterfaceOut, *rule.out_interface);
-    if (rule.protocol) {
-      Add(LoadMeta{MetaKey::kProtocol});
-      Add(Compare{Comparison::kEqual, Data::U8(static_cast<std::uint8_t>(*rule.protocol))});
-    }
-    for (const capture::Match& match : rule.matches) std::visit(*this, match);
-    Add(Count{});
-    rule_ = &rule;
-    std::visit(*this, rule.target);
-    return std::move(program_);
-  }
-
-  void operator()(const capture::PortMatch& match) {
-    if (match.source) Ports(0, *match.source);
-    if (match.destination) Ports(2, *match.destination);
-  }
-  void operator()(const capture::OwnerMatch& match) {
-    if (match.uid) Owner(MetaKey::kUid, *match.uid);
-    if (match.gid) Owner(MetaKey::kGid, *match.gid);
-  }
-  void operator()(const capture::ConntrackStateMatch& match) {
-    // NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_ESTABLISHED) and (IP_CT_RELATED)
-    const std::uint32_t states =
-        (match.invalid ? 1U : 0U) | (match.established ? 2U : 0U) | (match.related ? 4U : 0U);
-    Add(LoadCt{CtKey::kState});
-    Add(Bitwise{Data::Host32(states), Data::Host32(0)});
-    Add(Compare{Comparison::kNotEqual, Data::Host32(0)});
-  }
-  void operator()(const capture::MarkMatch& match) {
-    Add(LoadMeta{MetaKey::kMark});
-    MarkIs(match.mark);
-  }
-  void operator()(const capture::ConnmarkMatch& match) {
-    Add(LoadCt{CtKey::kMark});
-    MarkIs(match.mark);
-  }
-  // Always true where there is a socket: nft(8) does not show an expression that nothing compares.
-  void operator()(const capture::SocketMatch&) {
-    Add(LoadSocket{});
-    Add(Compare{Comparison::kLessOrEqual, Data::U8(1)});
-  }
-
-  void operator()(const capture::Accept&) { Add(ImmediateVerdict{VerdictCode::kAccept}); }
-  void operator()(const capture::Drop&) { Add(ImmediateVerdict{VerdictCode::kDrop}); }
-  void operator()(const capture::Return&) { Add(ImmediateVerdict{VerdictCode::kReturn}); }
-  void operator()(const capture::Jump& jump) {
-    Add(ImmediateVerdict{VerdictCode::kJump, ChainName(table_, jump.chain)});
-  }
-  void operator()(const capture::Goto& jump) {
-    Add(ImmediateVerdict{VerdictCode::kGoto, ChainName(table_, jump.chain)});
-  }
-  void operator()(const capture::Redirect& redirect) {
-    Add(LoadConstant{Data::BigEndian16(redirect.port)});
-    Add(RedirectToPort{});
-  }
-  void operator()(const capture::Tproxy& tproxy) {
-    Add(LoadConstant{Data::BigEndian16(tproxy.port)});
-    Add(TproxyToPort{});
-    SetMeta(tproxy.mark);
-    Add(ImmediateVerdict{VerdictCode::kAccept});
-  }
-  void operator()(const capture::SetMark& set) { SetMeta(set.mark); }
-  // Two operands that are not constant need a kernel from 2024. Here the value is known: the rule
-  // has tested the mark that it copies.
-  void operator()(const capture::SaveConnmark& save) {
-    const Mark mark = Tested<capture::MarkMatch>(save.mask);
-    if (mark.mask != 0xffffffff) Add(LoadCt{CtKey::kMark});
-    SetBits(mark);
-    Add(StoreCt{CtKey::kMark});
-  }
-  void operator()(const capture::RestoreConnmark& restore) {
-    SetMeta(Tested<capture::ConnmarkMatch>(restore.mask));
-  }
-  void operator()(const capture::CtZone& zone) {
-    Add(LoadConstant{Data::Host16(zone.zone)});
-    Add(StoreCt{CtKey::kZone});
-  }
-
- private:
-  void Add(Expression expression) { program_.push_back(std::move(expression)); }
-
-  // -s, -d. Whole bytes of a prefix are compared as they are, as nft(8) does it.
-  void Address(bool source, const Condition<Cidr>& condition) {
-    const Cidr& range = condition.value;
-    const int length = range.prefix_length();
-    const bool whole = length % 8 == 0 && length != 0;
-    const auto size = whole ? static_cast<std::uint8_t>(length / 8) : AddressBytes(family_);
-    Add(LoadPayload{Header::kNetwork, AddressOffset(family_, source), size});
-    if (!whole) {
-      Data zero;
-      zero.size = size;
-      Add(Bitwise{PrefixMask(length, size), zero});
-    }
-    Add(Compare{Of(condition.negated), Data(range.address().bytes().first(size))});
-  }
-  // An exact name is compared with its NULs, a prefix without.
-  void Interface(MetaKey key, const Condition<std::string>& condition) {
-    std::string_view name = condition.value;
-    Data value;
-    if (name.ends_with('+')) {
-      name.remove_suffix(1);
-      value.size = static_cast<std::uint8_t>(name.size());
-    } else {
-      value.size = kInterfaceBytes;
-    }
-    if (name.empty() || name.size() >= kInterfaceBytes) {
-      throw std::invalid_argument("the interface " + condition.value + " cannot be compared");
-    }
-    std::memcpy(value.bytes.data(), name.data(), name.size());
-    Add(LoadMeta{key});
-    Add(Compare{Of(condition.negated), value});
-  }
-  void Ports(std::uint8_t offset, const Condition<PortRange>& condition) {
-    const Data first = Data::BigEndian16(condition.value.first);
-    const Data last = Data::BigEndian16(condition.value.last);
-    Add(LoadPayload{Header::kTransport, offset, 2});
-    if (first == last) {
-      Add(Compare{Of(condition.negated), first});
-    } else if (condition.negated) {
-      Add(NotInRange{first, last});
-    } else {
-      Add(Compare{Comparison::kGreaterOrEqual, first});
-      Add(Compare{Comparison::kLessOrEqual, last});
-    }
-  }
-  // For a packet without a socket, meta skuid ends the rule, even if it is negated. x_tables does
-  // not.
-  void Owner(MetaKey key, const Condition<std::uint32_t>& condition) {
-    if (condition.negated) throw std::invalid_argument("a negated owner has no program");
-    Add(LoadMeta{key});
-    Add(Compare{Comparison::kEqual, Data::Host32(condition.value)});
-  }
-  void MarkIs(const Condition<Mark>& condition) {
-    if (condition.value.mask != 0xffffffff) {
-      Add(Bitwise{Data::Host32(condition.value.mask), Data::Host32(0)});
-    }
-    Add(Compare{Of(condition.negated), Data::Host32(condition.value.value)});
-  }
-  // The loaded value is changed and stored.
-  void SetBits(const Mark& mark) {
-    if (mark.mask == 0xffffffff) {
-      Add(LoadConstant{Data::Host32(mark.value)});
-    } else {
-      Add(Bitwise{Data::Host32(~mark.mask), Data::Host32(mark.value & mark.mask)});
-    }
-  }
-  void SetMeta(const Mark& mark) {
-    if (mark.mask != 0xffffffff) Add(LoadMeta{MetaKey::kMark});
-    SetBits(mark);
-    Add(StoreMeta{MetaKey::kMark});
-  }
-  template <typename M>
-  Mark Tested(std::uint32_t mask) const {
-    if (const auto mark = TestedMark<M>(*rule_, mask)) return *mark;
-    throw std::invalid_argument("a mark is copied that the rule has not tested");
-  }
-
-  Family family_;
-  Table table_;
-  const Rule* rule_ = nullptr;
-  Program program_;
-};
-
-// Reads what Compiler writes. It may accept a little more, so the caller compiles the result
-// again and compares.
-class Reader {
- public:
-  Reader(const Program& program, Family family, Table table)
+  RuleReader(const Program& program, Family family, Table table)
       : program_(program), family_(family), table_(table) {}
 
   std::optional<Rule> Take() {
     while (At<Count>() == nullptr) {
-      if (!Condition_()) return {};
+      if (!ReadCondition()) return {};
     }
     ++next_;
     if (!Target()) return {};
@@ -242,7 +45,7 @@ class Reader {
     return found;
   }
 
-  bool Condition_() {
+  bool ReadCondition() {
     if (const auto* payload = Next<LoadPayload>()) {
       return payload->header == Header::kNetwork ? Address(*payload) : Ports(*payload);
     }
@@ -252,7 +55,7 @@ class Reader {
     return false;
   }
 
-  // Any comparison: who calls compiles the result again.
+  // Takes any comparison; ToRule finds out whether it was the right one.
   bool Socket() {
     rule_.matches.emplace_back(capture::SocketMatch{});
     return Next<Compare>() != nullptr;
@@ -427,7 +230,7 @@ class Reader {
     }
     return false;
   }
-  // Setting the mark to the connection's known mark restores it.
+  // To set the mark that the rule has found on the connection is to restore it.
   void SetMark(const Mark& mark) {
     const bool restored = std::ranges::any_of(rule_.matches, [&mark](const capture::Match& match) {
       return match == capture::Match(capture::ConnmarkMatch{capture::Is(mark)});
@@ -484,57 +287,10 @@ class Reader {
   Rule rule_;
 };
 
-template <typename T>
-T FromBytes(const Data& data) {
-  T value;
-  std::memcpy(&value, data.bytes.data(), sizeof(value));
-  return value;
-}
-
-template <typename T>
-Data ToBytes(T value) {
-  Data data;
-  data.size = sizeof(value);
-  std::memcpy(data.bytes.data(), &value, sizeof(value));
-  return data;
-}
-
 }  // namespace
 
-Data Data::U8(std::uint8_t value) { return ToBytes(value); }
-Data Data::Host16(std::uint16_t value) { return ToBytes(value); }
-Data Data::Host32(std::uint32_t value) { return ToBytes(value); }
-Data Data::BigEndian16(std::uint16_t value) {
-  const std::array<std::uint8_t, 2> bytes = {static_cast<std::uint8_t>(value >> 8U),
-                                             static_cast<std::uint8_t>(value & 0xffU)};
-  return Data(bytes);
-}
-std::uint32_t Data::AsHost32() const { return FromBytes<std::uint32_t>(*this); }
-std::uint16_t Data::AsHost16() const { return FromBytes<std::uint16_t>(*this); }
-std::uint16_t Data::AsBigEndian16() const {
-  return static_cast<std::uint16_t>(bytes[0] << 8U | bytes[1]);
-}
-
-std::string ChainName(Table table, std::string_view chain) {
-  return std::string(Name(table)) + "/" + std::string(chain);
-}
-
-std::optional<std::pair<Table, std::string>> ParseChainName(std::string_view name) {
-  for (const Table table : capture::kTables) {
-    const std::string_view prefix = Name(table);
-    if (name.starts_with(prefix) && name.substr(prefix.size()).starts_with('/')) {
-      return std::pair(table, std::string(name.substr(prefix.size() + 1)));
-    }
-  }
-  return {};
-}
-
-Program ToProgram(const Rule& rule, Family family, Table table) {
-  return Compiler(family, table).Take(rule);
-}
-
 std::optional<Rule> ToRule(const Program& program, Family family, Table table) {
-  std::optional<Rule> rule = Reader(program, family, table).Take();
+  std::optional<Rule> rule = RuleReader(program, family, table).Take();
   if (!rule) return {};
   try {
     if (ToProgram(*rule, family, table) != program) return {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-#include "nftables/compile.h"
+#include "nftables/program/compile.h"
 
 #include <algorithm>
 #include <optional>

@@ -9,6 +9,8 @@
 #include <set>
 #include <utility>
 
+#include "nftables/comment.h"
+
 namespace sluice::nftables {
 namespace {
 
@@ -34,14 +36,6 @@ std::string ModulesOf(const Program& program, Family family) {
 }
 
 }  // namespace
-
-std::uint16_t MessageType(int message) {
-  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
-}
-
-std::uint8_t KernelFamily(Family family) {
-  return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
-}
 
 Batch::Batch(std::uint32_t generation, std::string stage) : stage_(std::move(stage)) {
   out_.Begin(NFNL_MSG_BATCH_BEGIN, 0, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);

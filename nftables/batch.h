@@ -8,15 +8,11 @@
 
 #include "base/cidr.h"
 #include "nftables/codec.h"
+#include "nftables/intervals.h"
 #include "nftables/message.h"
 #include "nftables/state.h"
 
 namespace sluice::nftables {
-
-// The type of a message to nf_tables, such as NFT_MSG_NEWRULE.
-std::uint16_t MessageType(int message);
-// NFPROTO_IPV4 or NFPROTO_IPV6.
-std::uint8_t KernelFamily(Family family);
 
 // The messages of one transaction. Pure.
 class Batch {

@@ -17,6 +17,7 @@
 #include "base/os/capabilities.h"
 #include "nftables/batch.h"
 #include "nftables/codec.h"
+#include "nftables/intervals.h"
 
 namespace sluice::nftables {
 namespace {

@@ -2,6 +2,7 @@
 #include "nftables/message.h"
 
 #include <endian.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
@@ -29,6 +30,14 @@ bool ReadFront(Bytes bytes, T& out) {
 }
 
 }  // namespace
+
+std::uint16_t MessageType(int message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
+
+std::uint8_t KernelFamily(Family family) {
+  return family == Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
 
 template <typename T>
 void MessageWriter::Set(std::size_t position, T value) {

@@ -8,10 +8,17 @@
 #include <string>
 #include <string_view>
 
+#include "base/ip_address.h"
+
 // Netlink messages and attributes as bytes (linux/netlink.h). Pure.
 namespace sluice::nftables {
 
 using Bytes = std::span<const std::uint8_t>;
+
+// The type of a message to nf_tables, such as NFT_MSG_NEWRULE.
+std::uint16_t MessageType(int message);
+// NFPROTO_IPV4 or NFPROTO_IPV6.
+std::uint8_t KernelFamily(Family family);
 
 // Writes messages one after the other. Messages and nests are closed innermost first.
 class MessageWriter {

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "capture/explain/cause.h"
-#include "nftables/codec.h"
+#include "nftables/comment.h"
 #include "nftables/program/rule_program.h"
 
 namespace sluice::nftables {

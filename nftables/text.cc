@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/hex.h"
-#include "nftables/codec.h"
 #include "nftables/program/program.h"
 #include "nftables/program/rule_program.h"
 #include "nftables/state.h"

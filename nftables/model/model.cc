@@ -10,6 +10,7 @@
 #include <string>
 
 #include "nftables/codec.h"
+#include "nftables/intervals.h"
 #include "nftables/model/rule_model.h"
 #include "nftables/program/rule_program.h"
 #include "nftables/text.h"

@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "nftables/codec.h"
+#include "nftables/comment.h"
+#include "nftables/intervals.h"
 
 namespace sluice::nftables {
 namespace {

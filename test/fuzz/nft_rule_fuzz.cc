@@ -8,6 +8,8 @@
 
 #include "capture/rule_text.h"
 #include "nftables/codec.h"
+#include "nftables/comment.h"
+#include "nftables/intervals.h"
 #include "nftables/program/program.h"
 #include "nftables/program/rule_program.h"
 #include "nftables/text.h"

@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "nftables/comment.h"
+#include "nftables/intervals.h"
 #include "nftables/program/rule_program.h"
 #include "test/unit/nftables/vocabulary.h"
 

@@ -3,26 +3,19 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "base/error.h"
-#include "base/unique_fd.h"
 #include "nftables/message.h"
+#include "nftables/netlink_socket.h"
 #include "nftables/state.h"
 
 namespace sluice::nftables {
 
-class Batch;
-
-// A netlink socket to nf_tables in the network namespace of the calling thread. Functions throw
-// sluice::Error: kPrivilege names the capability, kKernelFeature the module.
+// The rules of nf_tables in the network namespace of the calling thread. Functions throw
+// sluice::Error as those of NetlinkSocket. Not thread-safe.
 class Kernel {
  public:
-  Kernel();
-
   // The contents of Sluice's tables, and the names of other tables. Creates nothing.
   State Read();
 
@@ -42,27 +35,16 @@ class Kernel {
   // Calls `visit` with the family and attributes of each message in the answer to a dump request,
   // such as NFT_MSG_GETRULE; `fill` writes the request's attributes, and may be empty. False when a
   // change interrupted the dump.
-  bool DumpAll(int message, std::uint8_t family, const std::function<void(MessageWriter&)>& fill,
+  bool DumpAll(int message, std::uint8_t family, const NetlinkSocket::Fill& fill,
                const std::function<void(std::uint8_t, Bytes)>& visit);
 
  private:
-  template <typename Visit>
-  bool Dump(MessageWriter& request, Visit visit);
   bool ReadFamily(Family family, FamilyState& out);
   bool ReadSet(Family family, InSet& set);
-  void Send(const std::string& bytes);
   bool ReadSets(Family family, FamilyState& out);
-  // Makes the socket's buffer large enough for a batch, as far as permitted.
-  bool MakeRoom(std::size_t bytes);
-  void SendBatch(const std::string& bytes);
-  bool Commit(Batch& batch);
   bool WriteInParts(const State& before, const State& wanted, bool anew);
-  std::size_t Receive();
 
-  UniqueFd socket_;
-  std::uint32_t sequence_ = 0;
-  // Not initialised: every page that is touched costs a page fault, and most answers are short.
-  std::unique_ptr<std::uint8_t[]> buffer_;
+  NetlinkSocket socket_;
 };
 
 }  // namespace sluice::nftables

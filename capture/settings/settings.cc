@@ -167,6 +167,13 @@ bool IsBool(const std::string& word) {
   }
 }
 
+// What is suggested for a flag that does not exist.
+std::vector<std::string_view> FlagNames() {
+  std::vector<std::string_view> out = OptionNames();
+  out.insert(out.end(), {"help", "version"});
+  return out;
+}
+
 // A word that is not a flag's value.
 [[noreturn]] void RefuseWord(const std::string& word) {
   std::string help =
@@ -175,7 +182,9 @@ bool IsBool(const std::string& word) {
   if (IsBool(word)) {
     help = "a switch takes its value after an equals sign, as in --dual-stack=false";
   } else if (FindCommand(word) == kCommands.end()) {
-    help = SuggestWord(word, CommandNames(), help);
+    std::vector<std::string_view> names = CommandNames();
+    names.push_back("completion");
+    help = SuggestWord(word, names, SuggestFlag(word, FlagNames(), help));
   }
   Refuse("\"" + word + "\" is neither a flag's value nor a command", help);
 }
@@ -209,7 +218,7 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
     }
   } catch (const po::unknown_option& error) {
     Refuse("there is no flag " + error.get_option_name(),
-           SuggestFlag(error.get_option_name(), OptionNames(), "see --help"));
+           SuggestFlag(error.get_option_name(), FlagNames(), "see --help"));
   } catch (po::error_with_option_name& error) {
     // An option described only by its letter is called "--p" here.
     const std::string called = error.get_option_name();

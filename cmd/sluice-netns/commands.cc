@@ -221,8 +221,9 @@ constexpr Subcommand kSubcommands[] = {
     {"route", "NAME DESTINATION GATEWAY[%DEVICE]...", "add a route; several gateways share it", 3,
      kAny, RouteVia},
     {"exec", "NAME [-u UID] [-k] PROGRAM...",
-     "run a program there; UID is its group as well; -k: it is killed when the caller ends", 2,
-     kAny, Exec},
+     "run a program there; UID is its group as well;\n"
+     "      -k: it is killed when the caller ends",
+     2, kAny, Exec},
 };
 
 }  // namespace

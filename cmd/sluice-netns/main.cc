@@ -26,7 +26,7 @@ void PrintUsage(std::ostream& out) {
 
 int Run(const std::vector<std::string>& words) {
   const auto commands = sluice::netns::Subcommands();
-  if (!words.empty() && words[0] == "--help") {
+  if (!words.empty() && (words[0] == "--help" || words[0] == "-h")) {
     PrintUsage(std::cout);
     return EXIT_SUCCESS;
   }

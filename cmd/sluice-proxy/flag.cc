@@ -20,11 +20,16 @@ std::vector<std::string_view> NamesOf(const std::vector<FlagText>& flags, bool o
   return out;
 }
 
-std::string Suggestion(const std::string& typed, const std::vector<FlagText>& flags,
-                       bool with_help) {
+std::string Suggestion(const std::string& typed, const std::vector<FlagText>& flags, bool with_help,
+                       std::string_view otherwise) {
   std::vector<std::string_view> names = NamesOf(flags, false);
   if (with_help) names.insert(names.begin(), {"help", "version"});
-  return SuggestFlag(typed, names, "see --help");
+  return SuggestFlag(typed, names, otherwise);
+}
+
+// Typed where a command stands in other programs: most likely one, or a flag without its dashes.
+std::string FirstWord(const std::vector<std::string>& arguments) {
+  return !arguments.empty() && !arguments.front().starts_with('-') ? arguments.front() : "";
 }
 
 }  // namespace
@@ -57,9 +62,14 @@ std::map<std::string, std::string> ReadFlags(const std::vector<FlagText>& flags,
                   .run(),
               values);
   } catch (const po::too_many_positional_options_error&) {
-    throw Usage(doing, "", "it takes flags only", "a value belongs to its flag: --flag=value");
+    const std::string word = FirstWord(arguments);
+    std::string help =
+        Suggestion(word, flags, with_help, "a value belongs to its flag: --flag=value");
+    if (with_help) help = SuggestWord(word, {"certificate", "completion"}, help);
+    throw Usage(doing, "", "it takes flags only", help);
   } catch (const po::unknown_option& error) {
-    throw Usage(doing, "", error.what(), Suggestion(error.get_option_name(), flags, with_help));
+    throw Usage(doing, "", error.what(),
+                Suggestion(error.get_option_name(), flags, with_help, "see --help"));
   } catch (const po::error& error) {
     throw Usage(doing, "", error.what(), "see --help");
   }

@@ -339,7 +339,10 @@ TEST(Settings, CommandsStandAnywhere) {
   EXPECT_THAT(Refusal({"apply"}), HasSubstr("\"apply\" is neither a flag's value nor a command"));
   EXPECT_THAT(Refusal({"diff", "show"}), HasSubstr("\"show\" is neither"));
   EXPECT_THAT(Refusal({"verfy"}), HasSubstr("nor a command; did you mean verify?"));
+  EXPECT_THAT(Refusal({"completions", "bash"}), HasSubstr("; did you mean completion?"));
+  EXPECT_THAT(Refusal({"dry_run"}), HasSubstr("; did you mean --dry-run?"));
   EXPECT_THAT(Refusal({"--exclude-uid", "1"}), HasSubstr("; did you mean --exclude-uids?"));
+  EXPECT_THAT(Refusal({"--hlep"}), HasSubstr("; did you mean --help?"));
 }
 
 // Only "=" gives a switch a value.

@@ -115,6 +115,8 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
   EXPECT_THAT(UsageError({"15001"}), HasSubstr("flags only"));
   EXPECT_THAT(UsageError({"--no-such-flag"}), HasSubstr("no-such-flag"));
   EXPECT_THAT(UsageError({"--idle-timeuot=1s"}), HasSubstr("did you mean --idle-timeout?"));
+  EXPECT_THAT(UsageError({"idle-timeout=1s"}), HasSubstr("did you mean --idle-timeout?"));
+  EXPECT_THAT(UsageError({"certificat"}), HasSubstr("did you mean certificate?"));
   EXPECT_THAT(UsageError({"--allow-root", "false"}), HasSubstr("flags only"));
   EXPECT_THAT(UsageError({"--outbound"}), HasSubstr("outbound")) << "no guessing";
   EXPECT_THAT(UsageError({"--inbound-port=15001"}),

@@ -124,7 +124,7 @@ void Backends::Take(capture::Backend& backend, std::string why) {
 
 void Backends::Choose(const capture::InitConfig& config) {
   const Capabilities have = ReadCapabilities();
-  // libiptc needs a raw socket.
+  // As iptables does: who cannot look at the rules with it shall not write them.
   const bool in_build = iptables::InThisBuild();
   const bool may_use_xtables = in_build && have.Has(CAP_NET_ADMIN) && have.Has(CAP_NET_RAW);
   const bool xtables_is_used = KernelUsesXtables();
@@ -134,8 +134,7 @@ void Backends::Choose(const capture::InitConfig& config) {
                 {.doing = "use the backend iptables, which " + config.backend_origin + " asks for",
                  .target = {},
                  .why = std::string(iptables::kNotInThisBuild),
-                 .help = "use the backend nftables, or a build with libiptc "
-                         "(-DSLUICE_IPTABLES=ON)"});
+                 .help = "use the backend nftables, or a build with it (-DSLUICE_IPTABLES=ON)"});
   }
   try {
     in_place_ = nftables_.HasAny();

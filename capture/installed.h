@@ -70,7 +70,7 @@ struct ForeignEntry {
 struct InstalledTable {
   // False when the table does not exist in this namespace. Reading does not create it.
   bool exists = false;
-  std::vector<InstalledChain> chains;  // sorted by name, as libiptc keeps them
+  std::vector<InstalledChain> chains;  // sorted by name
   std::vector<InstalledJump> jumps;
   // In PREROUTING and OUTPUT, and in the foreign chains that they lead to.
   std::vector<ForeignEntry> foreign = {};

@@ -15,8 +15,8 @@ namespace sluice::capture {
 //
 // It is an flock(2) on the namespace itself (/proc/thread-self/ns/net): it covers exactly the
 // rules, needs no writable file system, and is shared by all containers of a pod. If the lock file
-// of iptables-legacy exists ($XTABLES_LOCKFILE, else /run/xtables.lock), that is locked as well:
-// libiptc does not do so.
+// of iptables-legacy exists ($XTABLES_LOCKFILE, else /run/xtables.lock), that is locked as
+// well.
 class Lock {
  public:
   // Does not lock yet. `network` is a descriptor of the namespace. It stays the caller's, who keeps

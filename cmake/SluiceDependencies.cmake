@@ -16,7 +16,8 @@ if(SLUICE_BUILD_TESTS)
 endif()
 
 find_package(PkgConfig REQUIRED)
-if(SLUICE_IPTABLES)
+if(SLUICE_BUILD_TESTS)
+  # What iptables itself uses, to compare with.
   pkg_check_modules(LIBIPTC REQUIRED IMPORTED_TARGET libip4tc libip6tc)
 endif()
 pkg_check_modules(LIBNL REQUIRED libnl-route-3.0)

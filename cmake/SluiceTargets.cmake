@@ -19,12 +19,6 @@ if(NOT SLUICE_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo|Mi
   target_compile_options(sluice_options INTERFACE
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:SLUICE_UNOPTIMISED>>>:-U_FORTIFY_SOURCE$<SEMICOLON>-D_FORTIFY_SOURCE=3>)
 endif()
-# For what must start quickly. Some linkers have it for some processors only, and warn then.
-include(CheckLinkerFlag)
-check_linker_flag(CXX -Wl,--fatal-warnings,-z,pack-relative-relocs SLUICE_CAN_PACK_RELOCATIONS)
-if(SLUICE_CAN_PACK_RELOCATIONS)
-  set(SLUICE_PACK_RELOCATIONS -Wl,-z,pack-relative-relocs)
-endif()
 if(SLUICE_SANITIZE)
   set(sanitized $<NOT:$<BOOL:$<TARGET_PROPERTY:SLUICE_UNSANITIZED>>>)
   target_compile_options(sluice_options INTERFACE
@@ -56,6 +50,31 @@ function(sluice_library name)
   install(TARGETS ${name}
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}/sluice COMPONENT dev
           FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT dev)
+endfunction()
+
+# sluice_static_program(NAME LINK deps...): main.cc, as a program that needs no library at run time.
+# Loading and relocating libc alone takes longer than an init container works. NAME-shared is the same
+# with a shared libc, for tests that load libraries of their own into it (LD_PRELOAD). With a sanitizer,
+# which needs a shared libc, there is no difference.
+include(CheckLinkerFlag)
+check_linker_flag(CXX -Wl,--fatal-warnings,-z,pack-relative-relocs SLUICE_CAN_PACK_RELOCATIONS)
+function(sluice_static_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LINK")
+  foreach(program ${name} ${name}-shared)
+    add_executable(${program} main.cc)
+    target_include_directories(${program} PRIVATE ${PROJECT_BINARY_DIR}/generated)
+    target_link_libraries(${program} PRIVATE sluice_options ${arg_LINK})
+  endforeach()
+  set_target_properties(${name}-shared PROPERTIES EXCLUDE_FROM_ALL ON)
+  if(SLUICE_SANITIZE)
+    return()
+  endif()
+  target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmd/no_name_services.cc)
+  target_link_options(${name} PRIVATE -static-pie -Wl,--gc-sections -Wl,-O1)
+  # Some linkers have it for some processors only, and warn then.
+  if(SLUICE_CAN_PACK_RELOCATIONS)
+    target_link_options(${name} PRIVATE -Wl,-z,pack-relative-relocs)
+  endif()
 endfunction()
 
 # sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n]

@@ -96,7 +96,7 @@ json::object InitContainer(const ContainerPlan& plan) {
     // our image (deploy/image/Dockerfile).
     container["securityContext"] = SecurityContext(1337, 1337, {"NET_ADMIN"});
   } else {
-    // libiptc opens a raw socket, which needs NET_RAW; the kernel requires root for it.
+    // What x_tables needs, as for iptables itself: root, to read which tables there are.
     container["securityContext"] = SecurityContext(0, 0, {"NET_ADMIN", "NET_RAW"});
   }
   return container;

@@ -6,7 +6,7 @@
 
 namespace sluice::iptables {
 
-// x_tables through libiptc: one step for each table of each family.
+// x_tables: one step for each table of each family.
 class XtablesBackend : public capture::Backend {
  public:
   std::string_view Name() const override { return "iptables"; }

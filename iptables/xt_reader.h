@@ -7,7 +7,7 @@
 namespace sluice::iptables {
 
 // Adds all tables of both families in this namespace to `model`, with everybody's rules; creates
-// none. A build without libiptc adds their chains as unread. The caller must call
+// none. A build without x_tables adds their chains as unread. The caller must call
 // `capture::explain::Finish`. Throws sluice::Error.
 void ReadModel(TableNames& names, capture::explain::Model& model);
 

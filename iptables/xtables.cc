@@ -2,16 +2,16 @@
 #include "iptables/xtables.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
-#include <map>
-#include <span>
+#include <functional>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
-#include "iptables/libiptc_api.h"
-#include "iptables/xt_entry.h"
+#include "iptables/layout/xt_entry.h"
+#include "iptables/layout/xt_table.h"
+#include "iptables/xt_socket.h"
 #include "iptables/xtables_errors.h"
 
 namespace sluice::iptables {
@@ -21,273 +21,167 @@ using capture::Describe;
 using capture::InstalledChain;
 using capture::InstalledJump;
 using capture::InstalledRule;
-using libiptc::V4;
-using libiptc::V6;
 
-// A chain name in the array type that libiptc takes.
-class Label {
- public:
-  explicit Label(std::string_view name) {
-    std::memcpy(text_.data(), name.data(), std::min(name.size(), text_.size() - 1));
-  }
-  const char* get() const { return text_.data(); }
-
- private:
-  std::array<char, sizeof(xt_chainlabel)> text_{};
+// A table that was read, to be edited and written as a whole.
+struct Snapshot {
+  XtSocket socket;
+  XtBlob blob;
+  XtTable table;
 };
 
-// A snapshot of one table, edited in memory and committed as a whole. The functions throw libiptc's
-// errno as Failure; the caller knows what was being done.
-template <typename Api>
-class Handle {
- public:
-  struct Failure {
-    int saved_errno;
-  };
-
-  explicit Handle(capture::Table table) {
-    handle_.reset(Api::init(std::string(Name(table)).c_str()));
-    if (!handle_) throw InitError(errno, Api::kFamily, table);
+Snapshot Take(Family family, capture::Table which) {
+  XtSocket socket(XtSocket::AsIptables{}, family);
+  XtBlob blob;
+  if (const int error = socket.Read(Name(which), blob); error != 0) {
+    throw InitError(error, family, which);
   }
-
-  InstalledTable Read() const {
-    InstalledTable state;
-    state.exists = true;
-    for (const char* chain = Api::first_chain(get()); chain != nullptr;
-         chain = Api::next_chain(get())) {
-      ReadChain(chain, state);
-    }
-    for (const capture::ForeignEntry& entry : state.foreign) {
-      ReadForeignChains(entry.rule.target, state);
-    }
-    // In libiptc's order, even if the kernel's table had its chains in another one.
-    std::ranges::sort(state.chains, {}, &InstalledChain::name);
-    return state;
-  }
-
-  // Everything that a commit writes, including foreign rules, except the counters.
-  std::string Contents() const {
-    std::string out;
-    const auto add = [&out](std::string_view text) {
-      out += text;
-      out += '\0';
-    };
-    for (const char* chain = Api::first_chain(get()); chain != nullptr;
-         chain = Api::next_chain(get())) {
-      const std::string name = chain;
-      add(name);
-      if (Api::builtin(name.c_str(), get()) != 0) {
-        xt_counters counters;
-        const char* const policy = Api::get_policy(name.c_str(), &counters, get());
-        add(policy != nullptr ? policy : "");
-      }
-      for (auto* entry = Api::first_rule(name.c_str(), get()); entry != nullptr;
-           entry = Api::next_rule(entry, get())) {
-        add(Api::get_target(entry, get()));
-        typename Api::Entry header;
-        std::memcpy(&header, entry, sizeof(header));
-        header.counters = {};
-        header.comefrom = 0;
-        out.append(reinterpret_cast<const char*>(&header), sizeof(header));
-        out.append(reinterpret_cast<const char*>(entry) + sizeof(header),
-                   entry->next_offset - sizeof(header));
-      }
-    }
-    return out;
-  }
-
-  void Flush(std::string_view chain) { Check(Api::flush_entries(Label(chain).get(), get())); }
-  void Delete(std::string_view chain) { Check(Api::delete_chain(Label(chain).get(), get())); }
-  void Create(std::string_view chain) { Check(Api::create_chain(Label(chain).get(), get())); }
-  void Append(std::string_view chain, std::span<const std::byte> entry) {
-    Check(Api::append_entry(Label(chain).get(), Entry(entry), get()));
-  }
-  void Insert(std::string_view chain, std::span<const std::byte> entry, unsigned int position) {
-    Check(Api::insert_entry(Label(chain).get(), Entry(entry), position, get()));
-  }
-  void DeleteRule(std::string_view chain, unsigned int position) {
-    Check(Api::delete_num_entry(Label(chain).get(), position, get()));
-  }
-  unsigned int RuleCount(std::string_view chain) const {
-    unsigned int count = 0;
-    const Label label(chain);
-    for (auto* entry = Api::first_rule(label.get(), get()); entry != nullptr;
-         entry = Api::next_rule(entry, get())) {
-      ++count;
-    }
-    return count;
-  }
-
-  // False when the table has changed since it was read.
-  bool Commit() {
-    if (Api::commit(get()) != 0) return true;
-    if (errno == EAGAIN) return false;
-    throw Failure{errno};
-  }
-
- private:
-  struct Free {
-    void operator()(xtc_handle* handle) const { Api::free(handle); }
-  };
-
-  xtc_handle* get() const { return handle_.get(); }
-
-  static void Check(int succeeded) {
-    if (succeeded == 0) throw Failure{errno};
-  }
-
-  static const typename Api::Entry* Entry(std::span<const std::byte> entry) {
-    return reinterpret_cast<const typename Api::Entry*>(entry.data());
-  }
-
-  InstalledRule ReadRule(const typename Api::Entry* entry) const {
-    const auto* bytes = reinterpret_cast<const std::byte*>(entry);
-    InstalledRule rule{.rule = {},
-                       .target = Api::get_target(entry, get()),
-                       .counters = {entry->counters.pcnt, entry->counters.bcnt},
-                       .entry = {bytes, bytes + entry->next_offset}};
-    rule.rule = DecodeEntry(rule.entry, rule.target, Api::kFamily);
-    return rule;
-  }
-
-  void ReadChain(const std::string& name, InstalledTable& state) const {
-    const bool owned = capture::IsOwnedChain(name);
-    const bool builtin = Api::builtin(name.c_str(), get()) != 0;
-    InstalledChain chain{.name = name, .rules = {}};
-    unsigned int position = 0;
-    for (auto* entry = Api::first_rule(name.c_str(), get()); entry != nullptr;
-         entry = Api::next_rule(entry, get()), ++position) {
-      if (owned) {
-        chain.rules.push_back(ReadRule(entry));
-      } else if (const std::string target = Api::get_target(entry, get());
-                 capture::IsOwnedChain(target)) {
-        if (builtin) {
-          state.jumps.push_back({name, position, ReadRule(entry)});
-        } else {
-          state.foreign_references.push_back("chain " + name + ", rule " +
-                                             std::to_string(position + 1) + ", leads to " + target);
-        }
-      } else if (builtin && IsHook(name)) {
-        state.foreign.push_back({name, position, ReadForeign(entry)});
-      }
-    }
-    if (owned) state.chains.push_back(std::move(chain));
-  }
-
-  static bool IsHook(std::string_view chain) {
-    return chain == Name(capture::Hook::kPrerouting) || chain == Name(capture::Hook::kOutput);
-  }
-
-  capture::ForeignRule ReadForeign(const typename Api::Entry* entry) const {
-    const auto* bytes = reinterpret_cast<const std::byte*>(entry);
-    capture::ForeignRule rule = DecodeForeignEntry({bytes, bytes + entry->next_offset},
-                                                   Api::get_target(entry, get()), Api::kFamily);
-    rule.counters = {entry->counters.pcnt, entry->counters.bcnt};
-    return rule;
-  }
-
-  // Follows jumps, and reads each chain once; a node's thousands of other chains are skipped.
-  void ReadForeignChains(const std::string& name, InstalledTable& state) const {
-    constexpr std::size_t kMostChains = 64;
-    const Label label(name);
-    if (state.foreign_chains.size() >= kMostChains || name.empty() || capture::IsOwnedChain(name) ||
-        Api::is_chain(label.get(), get()) == 0 ||
-        std::ranges::find(state.foreign_chains, name, &capture::ForeignChain::name) !=
-            state.foreign_chains.end()) {
-      return;
-    }
-    capture::ForeignChain chain{.name = name, .rules = {}};
-    std::vector<std::string> next;
-    for (auto* entry = Api::first_rule(label.get(), get()); entry != nullptr;
-         entry = Api::next_rule(entry, get())) {
-      chain.rules.push_back(ReadForeign(entry));
-      next.push_back(chain.rules.back().target);
-    }
-    state.foreign_chains.push_back(std::move(chain));
-    for (const std::string& target : next) ReadForeignChains(target, state);
-  }
-
-  std::unique_ptr<xtc_handle, Free> handle_;
-};
-
-// libiptc finds a standard target by its name, which a kernel entry does not contain.
-std::vector<std::byte> WithTargetName(const InstalledRule& rule, std::size_t target_offset) {
-  std::vector<std::byte> entry = rule.entry;
-  xt_entry_target header;
-  std::memcpy(&header, entry.data() + target_offset, sizeof(header));
-  if (header.u.user.name[0] != '\0') return entry;
-  // The kernel writes names up to their NUL; the rest is whatever libiptc's memory held.
-  std::memset(header.u.user.name, 0, sizeof(header.u.user.name));
-  std::memcpy(header.u.user.name, rule.target.data(),
-              std::min(rule.target.size(), sizeof(header.u.user.name) - 1));
-  std::memcpy(entry.data() + target_offset, &header, sizeof(header));
-  return entry;
+  auto table = XtTable::Parse(blob, family);
+  if (!table) throw UnknownForm(family, Name(which));
+  return {std::move(socket), std::move(blob), *std::move(table)};
 }
 
-template <typename Api>
-std::vector<std::byte> ToEntry(const InstalledRule& rule) {
-  typename Api::Entry entry;
-  std::memcpy(&entry, rule.entry.data(), sizeof(entry));
-  return WithTargetName(rule, entry.target_offset);
+bool IsHook(const XtChain& chain) {
+  return chain.hook == NF_INET_PRE_ROUTING || chain.hook == NF_INET_LOCAL_OUT;
 }
+
+InstalledRule ToInstalled(const XtRule& rule, Family family) {
+  return {.rule = DecodeEntry(rule.entry, rule.target, family),
+          .target = rule.target,
+          .counters = rule.counters.start,
+          .entry = rule.entry};
+}
+
+capture::ForeignRule ToForeign(const XtRule& rule, Family family) {
+  capture::ForeignRule out = DecodeForeignEntry(rule.entry, rule.target, family);
+  out.counters = rule.counters.start;
+  return out;
+}
+
+void ReadChain(const XtChain& from, Family family, InstalledTable& state) {
+  const bool owned = capture::IsOwnedChain(from.name);
+  InstalledChain chain{.name = from.name, .rules = {}};
+  unsigned int position = 0;
+  for (const XtRule& rule : from.rules) {
+    if (owned) {
+      chain.rules.push_back(ToInstalled(rule, family));
+    } else if (capture::IsOwnedChain(rule.target)) {
+      if (from.hook) {
+        state.jumps.push_back({from.name, position, ToInstalled(rule, family)});
+      } else {
+        state.foreign_references.push_back("chain " + from.name + ", rule " +
+                                           std::to_string(position + 1) + ", leads to " +
+                                           rule.target);
+      }
+    } else if (IsHook(from)) {
+      state.foreign.push_back({from.name, position, ToForeign(rule, family)});
+    }
+    ++position;
+  }
+  if (owned) state.chains.push_back(std::move(chain));
+}
+
+// Follows jumps, and reads each chain once; a node's thousands of other chains are skipped.
+void ReadForeignChains(const std::string& name, const XtTable& table, Family family,
+                       InstalledTable& state) {
+  constexpr std::size_t kMostChains = 64;
+  const XtChain* const from = table.Find(name);
+  if (from == nullptr || state.foreign_chains.size() >= kMostChains ||
+      capture::IsOwnedChain(name) ||
+      std::ranges::find(state.foreign_chains, name, &capture::ForeignChain::name) !=
+          state.foreign_chains.end()) {
+    return;
+  }
+  capture::ForeignChain chain{.name = name, .rules = {}};
+  for (const XtRule& rule : from->rules) chain.rules.push_back(ToForeign(rule, family));
+  state.foreign_chains.push_back(std::move(chain));
+  for (const XtRule& rule : from->rules) ReadForeignChains(rule.target, table, family, state);
+}
+
+InstalledTable ToInstalled(const XtTable& table, Family family) {
+  InstalledTable state;
+  state.exists = true;
+  for (const auto& [key, chain] : table.chains()) ReadChain(chain, family, state);
+  for (const capture::ForeignEntry& entry : state.foreign) {
+    ReadForeignChains(entry.rule.target, table, family, state);
+  }
+  return state;
+}
+
+XtRule NewRule(const capture::Rule& rule, Family family) {
+  return {.entry = EncodeEntry(rule, family), .target = TargetName(rule.target)};
+}
+
+// The same rule again, with what it had counted.
+XtRule ToRule(const InstalledRule& rule) {
+  return {.entry = rule.entry, .target = rule.target, .counters = {.start = rule.counters}};
+}
+
+using Position = std::vector<XtRule>::difference_type;
 
 // Deletes jumps last to first, so that positions stay valid.
-template <typename Api>
-void DeleteJumps(Handle<Api>& handle, const std::vector<InstalledJump>& jumps) {
+void DeleteJumps(XtTable& table, const std::vector<InstalledJump>& jumps) {
   for (auto jump = jumps.rbegin(); jump != jumps.rend(); ++jump) {
-    handle.DeleteRule(jump->chain, jump->position);
+    std::vector<XtRule>& rules = table.Find(jump->chain)->rules;
+    rules.erase(rules.begin() + static_cast<Position>(jump->position));
   }
 }
 
 // New jumps replace the first old jump of their built-in chain, or go to the end: foreign rules
 // keep their order, and rules before ours stay there.
-template <typename Api>
-void ReplaceJumps(Handle<Api>& handle, const std::vector<InstalledJump>& have,
-                  const std::vector<capture::EntryJump>& want) {
-  DeleteJumps(handle, have);
+void ReplaceJumps(XtTable& table, const std::vector<InstalledJump>& have,
+                  const std::vector<capture::EntryJump>& want, Family family) {
+  DeleteJumps(table, have);
   for (const capture::Hook hook : {capture::Hook::kPrerouting, capture::Hook::kOutput}) {
+    XtChain* const chain = table.Find(Name(hook));
+    if (chain == nullptr) continue;
     const auto first = std::ranges::find(have, Name(hook), &InstalledJump::chain);
-    bool append = first == have.end();
-    unsigned int position = append ? 0 : first->position;
+    auto where = first == have.end()
+                     ? chain->rules.end()
+                     : chain->rules.begin() + static_cast<Position>(first->position);
     for (const capture::EntryJump& jump : want) {
-      if (jump.hook != hook) continue;
-      const auto entry = EncodeEntry(jump.rule, Api::kFamily);
-      if (append) {
-        handle.Append(Name(hook), entry);
-      } else {
-        handle.Insert(Name(hook), entry, position++);
-      }
+      if (jump.hook == hook)
+        where = std::next(chain->rules.insert(where, NewRule(jump.rule, family)));
     }
   }
 }
 
-template <typename Api>
-void Edit(Handle<Api>& handle, const InstalledTable& have, const capture::TableRules& want,
-          Keep keep_what) {
+void Edit(XtTable& table, const InstalledTable& have, const capture::TableRules& want,
+          Keep keep_what, Family family) {
   const bool anew = keep_what == Keep::kNothing;
-  std::vector<const capture::Chain*> to_fill;
-  std::vector<std::string> to_delete;
+  std::set<std::string_view> wanted;
   for (const capture::Chain& chain : want.chains) {
-    const InstalledChain* old = capture::FindChain(have, chain.name);
-    if (old == nullptr) handle.Create(chain.name);
-    if (anew || old == nullptr || !Equal(*old, chain)) to_fill.push_back(&chain);
-  }
-  std::map<std::string_view, const capture::Chain*> wanted;
-  for (const capture::Chain& chain : want.chains) wanted[chain.name] = &chain;
-  for (const InstalledChain& chain : have.chains) {
-    const auto found = wanted.find(chain.name);
-    const bool keep = found != wanted.end();
-    if (!keep) to_delete.push_back(chain.name);
-    // Flush all before deleting any: a chain that is still a jump target cannot be deleted.
-    if (anew || !keep || !Equal(chain, *found->second)) handle.Flush(chain.name);
-  }
-  for (const capture::Chain* chain : to_fill) {
-    for (const capture::Rule& rule : chain->rules) {
-      handle.Append(chain->name, EncodeEntry(rule, Api::kFamily));
+    wanted.insert(chain.name);
+    const InstalledChain* const old = capture::FindChain(have, chain.name);
+    if (old == nullptr) {
+      table.Create(chain.name);
+    } else if (!anew && Equal(*old, chain)) {
+      continue;
     }
+    std::vector<XtRule>& rules = table.Find(chain.name)->rules;
+    rules.clear();
+    for (const capture::Rule& rule : chain.rules) rules.push_back(NewRule(rule, family));
   }
-  if (anew || !JumpsEqual(have.jumps, want.jumps)) ReplaceJumps(handle, have.jumps, want.jumps);
-  for (const std::string& chain : to_delete) handle.Delete(chain);
+  for (const InstalledChain& chain : have.chains) {
+    if (!wanted.contains(chain.name)) table.Delete(chain.name);
+  }
+  if (anew || !JumpsEqual(have.jumps, want.jumps)) {
+    ReplaceJumps(table, have.jumps, want.jumps, family);
+  }
+}
+
+// Puts `before` in the place of `now`.
+void PutBack(XtTable& table, const InstalledTable& now, const InstalledTable& before) {
+  DeleteJumps(table, now.jumps);
+  for (const InstalledChain& chain : now.chains) table.Delete(chain.name);
+  for (const InstalledChain& chain : before.chains) {
+    table.Create(chain.name);
+    std::ranges::transform(chain.rules, std::back_inserter(table.Find(chain.name)->rules), ToRule);
+  }
+  for (const InstalledJump& jump : before.jumps) {
+    std::vector<XtRule>& rules = table.Find(jump.chain)->rules;
+    const auto position = std::min<std::size_t>(jump.position, rules.size());
+    rules.insert(rules.begin() + static_cast<Position>(position), ToRule(jump.rule));
+  }
 }
 
 Error ForeignReference(Family family, capture::Table table, const InstalledTable& state) {
@@ -298,67 +192,33 @@ Error ForeignReference(Family family, capture::Table table, const InstalledTable
                 .help = "remove that rule, or the chain that holds it"});
 }
 
-// Whether another process has changed the table since `contents` were read. The kernel compares
-// only the number of rules, so a commit would undo a replaced rule.
-template <typename Api>
-bool HasChanged(capture::Table table, const std::string& contents, int attempt) {
-  return attempt < kComparedAttempts && Handle<Api>(table).Contents() != contents;
-}
-
-template <typename Api>
-InstalledTable Replace(const capture::TableRules& wanted, Keep keep) {
+// Edits the table and writes it, until nobody else has changed it meanwhile. The kernel compares
+// only the number of entries when it replaces a table, so a commit could undo a replaced rule: the
+// table is read again right before. Returns what was there.
+InstalledTable Rewrite(Family family, const capture::TableRules& wanted,
+                       const std::function<void(XtTable&, const InstalledTable&)>& edit) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
-    Handle<Api> handle(wanted.table);
-    InstalledTable before = handle.Read();
-    const std::string contents = handle.Contents();
-    try {
-      Edit(handle, before, wanted, keep);
-      if (HasChanged<Api>(wanted.table, contents, attempt)) continue;
-      if (handle.Commit()) return before;
-    } catch (const typename Handle<Api>::Failure& failure) {
-      // libiptc's EMLINK means "still referenced".
-      if (failure.saved_errno == EMLINK && !before.foreign_references.empty()) {
-        throw ForeignReference(Api::kFamily, wanted.table, before);
-      }
-      throw CommitError(failure.saved_errno, Api::kFamily, wanted);
+    Snapshot snapshot = Take(family, wanted.table);
+    InstalledTable before = ToInstalled(snapshot.table, family);
+    edit(snapshot.table, before);
+    const std::optional<XtImage> image = snapshot.table.Build();
+    if (!image) {
+      // Somebody else's: our chains lead to our own.
+      if (before.foreign_references.empty()) throw CommitError(ENOENT, family, wanted);
+      throw ForeignReference(family, wanted.table, before);
     }
-  }
-  throw CommitError(EAGAIN, Api::kFamily, wanted);
-}
-
-template <typename Api>
-bool TryRestore(capture::Table table, const InstalledTable& before, int attempt) {
-  Handle<Api> handle(table);
-  const InstalledTable now = handle.Read();
-  const std::string contents = handle.Contents();
-  DeleteJumps(handle, now.jumps);
-  for (const InstalledChain& chain : now.chains) handle.Flush(chain.name);
-  for (const InstalledChain& chain : before.chains) {
-    if (capture::FindChain(now, chain.name) == nullptr) handle.Create(chain.name);
-  }
-  for (const InstalledChain& chain : before.chains) {
-    for (const InstalledRule& rule : chain.rules) handle.Append(chain.name, ToEntry<Api>(rule));
-  }
-  for (const InstalledJump& jump : before.jumps) {
-    handle.Insert(jump.chain, ToEntry<Api>(jump.rule),
-                  std::min(jump.position, handle.RuleCount(jump.chain)));
-  }
-  for (const InstalledChain& chain : now.chains) {
-    if (capture::FindChain(before, chain.name) == nullptr) handle.Delete(chain.name);
-  }
-  return !HasChanged<Api>(table, contents, attempt) && handle.Commit();
-}
-
-template <typename Api>
-void Restore(capture::Table table, const InstalledTable& before) {
-  try {
-    for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
-      if (TryRestore<Api>(table, before, attempt)) return;
+    if (attempt < kComparedAttempts) {
+      XtBlob now;
+      const int error = snapshot.socket.Read(Name(wanted.table), now);
+      if (error != 0) throw InitError(error, family, wanted.table);
+      if (!SameRules(snapshot.blob, now, family)) continue;
     }
-  } catch (const typename Handle<Api>::Failure& failure) {
-    throw CommitError(failure.saved_errno, Api::kFamily, {.table = table});
+    const int error =
+        snapshot.socket.Replace(Name(wanted.table), *image, snapshot.blob.entry_count);
+    if (error == 0) return before;
+    if (error != EAGAIN) throw CommitError(error, family, wanted);
   }
-  throw CommitError(EAGAIN, Api::kFamily, {.table = table});
+  throw CommitError(EAGAIN, family, wanted);
 }
 
 }  // namespace
@@ -366,36 +226,30 @@ void Restore(capture::Table table, const InstalledTable& before) {
 bool InThisBuild() { return true; }
 
 std::optional<Error> MissingTable(Family family, capture::Table table) {
-  try {
-    if (family == Family::kIpv4) {
-      Handle<V4> handle(table);
-    } else {
-      Handle<V6> handle(table);
-    }
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kKernelFeature) return error;
-  }
+  XtBlob blob;
+  const int error = XtSocket(XtSocket::AsIptables{}, family).Read(Name(table), blob);
+  if (error == 0) return {};
+  Error out = InitError(error, family, table);
+  if (out.kind() == ErrorKind::kKernelFeature) return out;
   return {};
 }
 
 InstalledTable ReadTable(Family family, capture::Table table, TableNames& names) {
   if (!names.Has(family, table)) return {};
-  InstalledTable state =
-      family == Family::kIpv4 ? Handle<V4>(table).Read() : Handle<V6>(table).Read();
+  InstalledTable state = ToInstalled(Take(family, table).table, family);
   if (!state.foreign.empty()) names.NoteForeignRules();
   return state;
 }
 
 InstalledTable ReplaceTable(Family family, const capture::TableRules& wanted, Keep keep) {
-  return family == Family::kIpv4 ? Replace<V4>(wanted, keep) : Replace<V6>(wanted, keep);
+  return Rewrite(family, wanted, [&](XtTable& table, const InstalledTable& have) {
+    Edit(table, have, wanted, keep, family);
+  });
 }
 
 void RestoreTable(Family family, capture::Table table, const InstalledTable& before) {
-  if (family == Family::kIpv4) {
-    Restore<V4>(table, before);
-  } else {
-    Restore<V6>(table, before);
-  }
+  Rewrite(family, {.table = table},
+          [&](XtTable& edited, const InstalledTable& now) { PutBack(edited, now, before); });
 }
 
 }  // namespace sluice::iptables

@@ -11,14 +11,14 @@
 #include "capture/installed.h"
 #include "capture/rule.h"
 
-// The xtables backend: one table of one family through libiptc, in the network namespace of the
+// The xtables backend: one table of one family, in the network namespace of the
 // calling thread. All functions throw sluice::Error: kPrivilege names the missing capability,
 // kKernelFeature the missing table, extension or family and its module.
 namespace sluice::iptables {
 
 using capture::InstalledTable;
 
-// Which tables exist in this namespace. Does not create any, while reading a table with libiptc
+// Which tables exist in this namespace. Does not create any, while reading a table
 // would, and other tools would then believe that there are legacy rules. Read once and cached until
 // Forget(), because opening a /proc file costs as much as committing a rule. Without the privilege
 // to find out, tables are assumed to exist.
@@ -47,7 +47,7 @@ class TableNames {
   bool saw_foreign_rules_ = false;
 };
 
-// Whether this build has libiptc. Without it (-DSLUICE_IPTABLES=OFF) TableNames works as usual, a
+// Whether this build has x_tables. Without (-DSLUICE_IPTABLES=OFF) TableNames works as usual, a
 // table that does not exist reads as empty, and all other functions here throw.
 bool InThisBuild();
 // The message for users.

@@ -10,8 +10,8 @@
 
 #include "base/os/capabilities.h"
 #include "base/unique_fd.h"
-#include "iptables/xt_entry.h"
-#include "iptables/xt_layout.h"
+#include "iptables/layout/xt_entry.h"
+#include "iptables/layout/xt_layout.h"
 #include "iptables/xtables.h"
 
 namespace sluice::iptables {
@@ -22,7 +22,6 @@ std::string MissingCapabilities() {
   const Capabilities have = ReadCapabilities();
   std::string missing;
   if (!have.Has(CAP_NET_ADMIN)) missing = "CAP_NET_ADMIN";
-  // libiptc talks to the kernel through a SOCK_RAW socket.
   if (!have.Has(CAP_NET_RAW)) missing += missing.empty() ? "CAP_NET_RAW" : " and CAP_NET_RAW";
   return missing;
 }
@@ -101,6 +100,13 @@ Error InitError(int saved_errno, Family family, capture::Table table) {
     default:
       return SystemError(saved_errno, doing);
   }
+}
+
+Error UnknownForm(Family family, std::string_view table) {
+  return Error(ErrorKind::kFailed, {.doing = "read the " + std::string(table) + " table",
+                                    .target = std::string(Name(family)),
+                                    .why = "the kernel has it in a form that is not known",
+                                    .help = {}});
 }
 
 Error CommitError(int saved_errno, Family family, const capture::TableRules& wanted) {

@@ -293,7 +293,7 @@ class Namer {
 }  // namespace
 
 void NameCauses(ModelTable& table) {
-  // Chains that continue another one come after it, although libiptc sorts by name: the first
+  // Chains that continue another one come after it, although they are sorted by name: the first
   // ones are in the order ISTIO_INBOUND, ISTIO_INBOUND_INCLUDED, ISTIO_OUTPUT,
   // ISTIO_OUTPUT_INCLUDED.
   std::set<std::string, std::less<>> locals;

@@ -9,7 +9,7 @@
 #include "capture/capture_rules.h"
 #include "capture/explain/deciders.h"
 #include "capture/explain/walk.h"
-#include "iptables/xt_model.h"
+#include "iptables/layout/xt_model.h"
 #include "nftables/model/model.h"
 #include "test/fuzz/fuzz.h"
 

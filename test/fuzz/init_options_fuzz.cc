@@ -11,8 +11,8 @@
 #include "capture/settings/init_config.h"
 #include "capture/settings/settings.h"
 #include "iptables/compile.h"
+#include "iptables/layout/xt_entry.h"
 #include "iptables/restore_text.h"
-#include "iptables/xt_entry.h"
 #include "test/fuzz/fuzz.h"
 
 namespace sluice {

@@ -283,9 +283,11 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
   Snapshot wanted = TakeSnapshot(elsewhere.pod());
   ASSERT_EQ(wanted.tables.erase("v4 raw") + wanted.tables.erase("v6 raw"), 2U);
 
-  Command command = WithPreload(CaseCommand(dns), "libsluice_without_raw.so");
+  const auto without_raw = [](Command command) {
+    return WithPreload(std::move(command), "libsluice_without_raw.so");
+  };
   for (const char* const outcome : {"]: done (", "nothing written"}) {
-    const auto result = RunCommand(pod(), command);
+    const auto result = RunCommand(pod(), without_raw(CaseCommand(dns)));
     EXPECT_EQ(result.exit_status, 0) << result.err;
     for (const char* const family : {"IPv4", "IPv6"}) {
       EXPECT_THAT(result.err, ContainsRegex(std::string("warning: .*raw table \\(") + family +
@@ -295,15 +297,12 @@ TEST_F(InitContainer, WithoutTheRawTableDnsIsCapturedAllTheSame) {
     EXPECT_EQ(TakeSnapshot(pod()), wanted);
   }
   // What the kernel lacks is no drift.
-  Command diff = command;
   std::vector<std::string> words = dns.args;
   words.insert(words.begin(), "diff");
-  diff.argv = InitCommand(words).argv;
-  const auto drift = RunCommand(pod(), diff);
+  const auto drift = RunCommand(pod(), without_raw(InitCommand(words)));
   EXPECT_EQ(drift.exit_status, 0) << drift.out;
   EXPECT_EQ(drift.out, "");
-  command.argv = InitCommand({"--cleanup-only"}).argv;
-  EXPECT_EQ(RunCommand(pod(), command).exit_status, 0);
+  EXPECT_EQ(RunCommand(pod(), without_raw(InitCommand({"--cleanup-only"}))).exit_status, 0);
   EXPECT_THAT(TakeSnapshot(pod()).tables, IsEmpty());
 }
 

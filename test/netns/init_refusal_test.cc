@@ -203,7 +203,7 @@ TEST_F(InitRefusal, WaitsUntilTheLockIsFree) {
   EXPECT_EQ(result.exit_status, 0) << result.err;
 }
 
-// The lock of iptables-legacy, which libiptc does not take.
+// The lock of iptables-legacy.
 TEST_F(InitRefusal, LockOfIptablesIsRespected) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("sluice-lock-" + std::to_string(getpid()));

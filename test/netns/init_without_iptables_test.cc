@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// The program built with -DSLUICE_IPTABLES=OFF: sluice-init without libiptc.
+// The program built with -DSLUICE_IPTABLES=OFF: sluice-init without x_tables.
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>

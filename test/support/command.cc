@@ -288,6 +288,8 @@ Command WithSanitizer(Command command) {
 }
 
 Command WithPreload(Command command, std::string_view library) {
+  // The programs that are installed load nothing.
+  if (command.argv[0].starts_with(ProgramPath(""))) command.argv[0] += "-shared";
   command.environment.push_back("LD_PRELOAD=" + ProgramPath(library));
   // Otherwise AddressSanitizer refuses to start after another library.
   command.environment.push_back("ASAN_OPTIONS=verify_asan_link_order=0");

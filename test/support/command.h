@@ -95,7 +95,8 @@ std::string ProgramPath(std::string_view name);
 // sluice-proxy for builds with a sanitizer: without its system call filter. Otherwise unchanged.
 Command WithSanitizer(Command command);
 
-// `command` with `library`, from the programs' directory, loaded before all others.
+// `command`, a run of sluice-init or sluice-cni, with `library`, from the programs' directory,
+// loaded before all others.
 Command WithPreload(Command command, std::string_view library);
 
 // The output of iptables-legacy-save or ip6tables-legacy-save, without comments and counters: equal

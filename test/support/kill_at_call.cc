@@ -21,7 +21,7 @@ void Count() {
 
 }  // namespace
 
-// How libiptc commits a table.
+// How a table of x_tables is committed.
 extern "C" int setsockopt(int fd, int level, int option, const void* value,
                           socklen_t size) noexcept {
   Count();

@@ -12,7 +12,7 @@
 #include <cstring>
 
 extern "C" int getsockopt(int fd, int level, int option, void* value, socklen_t* size) noexcept {
-  // libiptc's first call; the kernel loads the table's module or returns ENOENT
+  // The first call; the kernel loads the table's module or returns ENOENT
   // (net/ipv4/netfilter).
   const bool v4 = level == IPPROTO_IP && option == IPT_SO_GET_INFO;
   const bool v6 = level == IPPROTO_IPV6 && option == IP6T_SO_GET_INFO;

@@ -16,7 +16,7 @@
 #include "cmd/sluice-init/explain/kernel_host.h"
 #include "cmd/sluice-init/explain/place.h"
 #include "cmd/sluice-init/explain/question.h"
-#include "iptables/xt_model.h"
+#include "iptables/layout/xt_model.h"
 #include "iptables/xt_reader.h"
 #include "nftables/model/model.h"
 #include "nftables/model/reader.h"

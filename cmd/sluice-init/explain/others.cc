@@ -8,7 +8,7 @@
 #include "capture/explain/deciders.h"
 #include "cmd/sluice-init/explain/explain.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
-#include "iptables/xt_model.h"
+#include "iptables/layout/xt_model.h"
 #include "nftables/model/model.h"
 #include "nftables/model/reader.h"
 #include "trace/event.h"

@@ -42,6 +42,11 @@ bool ParseBool(std::string_view text) {
   throw std::invalid_argument("true or false");
 }
 
+bool IsServiceLink(std::string_view variable, std::string_view value) {
+  if (!variable.ends_with("_PORT")) return false;
+  return value.starts_with("tcp://") || value.starts_with("udp://") || value.starts_with("sctp://");
+}
+
 std::string_view Trim(std::string_view text) {
   constexpr std::string_view kBlank = " \t";
   const auto first = text.find_first_not_of(kBlank);

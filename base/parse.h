@@ -26,6 +26,11 @@ bool ParseBool(std::string_view text);
 // trailing comma); "" and " " are the empty list. An empty item elsewhere throws.
 std::vector<std::string_view> SplitList(std::string_view text);
 
+// Whether `variable` is one that Kubernetes sets in every container of a namespace that has a
+// Service of that name (enableServiceLinks): ENVOY_PORT=tcp://10.0.0.1:80 for one called envoy. It
+// says nothing about the program.
+bool IsServiceLink(std::string_view variable, std::string_view value);
+
 // `text` without leading and trailing spaces and tabs.
 std::string_view Trim(std::string_view text);
 

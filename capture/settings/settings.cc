@@ -241,14 +241,17 @@ Flags ParseFlags(const std::vector<std::string>& arguments, Command& command) {
 }
 
 // Set and not empty: in manifests an empty variable means "not set", and viper reads it so.
-std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment) {
+std::optional<Setting> FromEnvironment(const OptionSpec& option, const Environment& environment,
+                                       std::vector<std::string>& notes) {
   const auto& others = option.other_variables;
   if (option.flag_only) return {};
   for (const char* const name : {option.variable.data(), others[0], others[1]}) {
     const char* const value = name == nullptr ? nullptr : environment(name);
-    if (value != nullptr && *value != '\0') {
-      return Setting{value, std::string(name) + " in the environment"};
-    }
+    if (value == nullptr || *value == '\0') continue;
+    std::string origin = std::string(name) + " in the environment";
+    if (!IsServiceLink(name, value)) return Setting{value, std::move(origin)};
+    notes.push_back(origin +
+                    " is ignored: it is not a port, but what Kubernetes says of a Service");
   }
   return {};
 }
@@ -349,7 +352,7 @@ Settings ParseCommandLine(const std::vector<std::string>& arguments,
   for (const OptionSpec& option : Options()) settings.values.push_back({option.fallback, {}});
   const auto override = [&](std::size_t index) {
     const OptionSpec& option = Options()[index];
-    if (auto setting = FromEnvironment(option, environment)) {
+    if (auto setting = FromEnvironment(option, environment, settings.notes)) {
       settings.values[index] = *std::move(setting);
     }
     if (auto setting = FromFlags(option, flags, settings.warnings)) {

@@ -324,7 +324,8 @@ Options ParseOptions(const std::vector<std::string>& arguments, Environment envi
     const std::string variable = VariableOf(flag.name);
     // In manifests, an empty variable means "not set".
     const char* const value = environment(variable.c_str());
-    if (value != nullptr && *value != '\0') SetFlag(flag, options, variable, value);
+    if (value == nullptr || *value == '\0' || IsServiceLink(variable, value)) continue;
+    SetFlag(flag, options, variable, value);
   }
   CheckPorts(options.config);
   CheckMtls(options.config.mtls);

@@ -47,6 +47,16 @@ TEST(ParseBool, TakesWhatGoTakesAndOnAndOff) {
   }
 }
 
+TEST(IsServiceLink, IsTheFormThatKubernetesGivesToPorts) {
+  for (const char* const value : {"tcp://10.0.0.1:80", "udp://[fd00::1]:53", "sctp://10.0.0.1:9"}) {
+    EXPECT_TRUE(IsServiceLink("ENVOY_PORT", value)) << value;
+    EXPECT_FALSE(IsServiceLink("ENVOY_USER", value)) << value;
+  }
+  for (const char* const value : {"", "15001", "http://10.0.0.1:80", "tcp:"}) {
+    EXPECT_FALSE(IsServiceLink("ENVOY_PORT", value)) << value;
+  }
+}
+
 TEST(SplitList, ToleratesSpacesAndOneTrailingComma) {
   EXPECT_THAT(SplitList(" a , b,c , "), ElementsAre("a", "b", "c"));
   EXPECT_THAT(SplitList("a,"), ElementsAre("a"));

@@ -256,6 +256,12 @@ TEST(Settings, OurOwnFlagsDoNotReadEverybodysVariables) {
   }
 }
 
+TEST(Settings, WhatKubernetesSaysOfServicesIsNoPort) {
+  const Settings settings = Parse({}, {{"ENVOY_PORT", "tcp://10.0.0.1:80"}});
+  EXPECT_EQ(settings.Text("envoy-port"), "15001");
+  EXPECT_THAT(settings.notes, ElementsAre(HasSubstr("ENVOY_PORT in the environment is ignored")));
+}
+
 TEST(Settings, AnEmptyVariableIsNotSet) {
   EXPECT_TRUE(Parse({}, {{"ENVOY_PORT", ""}}).Get("envoy-port").is_default());
 }

@@ -100,6 +100,12 @@ TEST_F(OptionsTest, AFlagWinsOverItsVariable) {
             std::chrono::minutes(8));
 }
 
+// A Service called sluice-proxy-metrics must not stop the proxies of its namespace.
+TEST_F(OptionsTest, WhatKubernetesSaysOfServicesIsNoPort) {
+  Variables()["SLUICE_PROXY_METRICS_PORT"] = "tcp://10.0.0.1:15090";
+  EXPECT_EQ(Parse({}).config.metrics_port, 15090);
+}
+
 TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
   EXPECT_THAT(UsageError({"--outbound-port=70000"}),
               AllOf(HasSubstr("--outbound-port"), HasSubstr("\"70000\""),

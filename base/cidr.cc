@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <ostream>
 #include <stdexcept>
 
@@ -26,7 +27,7 @@ bool SamePrefix(const IpAddress& one, const IpAddress& other, int length) {
   const auto ours = one.bytes();
   const auto theirs = other.bytes();
   const auto whole = static_cast<std::size_t>(length / 8);
-  if (!std::ranges::equal(ours.first(whole), theirs.first(whole))) return false;
+  if (std::memcmp(ours.data(), theirs.data(), whole) != 0) return false;
   const int rest = length % 8;
   return rest == 0 || ((ours[whole] ^ theirs[whole]) >> (8 - rest)) == 0;
 }

@@ -227,6 +227,8 @@ SetReference Batch::Prepare(const InSet& set) {
   const SetReference reference{.id = sets_};
   const std::vector<Element> elements = ToElements(set.ranges);
   MakeSet(family_, reference, elements.size());
+  constexpr std::size_t kElementBytes = 24;  // at most, of IPv4
+  out_.Reserve(elements.size() * kElementBytes);
   for (std::size_t i = 0; i < elements.size();) i = FillSet(family_, reference, elements, i);
   return reference;
 }

@@ -68,19 +68,21 @@ void MessageWriter::Acknowledge() {
       static_cast<__u16>(header.nlmsg_flags | NLM_F_ACK));
 }
 
+char* MessageWriter::Add(std::uint16_t attribute, std::size_t size) {
+  const std::size_t start = buffer_.size();
+  const nlattr header{.nla_len = static_cast<__u16>(sizeof(header) + size), .nla_type = attribute};
+  buffer_.resize(start + sizeof(header) + Aligned(size));
+  std::memcpy(buffer_.data() + start, &header, sizeof(header));
+  return buffer_.data() + start + sizeof(header);
+}
+
 void MessageWriter::Put(std::uint16_t attribute, Bytes value) {
-  const std::size_t nest = Open(attribute);
-  Set(nest + offsetof(nlattr, nla_type), attribute);
-  buffer_.append(reinterpret_cast<const char*>(value.data()), value.size());
-  Close(nest);
+  char* const to = Add(attribute, value.size());
+  if (!value.empty()) std::memcpy(to, value.data(), value.size());
 }
 
 void MessageWriter::PutText(std::uint16_t attribute, std::string_view value) {
-  const std::size_t nest = Open(attribute);
-  Set(nest + offsetof(nlattr, nla_type), attribute);
-  buffer_ += value;
-  buffer_ += '\0';
-  Close(nest);
+  value.copy(Add(attribute, value.size() + 1), value.size());
 }
 
 void MessageWriter::PutBig32(std::uint16_t attribute, std::uint32_t value) {
@@ -95,14 +97,12 @@ void MessageWriter::PutBig64(std::uint16_t attribute, std::uint64_t value) {
 
 std::size_t MessageWriter::Open(std::uint16_t attribute) {
   const std::size_t nest = buffer_.size();
-  const nlattr header{.nla_len = 0, .nla_type = static_cast<__u16>(attribute | NLA_F_NESTED)};
-  buffer_.append(reinterpret_cast<const char*>(&header), sizeof(header));
+  Add(attribute | NLA_F_NESTED, 0);
   return nest;
 }
 
 void MessageWriter::Close(std::size_t nest) {
   Set(nest + offsetof(nlattr, nla_len), static_cast<__u16>(buffer_.size() - nest));
-  buffer_.resize(nest + Aligned(buffer_.size() - nest));
 }
 
 std::optional<std::uint32_t> Attribute::Big32() const {

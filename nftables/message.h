@@ -39,6 +39,8 @@ class MessageWriter {
   std::size_t SizeOf(std::size_t nest) const { return buffer_.size() - nest; }
 
   const std::string& bytes() const { return buffer_; }
+  // Makes room for as many bytes more.
+  void Reserve(std::size_t more) { buffer_.reserve(buffer_.size() + more); }
   void Clear() { buffer_.clear(); }
   // Requests an acknowledgement for the last message begun.
   void Acknowledge();
@@ -46,6 +48,8 @@ class MessageWriter {
  private:
   template <typename T>
   void Set(std::size_t position, T value);
+  // Appends an attribute with a value of zeros. Returns where the value is, until more is appended.
+  char* Add(std::uint16_t attribute, std::size_t size);
 
   std::string buffer_;
   std::size_t message_ = 0;

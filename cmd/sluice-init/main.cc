@@ -12,8 +12,9 @@
 
 int main(int argc, char** argv) {
   // Keep freed memory, since the process ends soon: the kernel's answers need buffers of 32 KiB,
-  // and glibc otherwise returns memory above 128 KiB at each free.
+  // and glibc otherwise returns memory above 128 KiB at each free, or maps it anew each time.
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TOP_PAD, 256 << 10);
   std::vector<std::string> arguments(argv + 1, argv + argc);
   // A link of this name is installed. As a word in front it means the same.

@@ -96,6 +96,10 @@ std::uint64_t Stats::Active(Direction direction) const {
   return sum;
 }
 
+std::uint64_t Stats::Pending() const {
+  return Pending(Direction::kOutbound) + Pending(Direction::kInbound);
+}
+
 std::uint64_t Stats::Pending(Direction direction) const {
   std::uint64_t sum = 0;
   for (const WorkerStats& worker : workers()) sum += worker.of(direction).pending.Get();

@@ -179,6 +179,7 @@ class Stats {
   std::uint64_t Active(Direction direction) const;
   // Connections that are being set up.
   std::uint64_t Pending(Direction direction) const;
+  std::uint64_t Pending() const;
   std::span<const WorkerStats> workers() const { return {workers_.get(), count_}; }
 
  private:

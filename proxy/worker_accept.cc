@@ -148,9 +148,8 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
     return;
   }
   auto full = Shortage(listener.direction, peer.ip);
-  // Where half of the places is less than what may wait, those that wait do not keep others out.
-  if (full == Failure::kConnectionLimit &&
-      shared_.stats.Pending(listener.direction) > shared_.max_connections / 2 &&
+  // Half of the places may wait in each direction, and two of two: they keep nobody out.
+  if (full == Failure::kConnectionLimit && shared_.stats.Pending() > shared_.max_connections / 2 &&
       DropOldestPending(listener.direction)) {
     full = Shortage(listener.direction, peer.ip);
   }

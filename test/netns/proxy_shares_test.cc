@@ -162,6 +162,39 @@ TEST_P(SharesTest, ConnectsThatNobodyAnswersMakeRoomForOthers) {
   EXPECT_EQ(pair->server.Receive(5), "hello");
 }
 
+// Each direction may have half of the places for those that wait. Together they keep nobody out.
+TEST_P(SharesTest, ConnectsOfBothDirectionsThatNobodyAnswersMakeRoom) {
+  ReleaseClient();
+  StartWith64Places();
+  Acceptor silent_outside(client(), GetParam());
+  Acceptor silent_inside(server(), GetParam());
+  std::vector<Peer> waiting;
+  for (const Acceptor* const silent : {&silent_outside, &silent_inside}) {
+    ASSERT_EQ(::listen(silent->fd(), 0), 0);
+    const bool outbound = silent == &silent_outside;
+    const SocketAddress there{Cluster::PodIp(outbound ? 0 : 1, GetParam()), silent->port()};
+    for (int i = 0; i < 40; ++i) {
+      auto peer = Peer::Connect(outbound ? server() : client(), there, kApplication,
+                                PortOfNoProxy(outbound ? i : i + 100));
+      if (peer) waiting.push_back(std::move(*peer));
+    }
+  }
+  EXPECT_TRUE(Eventually([&] {
+    return Metric("sluice_tcp_connections_active", "source") +
+               Metric("sluice_tcp_connections_active", "destination") ==
+           64;
+  }));
+  Acceptor inside(server(), GetParam());
+  Acceptor outside(client(), GetParam());
+  auto inbound = Inbound(cluster_->node(), inside);
+  auto outbound = Outbound(outside);
+  for (auto* const pair : {&inbound, &outbound}) {
+    ASSERT_TRUE(*pair);
+    EXPECT_TRUE((*pair)->client.Send("hello"));
+    EXPECT_EQ((*pair)->server.Receive(5), "hello");
+  }
+}
+
 class V6SharesTest : public SharesTest {};
 
 INSTANTIATE_TEST_SUITE_P(, V6SharesTest, testing::Values(Family::kIpv6), FamilyName);

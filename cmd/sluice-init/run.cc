@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "apply/drift.h"
@@ -193,13 +194,28 @@ void Execute(capture::Command command, capture::InitConfig& config, Report& repo
   });
 }
 
+// A look at what cannot be understood, so that machines can read the error.
+bool AsksForJson(const std::vector<std::string>& arguments,
+                 const capture::Environment& environment) {
+  const char* const variable = environment("SLUICE_LOG_FORMAT");
+  bool json = variable != nullptr && std::string_view(variable) == "json";
+  std::string_view before;
+  for (const std::string_view argument : arguments) {
+    json |= argument == "--log_as_json" || argument == "--log_as_json=true" ||
+            argument == "--log-format=json" || (before == "--log-format" && argument == "json");
+    before = argument;
+  }
+  return json;
+}
+
 }  // namespace
 
 int Run(const std::vector<std::string>& arguments, const capture::Environment& environment) {
   const auto start = Clock::now();
   Report report;
   report.action = "read the configuration";
-  capture::LogFormat format = capture::LogFormat::kText;
+  using enum capture::LogFormat;
+  capture::LogFormat format = AsksForJson(arguments, environment) ? kJson : kText;
   capture::LogLevel level = capture::LogLevel::kInfo;
   std::vector<std::string> warnings;
   try {
@@ -210,10 +226,9 @@ int Run(const std::vector<std::string>& arguments, const capture::Environment& e
     if (settings.command == capture::Command::kHelp) return WriteOutput(capture::HelpText()), 0;
     if (settings.command == capture::Command::kVersion)
       return WriteOutput("sluice-init " SLUICE_VERSION_TEXT "\n"), 0;
-    // Known before anything can fail, so that errors can be machine-readable as well.
-    if (settings.Text("log-format") == "json" || settings.Bool("log_as_json")) {
-      format = capture::LogFormat::kJson;
-    }
+    // Known before anything else can fail, so that errors can be machine-readable as well.
+    const bool json = settings.Text("log-format") == "json" || settings.Bool("log_as_json");
+    format = json ? kJson : kText;
     capture::InitConfig config = capture::ToInitConfig(settings);
     if (settings.Bool("print-config")) {
       const bool both = iptables::InThisBuild();

@@ -138,11 +138,16 @@ TEST_F(InitRefusal, UnknownNamespacesAreExplained) {
 }
 
 TEST_F(InitRefusal, MachinesCanReadIt) {
-  const auto result = RunInit(pod(), {"--log-format", "json", "-p", "0"});
-  EXPECT_EQ(result.exit_status, 2);
-  EXPECT_THAT(result.err,
-              StartsWith("{\"action\":\"read the configuration\",\"result\":\"error\""));
-  EXPECT_THAT(result.err, HasSubstr("\"error\":{\"kind\":\"usage\""));
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--log-format", "json", "-p", "0"},
+        {"--no-such-flag", "--log_as_json"},
+        {"--log-format=json", "no-such-command"}}) {
+    const auto result = RunInit(pod(), arguments);
+    EXPECT_EQ(result.exit_status, 2);
+    EXPECT_THAT(result.err,
+                StartsWith("{\"action\":\"read the configuration\",\"result\":\"error\""));
+    EXPECT_THAT(result.err, HasSubstr("\"error\":{\"kind\":\"usage\""));
+  }
 }
 
 // --- the lock ---

@@ -48,8 +48,9 @@ class Server:
 DNSMASQ = ("dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root "
            "--pid-file= --port={port} --address=/four.test/192.0.2.4 --address=/six.test/2001:db8::6 "
            "--txt-record=big.test," + ",".join(BIG_RECORD))
-MARIADB_DATA = ("--no-defaults --datadir=/dev/shm/mariadb --skip-name-resolve --innodb-use-native-aio=0 "
-                "--innodb-flush-log-at-trx-commit=0 --innodb-log-file-size=8M "
+# All is in the pod: in /tmp, a server that starts removes the temporary tables of all others.
+MARIADB_DATA = ("--no-defaults --datadir=/dev/shm/mariadb --tmpdir=/dev/shm --skip-name-resolve "
+                "--innodb-use-native-aio=0 --innodb-flush-log-at-trx-commit=0 --innodb-log-file-size=8M "
                 "--innodb-buffer-pool-size=16M --innodb-fast-shutdown=2")
 SERVERS = {
     "ssh": Server(

@@ -5,23 +5,13 @@
 #include <optional>
 #include <vector>
 
+#include "capture/explain/bits.h"
 #include "capture/explain/program.h"
 #include "capture/explain/test.h"
 
 // Internal to the walk: runs nf_tables programs (net/netfilter/nf_tables_core.c) on values of which
-// only some bits may be known.
+// only some bits may be known (bits.h).
 namespace sluice::capture::explain {
-
-// Partly known bytes: a bit of `value` is valid if the same bit of `known` is set.
-struct Bits {
-  ByteString value;
-  ByteString known;
-
-  bool whole() const;
-  // The number in host byte order, of up to 4 bytes.
-  std::uint32_t AsHost32() const;
-  std::uint32_t KnownAsHost32() const;
-};
 
 // The result of a set lookup.
 struct Found {

@@ -9,8 +9,8 @@
 namespace sluice::capture::explain {
 namespace {
 
-// Whether `key` is in `item`. `fields` are the sizes of a concatenated key's parts, each of which is
-// padded to four bytes; empty if the key is one value.
+// Whether `key` is in `item`. `fields` are the sizes of a concatenated key's parts, each of which
+// is padded to four bytes; empty if the key is one value.
 Meets Meet(const Bits& key, const SetItem& item, const std::vector<std::uint8_t>& fields) {
   if (item.first.size() != key.value.size() || item.last.size() != key.value.size()) {
     return Meets::kUnknown;

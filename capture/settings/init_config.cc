@@ -3,147 +3,26 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "base/duration.h"
-#include "base/error.h"
 #include "base/parse.h"
 #include "base/pod_contract.h"
 #include "capture/settings/account_names.h"
 #include "capture/settings/init_warnings.h"
+#include "capture/settings/setting_reader.h"
 
 namespace sluice::capture {
 namespace {
 
-// A day: a longer wait means the wrong unit was typed.
+// A day: more than that was probably typed in the wrong unit.
 constexpr std::chrono::hours kLongestDuration{24};
+// A pod that waits longer for its rules is better restarted.
 constexpr std::chrono::hours kLongestWait{1};
 
-constexpr std::uint64_t kMaxId = std::numeric_limits<std::uint32_t>::max() - 1;  // -1 is "no id"
-
-// Turns the text of settings into values; every failure names the setting.
-class Reader {
- public:
-  explicit Reader(const Settings& settings) : settings_(settings) {}
-
-  // Converts one value with `parse`, which throws std::invalid_argument saying what is expected.
-  template <typename Parse>
-  auto Value(std::string_view name, Parse parse) const {
-    return Item(name, settings_.Text(name), parse);
-  }
-
-  template <typename Parse>
-  auto List(std::string_view name, Parse parse) const {
-    const auto items =
-        Item(name, settings_.Text(name), [](std::string_view text) { return SplitList(text); });
-    std::vector<decltype(parse(std::string_view()))> out;
-    out.reserve(items.size());
-    for (const std::string_view item : items) out.push_back(Item(name, item, parse));
-    return out;
-  }
-
-  // Drops repeated values and keeps the order. For short lists.
-  template <typename Parse>
-  auto UniqueList(std::string_view name, Parse parse) const {
-    auto values = List(name, parse);
-    decltype(values) out;
-    for (auto& value : values) {
-      if (std::ranges::find(out, value) == out.end()) out.push_back(std::move(value));
-    }
-    return out;
-  }
-
-  bool Bool(std::string_view name) const { return settings_.Bool(name); }
-  bool IsAll(std::string_view name) const { return Trim(settings_.Text(name)) == "*"; }
-  const std::string& Text(std::string_view name) const { return settings_.Text(name); }
-  std::string Origin(std::string_view name) const { return settings_.Origin(name); }
-  [[noreturn]] void Refuse(std::string_view name, std::string_view part,
-                           std::string_view expected) const {
-    RefuseValue(settings_, name, part, expected);
-  }
-
-  std::uint16_t Port(std::string_view name) const {
-    return Value(name, [](std::string_view text) {
-      return static_cast<std::uint16_t>(ParseNumber(Trim(text), 1, 65535));
-    });
-  }
-  std::uint32_t Number(std::string_view name, std::uint64_t min, std::uint64_t max) const {
-    return Value(name, [=](std::string_view text) {
-      return static_cast<std::uint32_t>(ParseNumber(Trim(text), min, max));
-    });
-  }
-  std::vector<PortRange> Ports(std::string_view name) const {
-    return Coalesce(List(name, PortRange::Parse));
-  }
-  std::vector<Cidr> Ranges(std::string_view name) const {
-    return Aggregate(List(name, Cidr::Parse));
-  }
-  // `parse` is UserId or GroupId.
-  std::vector<std::uint32_t> Ids(std::string_view name,
-                                 std::uint32_t (*parse)(std::string_view)) const {
-    return UniqueList(name, parse);
-  }
-  // Interface names, as the kernel allows them (dev_valid_name), with iptables' trailing '+'.
-  std::vector<std::string> Interfaces(std::string_view name) const {
-    return UniqueList(name, [](std::string_view text) {
-      const bool bad_character = std::ranges::any_of(text, [](char c) {
-        // Quotes are special to iptables-restore, which reads the output of --dry-run.
-        return std::string_view("/:\"'\\").find(c) != std::string_view::npos || c <= ' ' ||
-               c == 0x7f;
-      });
-      if (text.size() > 15 || bad_character || text == "." || text == ".." || text == "+") {
-        throw std::invalid_argument(
-            "an interface name of up to 15 characters, without quotes, such as eth0 or eth+");
-      }
-      return std::string(text);
-    });
-  }
-
- private:
-  template <typename Parse>
-  auto Item(std::string_view name, std::string_view text, Parse parse) const
-      -> decltype(parse(text)) {
-    try {
-      return parse(text);
-    } catch (const std::invalid_argument& error) {
-      Refuse(name, text, error.what());
-    }
-  }
-
-  const Settings& settings_;
-};
-
-template <typename T>
-T OneOf(const Reader& reader, std::string_view name,
-        std::initializer_list<std::pair<std::string_view, T>> choices, std::string_view expected) {
-  const std::string_view text = Trim(reader.Text(name));
-  for (const auto& [choice, value] : choices) {
-    if (text == choice) return value;
-  }
-  reader.Refuse(name, text, expected);
-}
-
-// Digits are always an id, even if an account has that name: no real name begins with a digit.
-bool IsNumber(std::string_view text) { return text.front() >= '0' && text.front() <= '9'; }
-
-// `text` is not empty.
-std::uint32_t UserId(std::string_view text) {
-  if (IsNumber(text)) return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
-  if (const auto uid = FindUser(std::string(text))) return *uid;
-  throw std::invalid_argument("a number, or the name of a user in /etc/passwd");
-}
-
-std::uint32_t GroupId(std::string_view text) {
-  if (IsNumber(text)) return static_cast<std::uint32_t>(ParseNumber(text, 0, kMaxId));
-  if (const auto gid = FindGroup(std::string(text))) return *gid;
-  throw std::invalid_argument("a number, or the name of a group in /etc/group");
-}
-
-void ReadProxy(const Reader& reader, CaptureConfig& capture) {
+void ReadProxy(const SettingReader& reader, CaptureConfig& capture) {
   capture.outbound_port = reader.Port("envoy-port");
   capture.inbound_port = reader.Port("inbound-capture-port");
   capture.tunnel_port = reader.Port("inbound-tunnel-port");
@@ -151,21 +30,21 @@ void ReadProxy(const Reader& reader, CaptureConfig& capture) {
     reader.Refuse("inbound-capture-port", reader.Text("inbound-capture-port"),
                   "another port than --envoy-port");
   }
-  capture.proxy_uids = reader.Ids("proxy-uid", UserId);
+  capture.proxy_uids = reader.Uids("proxy-uid");
   if (capture.proxy_uids.empty()) {
     capture.proxy_uids = {FindUser(reader.Text("envoy-user")).value_or(pod::kProxyId)};
   }
-  capture.proxy_gids = reader.Ids("proxy-gid", GroupId);
+  capture.proxy_gids = reader.Gids("proxy-gid");
   if (capture.proxy_gids.empty()) capture.proxy_gids = capture.proxy_uids;
 }
 
-void ReadInbound(const Reader& reader, CaptureConfig& capture) {
+void ReadInbound(const SettingReader& reader, CaptureConfig& capture) {
   // The reference tool takes anything but TPROXY as REDIRECT, including the empty value.
-  capture.mode = OneOf<InterceptionMode>(reader, "istio-inbound-interception-mode",
-                                         {{"REDIRECT", InterceptionMode::kRedirect},
-                                          {"TPROXY", InterceptionMode::kTproxy},
-                                          {"", InterceptionMode::kRedirect}},
-                                         "REDIRECT or TPROXY");
+  capture.mode = reader.OneOf<InterceptionMode>("istio-inbound-interception-mode",
+                                                {{"REDIRECT", InterceptionMode::kRedirect},
+                                                 {"TPROXY", InterceptionMode::kTproxy},
+                                                 {"", InterceptionMode::kRedirect}},
+                                                "REDIRECT or TPROXY");
   capture.tproxy_mark = reader.Number("istio-inbound-tproxy-mark", 1, 0xffffffff);
   if (capture.tproxy_mark == pod::kOutboundMark) {
     reader.Refuse("istio-inbound-tproxy-mark", reader.Text("istio-inbound-tproxy-mark"),
@@ -193,7 +72,7 @@ void ReadInbound(const Reader& reader, CaptureConfig& capture) {
   }
 }
 
-void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
+void ReadOutbound(const SettingReader& reader, CaptureConfig& capture) {
   capture.outbound_ranges.all = reader.IsAll("istio-service-cidr");
   if (!capture.outbound_ranges.all) {
     capture.outbound_ranges.ranges = reader.Ranges("istio-service-cidr");
@@ -216,9 +95,9 @@ void ReadOutbound(const Reader& reader, CaptureConfig& capture) {
       });
 }
 
-void ReadOwners(const Reader& reader, CaptureConfig& capture) {
-  capture.exclude_uids = reader.Ids("exclude-uids", UserId);
-  capture.exclude_gids = reader.Ids("exclude-gids", GroupId);
+void ReadOwners(const SettingReader& reader, CaptureConfig& capture) {
+  capture.exclude_uids = reader.Uids("exclude-uids");
+  capture.exclude_gids = reader.Gids("exclude-gids");
   const auto refuse_own = [&reader](std::string_view name, const auto& excluded, const auto& own) {
     for (const std::uint32_t id : excluded) {
       if (std::ranges::find(own, id) == own.end()) continue;
@@ -229,9 +108,9 @@ void ReadOwners(const Reader& reader, CaptureConfig& capture) {
   refuse_own("exclude-uids", capture.exclude_uids, capture.proxy_uids);
   refuse_own("exclude-gids", capture.exclude_gids, capture.proxy_gids);
   if (!reader.IsAll("istio-outbound-owner-groups")) {
-    capture.owner_groups = reader.UniqueList("istio-outbound-owner-groups", GroupId);
+    capture.owner_groups = reader.Gids("istio-outbound-owner-groups");
   }
-  capture.owner_groups_exclude = reader.UniqueList("istio-outbound-owner-groups-exclude", GroupId);
+  capture.owner_groups_exclude = reader.Gids("istio-outbound-owner-groups-exclude");
   if (capture.owner_groups && !capture.owner_groups_exclude.empty()) {
     reader.Refuse("istio-outbound-owner-groups-exclude",
                   reader.Text("istio-outbound-owner-groups-exclude"),
@@ -239,13 +118,13 @@ void ReadOwners(const Reader& reader, CaptureConfig& capture) {
   }
 }
 
-void ReadInterfaces(const Reader& reader, CaptureConfig& capture) {
+void ReadInterfaces(const SettingReader& reader, CaptureConfig& capture) {
   capture.exclude_interfaces = reader.Interfaces("istio-exclude-interfaces");
   capture.include_interfaces = reader.Interfaces("include-interfaces");
   capture.virt_interfaces = reader.Interfaces("kube-virt-interfaces");
 }
 
-void ReadGraphFile(const Reader& reader, GraphConfig& graph) {
+void ReadGraphFile(const SettingReader& reader, GraphConfig& graph) {
   graph.file = reader.Text("file");
   if (reader.Text("every").empty()) return;
   graph.every = reader.Value("every", [](std::string_view text) {
@@ -258,36 +137,36 @@ void ReadGraphFile(const Reader& reader, GraphConfig& graph) {
   }
 }
 
-void ReadOutput(const Reader& reader, Command command, InitConfig& config) {
+void ReadOutput(const SettingReader& reader, Command command, InitConfig& config) {
   if (command == Command::kGraph) {
-    config.graph.format = OneOf<GraphFormat>(reader, "output",
-                                             {{"mermaid", GraphFormat::kMermaid},
-                                              {"text", GraphFormat::kMermaid},
-                                              {"dot", GraphFormat::kDot},
-                                              {"svg", GraphFormat::kSvg}},
-                                             "mermaid, dot or svg");
+    config.graph.format = reader.OneOf<GraphFormat>("output",
+                                                    {{"mermaid", GraphFormat::kMermaid},
+                                                     {"text", GraphFormat::kMermaid},
+                                                     {"dot", GraphFormat::kDot},
+                                                     {"svg", GraphFormat::kSvg}},
+                                                    "mermaid, dot or svg");
     ReadGraphFile(reader, config.graph);
   } else {
     config.json_output =
-        OneOf<bool>(reader, "output", {{"text", false}, {"json", true}}, "text or json");
+        reader.OneOf<bool>("output", {{"text", false}, {"json", true}}, "text or json");
   }
 }
 
-void ReadTrace(const Reader& reader, TraceConfig& trace) {
+void ReadTrace(const SettingReader& reader, TraceConfig& trace) {
   if (!reader.Text("duration").empty()) {
     trace.duration = reader.Value("duration", [](std::string_view text) {
       return ParseDuration(Trim(text), kLongestDuration);
     });
   }
   trace.count = reader.Number("count", 0, 1'000'000'000);
-  trace.uids = reader.Ids("from-uid", UserId);
+  trace.uids = reader.Uids("from-uid");
   trace.ports = reader.Ports("port");
   trace.ranges = reader.Ranges("address");
 }
 
-Ipv6Mode ReadIpv6(const Reader& reader) {
-  const auto mode = OneOf<Ipv6Mode>(
-      reader, "ipv6", {{"auto", Ipv6Mode::kAuto}, {"on", Ipv6Mode::kOn}, {"off", Ipv6Mode::kOff}},
+Ipv6Mode ReadIpv6(const SettingReader& reader) {
+  const auto mode = reader.OneOf<Ipv6Mode>(
+      "ipv6", {{"auto", Ipv6Mode::kAuto}, {"on", Ipv6Mode::kOn}, {"off", Ipv6Mode::kOff}},
       "auto, on or off");
   if (!reader.Bool("dual-stack")) return mode;
   if (mode == Ipv6Mode::kOff) {
@@ -295,6 +174,30 @@ Ipv6Mode ReadIpv6(const Reader& reader) {
                   "auto or on, since " + reader.Origin("dual-stack") + " asks for IPv6");
   }
   return Ipv6Mode::kOn;
+}
+
+// --backend; if it is not given, istio-iptables' equivalents.
+void ReadBackend(const SettingReader& reader, InitConfig& config) {
+  using enum BackendChoice;
+  const auto take = [&](BackendChoice choice, std::string_view name) {
+    if (choice == kAuto || config.backend != kAuto) return;
+    config.backend = choice;
+    config.backend_origin = reader.Origin(name);
+  };
+  take(reader.OneOf<BackendChoice>(
+           "backend", {{"auto", kAuto}, {"iptables", kIptables}, {"nftables", kNftables}},
+           "auto, iptables or nftables"),
+       "backend");
+  take(reader.Bool("native-nftables") ? kNftables : kAuto, "native-nftables");
+  take(reader.OneOf<BackendChoice>("force-iptables-binary",
+                                   {{"", kAuto},
+                                    {"legacy", kIptables},
+                                    {"iptables-legacy", kIptables},
+                                    {"nft", kNftables},
+                                    {"iptables-nft", kNftables}},
+                                   "legacy or nft"),
+       "force-iptables-binary");
+  take(reader.Bool("force-legacy-iptables") ? kIptables : kAuto, "force-legacy-iptables");
 }
 
 }  // namespace
@@ -325,32 +228,8 @@ LogLevel ParseLogLevel(std::string_view text) {
   return of_default.value_or(of_all.value_or(LogLevel::kInfo));
 }
 
-// --backend; if it is not given, istio-iptables' equivalents.
-void ReadBackend(const Reader& reader, InitConfig& config) {
-  using enum BackendChoice;
-  const auto take = [&](BackendChoice choice, std::string_view name) {
-    if (choice == kAuto || config.backend != kAuto) return;
-    config.backend = choice;
-    config.backend_origin = reader.Origin(name);
-  };
-  take(OneOf<BackendChoice>(reader, "backend",
-                            {{"auto", kAuto}, {"iptables", kIptables}, {"nftables", kNftables}},
-                            "auto, iptables or nftables"),
-       "backend");
-  take(reader.Bool("native-nftables") ? kNftables : kAuto, "native-nftables");
-  take(OneOf<BackendChoice>(reader, "force-iptables-binary",
-                            {{"", kAuto},
-                             {"legacy", kIptables},
-                             {"iptables-legacy", kIptables},
-                             {"nft", kNftables},
-                             {"iptables-nft", kNftables}},
-                            "legacy or nft"),
-       "force-iptables-binary");
-  take(reader.Bool("force-legacy-iptables") ? kIptables : kAuto, "force-legacy-iptables");
-}
-
 InitConfig ToInitConfig(const Settings& settings) {
-  const Reader reader(settings);
+  const SettingReader reader(settings);
   InitConfig config;
   CaptureConfig& capture = config.capture;
   ReadProxy(reader, capture);
@@ -363,12 +242,10 @@ InitConfig ToInitConfig(const Settings& settings) {
   capture.drop_invalid = reader.Bool("drop-invalid");
 
   config.ipv6 = ReadIpv6(reader);
-  // An hour: a pod that waits longer for its rules is better restarted.
   config.lock_wait = reader.Value(
       "wait", [](std::string_view text) { return ParseDuration(Trim(text), kLongestWait); });
-  config.log_format =
-      OneOf<LogFormat>(reader, "log-format",
-                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
+  config.log_format = reader.OneOf<LogFormat>(
+      "log-format", {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
   if (reader.Bool("log_as_json")) config.log_format = LogFormat::kJson;
   config.log_level = reader.Value("log_output_level", ParseLogLevel);
   ReadOutput(reader, settings.command, config);

@@ -19,6 +19,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "base/unique_fd.h"
 #include "tls/context.h"
@@ -173,6 +174,19 @@ bool ExpandLabel(const TrafficSecret& secret, const char* label, std::span<std::
   return done == 1;
 }
 
+TakenBytes CountTaken(const std::function<std::uint64_t()>& waiting,
+                      const std::function<std::uint64_t()>& confirmed) {
+  TakenBytes out{.bytes = 0, .exact = false};
+  std::uint64_t left = waiting();
+  for (int i = 0; i < kMostLooks && !out.exact; ++i) {
+    const std::uint64_t done = confirmed();
+    const std::uint64_t before = std::exchange(left, waiting());
+    // What was confirmed after `done` is in neither number.
+    out = {.bytes = done + left, .exact = left == before};
+  }
+  return out;
+}
+
 std::string WhyNoKernelRecords() {
   UniqueFd listener;
   const UniqueFd socket = ConnectTo(listener);
@@ -199,7 +213,10 @@ KernelRecords::Started KernelRecords::Start(int fd, Stream::Role role, std::uint
   if (AttachUlp(fd) != 0) return Started::kNo;
   fd_ = fd;
   client_ = role == Stream::Role::kClient;
-  taken_at_start_ = TakenBySocket();
+  const TakenBytes taken = TakenBySocket();
+  // All that is counted later begins here.
+  if (!taken.exact) return Started::kNo;
+  taken_at_start_ = taken.bytes;
   // Without keys the socket goes on as before.
   if (!InstallFor(cipher, fd, TLS_TX, ours)) return Started::kNo;
   if (!InstallFor(cipher, fd, TLS_RX, theirs)) return Started::kBroken;
@@ -348,25 +365,26 @@ Result KernelRecords::Shutdown() {
   return {.status = (socket.revents & POLLOUT) != 0 ? Status::kAgain : Status::kWaitsForRoom};
 }
 
-std::uint64_t KernelRecords::TakenBySocket() const {
-  // While bytes are confirmed they are in both numbers, or in none: look until nothing is.
-  int waiting = 0;
-  ::ioctl(fd_, SIOCOUTQ, &waiting);
-  while (true) {
+TakenBytes KernelRecords::TakenBySocket() const {
+  const auto waiting = [this] {
+    int bytes = 0;
+    ::ioctl(fd_, SIOCOUTQ, &bytes);
+    return static_cast<std::uint64_t>(bytes);
+  };
+  const auto confirmed = [this] {
     tcp_info info{};
     socklen_t size = sizeof(info);
     ::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size);
-    const int before = waiting;
-    ::ioctl(fd_, SIOCOUTQ, &waiting);
-    if (waiting == before) return info.tcpi_bytes_acked + static_cast<std::uint64_t>(waiting);
-  }
+    return std::uint64_t{info.tcpi_bytes_acked};
+  };
+  return CountTaken(waiting, confirmed);
 }
 
 std::size_t KernelRecords::Unsent() const {
   const std::optional<std::uint64_t> records = RecordsSent(fd_);
   if (!records) return 0;
   const std::uint64_t all = plaintext_ + *records * kRecordOverhead;
-  const std::uint64_t taken = TakenBySocket() - taken_at_start_;
+  const std::uint64_t taken = TakenBySocket().bytes - taken_at_start_;
   return all > taken ? static_cast<std::size_t>(all - taken) : 0;
 }
 

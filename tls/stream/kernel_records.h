@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,6 +31,19 @@ struct TrafficSecret {
 // Derives `out` from the secret: HKDF-Expand-Label with an empty context (RFC 8446, section 7.1).
 bool ExpandLabel(const TrafficSecret& secret, const char* label, std::span<std::uint8_t> out);
 
+// The bytes that a socket has taken from whoever writes to it, counted from anywhere.
+struct TakenBytes {
+  std::uint64_t bytes = 0;  // if not exact, at least these
+  bool exact = true;
+};
+// The bytes that the peer has confirmed, and those that wait for that. They are two numbers, asked
+// for one after the other, and bytes that are confirmed in between are in both or in neither: so
+// both are asked for until nothing was, at most kMostLooks times. `waiting` and `confirmed` return
+// what SIOCOUTQ and tcpi_bytes_acked say now.
+inline constexpr int kMostLooks = 16;
+TakenBytes CountTaken(const std::function<std::uint64_t()>& waiting,
+                      const std::function<std::uint64_t()>& confirmed);
+
 // The records of one established connection of TLS 1.3 in the kernel: it encrypts what is sent and
 // decrypts what is received, and gives out records that are not the application's as such. A
 // kernel before 6.14 cannot change keys: a peer that does so (KeyUpdate) ends the connection. The
@@ -52,7 +66,7 @@ class KernelRecords {
   // kDone: close_notify and all before it are in the socket, and the socket may be closed.
   Stream::Result Shutdown();
   // Bytes of records that the kernel holds before the socket, because that is full: they are lost
-  // if it is closed then.
+  // if it is closed then. Too many while the peer confirms bytes all the time, never too few.
   std::size_t Unsent() const;
 
   const std::string& why() const { return why_; }
@@ -66,8 +80,7 @@ class KernelRecords {
   std::optional<Stream::Result> OnHandshake(std::span<const char> bytes);
   // Returns what sendmsg(2) does.
   std::ptrdiff_t SendAlert(std::uint8_t level, std::uint8_t description);
-  // All bytes that the socket has taken, counted from anywhere.
-  std::uint64_t TakenBySocket() const;
+  TakenBytes TakenBySocket() const;
 
   int fd_ = -1;
   bool client_ = false;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,8 +14,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/unique_fd.h"
 #include "test/unit/tls/openssl_peer.h"
+#include "test/unit/tls/stream_fixture.h"
 
 namespace sluice::tls {
 namespace {
@@ -25,68 +26,7 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
-const std::string kPeer = "spiffe://cluster.local/ns/shop/sa/cart";
-
-struct SocketPair {
-  UniqueFd ours;
-  UniqueFd theirs;
-
-  SocketPair() {
-    int fds[2];
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    ours.reset(fds[0]);
-    theirs.reset(fds[1]);
-  }
-};
-
-std::string RandomBytes(std::size_t size) {
-  std::minstd_rand random(1);
-  std::string out(size, '\0');
-  for (char& byte : out) byte = static_cast<char>(random());
-  return out;
-}
-
-class StreamTest : public testing::TestWithParam<Role> {
- protected:
-  // The peer's habits for the role opposite to ours.
-  OpenSslPeer::Habits Fitting() const {
-    return {.server = GetParam() == Role::kClient, .identity = &peer_identity_};
-  }
-  Stream::Options Options(Stream::Allowed allowed = nullptr) const {
-    return {.role = GetParam(), .allowed = std::move(allowed), .server_name = {}};
-  }
-  // Runs both until `done`, or until nothing happens any more.
-  template <typename Done>
-  static bool Until(const Done& done) {
-    for (int i = 0; i < 100'000; ++i) {
-      if (done()) return true;
-    }
-    return false;
-  }
-  // Runs our side until the handshake ends; returns its result.
-  static Stream::Result Shake(Stream& stream, OpenSslPeer& peer) {
-    Stream::Result result;
-    Until([&] {
-      result = stream.Handshake();
-      peer.Play();
-      return result.status == Status::kDone || result.status == Status::kFailed;
-    });
-    for (int i = 0; i < 3; ++i) peer.Play();
-    return result;
-  }
-
-  const TestIdentity root_ = Issue(TestCa("root"));
-  const TestIdentity peer_identity_ = Issue({}, &root_);
-  const TestIdentity own_identity_ =
-      Issue({.names = "URI:spiffe://cluster.local/ns/shop/sa/own"}, &root_);
-  const std::shared_ptr<const Context> context_ = MakeContext(own_identity_, root_.Pem());
-  SocketPair sockets_;
-};
-
-INSTANTIATE_TEST_SUITE_P(, StreamTest, testing::Values(Role::kClient, Role::kServer),
-                         [](const auto& parameter) {
-                           return parameter.param == Role::kClient ? "client" : "server";
-                         });
+INSTANTIATE_TEST_SUITE_P(, StreamTest, testing::Values(Role::kClient, Role::kServer), NameOfRole);
 
 TEST_P(StreamTest, KnowsThePeerAfterTheHandshake) {
   OpenSslPeer peer(sockets_.theirs.get(), Fitting());
@@ -98,7 +38,7 @@ TEST_P(StreamTest, KnowsThePeerAfterTheHandshake) {
   ASSERT_EQ(Shake(stream, peer).status, Status::kDone) << stream.why();
   EXPECT_TRUE(stream.established());
   ASSERT_NE(stream.peer(), nullptr);
-  EXPECT_EQ(stream.peer()->ToString(), kPeer);
+  EXPECT_EQ(stream.peer()->ToString(), "spiffe://cluster.local/ns/shop/sa/cart");
   EXPECT_EQ(stream.version(), "TLSv1.3");
   EXPECT_EQ(stream.why(), "");
   EXPECT_TRUE(peer.established()) << peer.error;
@@ -361,195 +301,6 @@ TEST_P(StreamTest, GivesWayToOthersInAFlood) {
 }
 
 // Neither end learns a byte from the other.
-TEST_P(StreamTest, RefusesPeersThatAreNotAllowed) {
-  const TestIdentity other_root = Issue(TestCa("root"));
-  const TestIdentity intermediate = Issue(TestCa("intermediate"), &root_);
-  const struct {
-    TestIdentity identity;
-    const char* pattern;
-    std::string issuers;
-    const char* why;  // null: accepted
-  } cases[] = {
-      {Issue({}, &root_), "spiffe://cluster.local/**", {}, nullptr},
-      {Issue({}, &intermediate), "spiffe://cluster.local/**", intermediate.Pem(), nullptr},
-      {Issue({}, &intermediate), "spiffe://cluster.local/**", {}, "the peer's certificate: "},
-      {Issue({}, &root_), "spiffe://cluster.local/ns/shop/sa/till", {}, "which is not allowed"},
-      {Issue({}, &root_), "spiffe://other.example/**", {}, "which is not allowed"},
-      {Issue({}, &other_root), "spiffe://cluster.local/**", {}, "the peer's certificate: "},
-      {Issue({}), "spiffe://cluster.local/**", {}, "the peer's certificate: "},
-      {Issue({.until = std::chrono::seconds(-1)}, &root_),
-       "spiffe://cluster.local/**",
-       {},
-       "expired"},
-      {Issue({.names = "DNS:cart"}, &root_), "spiffe://cluster.local/**", {}, "no URI"},
-      {Issue({.names = "URI:spiffe://other.example/a"}, &root_),
-       "spiffe://other.example/**",
-       {},
-       "unknown trust domain other.example"},
-      {Issue({.constraints = "critical,CA:TRUE"}, &root_),
-       "spiffe://cluster.local/**",
-       {},
-       "certificate authority"},
-  };
-  for (const auto& [identity, pattern, issuers, why] : cases) {
-    SCOPED_TRACE(std::string(pattern) + (why != nullptr ? why : ""));
-    const SocketPair sockets;
-    OpenSslPeer::Habits habits = Fitting();
-    habits.identity = &identity;
-    habits.issuers = issuers;
-    OpenSslPeer peer(sockets.theirs.get(), habits);
-    peer.to_send = "theirs";
-    Stream stream(context_, sockets.ours.get(), Options(Patterns({pattern})));
-    std::string got;
-    Stream::Result read;
-    Stream::Result written;
-    bool sent = false;
-    Until([&] {
-      std::array<char, 100> buffer;
-      if (!sent) written = stream.Write(std::string("ours"));
-      sent = sent || written.status == Status::kDone;
-      read = stream.Read(buffer);
-      if (read.status == Status::kDone) got.append(buffer.data(), read.bytes);
-      peer.Play();
-      return read.status == Status::kFailed || (got == "theirs" && peer.received == "ours");
-    });
-    EXPECT_EQ(got, why == nullptr ? "theirs" : "");
-    EXPECT_EQ(peer.received, why == nullptr ? "ours" : "");
-    EXPECT_EQ(stream.peer() != nullptr, why == nullptr);
-    if (why == nullptr) continue;
-    EXPECT_EQ(read.status, Status::kFailed);
-    EXPECT_EQ(read.error, EPROTO);
-    EXPECT_THAT(stream.why(), HasSubstr(why));
-    EXPECT_FALSE(stream.established());
-    for (int i = 0; i < 3; ++i) peer.Play();
-    EXPECT_THAT(peer.error, HasSubstr("alert handshake failure"));
-    EXPECT_EQ(stream.Write(std::string("ours")).status, Status::kFailed);
-    EXPECT_EQ(stream.Shutdown().status, Status::kFailed);
-    for (int i = 0; i < 3; ++i) peer.Play();
-    EXPECT_EQ(peer.received, "");
-  }
-}
-
-TEST_P(StreamTest, NobodyIsOnAnEmptyList) {
-  OpenSslPeer peer(sockets_.theirs.get(), Fitting());
-  Stream stream(context_, sockets_.ours.get(), Options(Patterns({})));
-  EXPECT_EQ(Shake(stream, peer).status, Status::kFailed);
-  EXPECT_THAT(stream.why(), HasSubstr("not allowed"));
-}
-
-TEST_P(StreamTest, SpeaksNothingOlder) {
-  OpenSslPeer::Habits habits = Fitting();
-  habits.version = TLS1_2_VERSION;
-  OpenSslPeer peer(sockets_.theirs.get(), habits);
-  Stream stream(context_, sockets_.ours.get(), Options());
-  EXPECT_EQ(Shake(stream, peer).status, Status::kFailed);
-  EXPECT_THAT(stream.why(), HasSubstr("TLS: "));
-  EXPECT_FALSE(peer.established());
-}
-
-// A peer that answers in plaintext receives none, and is not trusted.
-TEST_P(StreamTest, FallsNeverBackToPlaintext) {
-  Stream stream(context_, sockets_.ours.get(), Options());
-  const std::string secret = "GET /secret HTTP/1.1";
-  EXPECT_EQ(stream.Write(secret).status, Status::kWaitsForInput);
-  const std::string answer = "HTTP/1.1 200 OK\r\n\r\n";
-  ASSERT_EQ(::send(sockets_.theirs.get(), answer.data(), answer.size(), 0), ssize_t(answer.size()));
-  EXPECT_EQ(stream.Write(secret).status, Status::kFailed);
-  std::array<char, 4096> buffer;
-  EXPECT_EQ(stream.Read(buffer).status, Status::kFailed);
-  EXPECT_EQ(stream.Write(secret).status, Status::kFailed);
-  std::string wire;
-  while (true) {
-    const ssize_t got = ::recv(sockets_.theirs.get(), buffer.data(), buffer.size(), 0);
-    if (got <= 0) break;
-    wire.append(buffer.data(), static_cast<std::size_t>(got));
-  }
-  EXPECT_THAT(wire, Not(HasSubstr("secret")));
-}
-
-// Bytes changed on the way break the stream.
-TEST_P(StreamTest, NoticesAChangedByte) {
-  SocketPair far;
-  OpenSslPeer peer(far.theirs.get(), Fitting());
-  Stream stream(context_, sockets_.ours.get(), Options());
-  bool change = false;
-  const auto forward = [&](int from, int to) {
-    std::array<char, 8192> buffer;
-    const ssize_t got = ::recv(from, buffer.data(), buffer.size(), 0);
-    if (got <= 0) return;
-    if (change) buffer[static_cast<std::size_t>(got) - 1] ^= 1;
-    EXPECT_EQ(::send(to, buffer.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL), got);
-  };
-  std::array<char, 100> buffer;
-  ASSERT_TRUE(Until([&] {
-    static_cast<void>(stream.Read(buffer));
-    peer.Play();
-    forward(far.ours.get(), sockets_.theirs.get());
-    forward(sockets_.theirs.get(), far.ours.get());
-    return stream.established() && peer.established();
-  }));
-  for (int i = 0; i < 5; ++i) {
-    forward(far.ours.get(), sockets_.theirs.get());
-    static_cast<void>(stream.Read(buffer));
-  }
-  peer.to_send = "pay 10";
-  peer.Play();
-  change = true;
-  forward(far.ours.get(), sockets_.theirs.get());
-  const Stream::Result result = stream.Read(buffer);
-  EXPECT_EQ(result.status, Status::kFailed);
-  EXPECT_EQ(result.error, EPROTO);
-  EXPECT_THAT(stream.why(), HasSubstr("TLS: "));
-}
-
-class ServerStreamTest : public StreamTest {};
-INSTANTIATE_TEST_SUITE_P(, ServerStreamTest, testing::Values(Role::kServer),
-                         [](const auto&) { return "server"; });
-
-TEST_P(ServerStreamTest, WantsACertificate) {
-  OpenSslPeer::Habits habits = Fitting();
-  habits.identity = nullptr;
-  OpenSslPeer peer(sockets_.theirs.get(), habits);
-  peer.to_send = "anonymous";
-  Stream stream(context_, sockets_.ours.get(), Options());
-  EXPECT_EQ(Shake(stream, peer).status, Status::kFailed);
-  EXPECT_THAT(stream.why(), HasSubstr("peer did not return a certificate"));
-  EXPECT_THAT(peer.error, HasSubstr("certificate required"));
-  std::array<char, 100> buffer;
-  EXPECT_EQ(stream.Read(buffer).status, Status::kFailed);
-}
-
-TEST_P(ServerStreamTest, ChoosesIstioOfWhatIsOffered) {
-  const std::pair<std::string, std::string> cases[] = {
-      {"", ""},
-      {"\x13istio-peer-exchange\x05istio", "istio"},
-      {"\x0eistio-http/1.1\x05istio\x08http/1.1", "istio"},
-      {"\x13istio-peer-exchange", ""},
-      {"\x02h2\x08http/1.1", ""},
-  };
-  for (const auto& [offered, chosen] : cases) {
-    SCOPED_TRACE(offered);
-    const SocketPair sockets;
-    OpenSslPeer::Habits habits = Fitting();
-    habits.alpn = offered;
-    OpenSslPeer peer(sockets.theirs.get(), habits);
-    Stream stream(context_, sockets.ours.get(), Options());
-    ASSERT_EQ(Shake(stream, peer).status, Status::kDone) << stream.why();
-    EXPECT_EQ(stream.protocol(), chosen);
-  }
-}
-
-// So that a peer that is no longer allowed is checked the next time.
-TEST_P(ServerStreamTest, GivesNoTickets) {
-  OpenSslPeer peer(sockets_.theirs.get(), Fitting());
-  Stream stream(context_, sockets_.ours.get(), Options());
-  ASSERT_EQ(Shake(stream, peer).status, Status::kDone);
-  ASSERT_EQ(stream.Write(std::string("x")).status, Status::kDone);
-  peer.Play();
-  ASSERT_EQ(peer.received, "x");
-  EXPECT_EQ(SSL_SESSION_is_resumable(SSL_get_session(peer.ssl())), 0);
-}
-
 // One Context, as in the workers.
 TEST(StreamThreadsTest, ShareAContext) {
   const TestIdentity root = Issue(TestCa("root"));

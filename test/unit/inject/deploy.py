@@ -20,8 +20,8 @@ import unittest
 
 import yaml
 
-import webhook
 from injector import Schemas
+from webhook_server import Server, WebhookCase
 
 DIRECTORY = SCHEMA = None
 HOST = "sluice-webhook.sluice-system.svc"
@@ -29,7 +29,7 @@ LABEL = {"app.kubernetes.io/name": "sluice-webhook"}
 
 
 def run(*arguments):
-    return subprocess.run([webhook.PROGRAM, *map(str, arguments)], capture_output=True, text=True,
+    return subprocess.run([WebhookCase.program, *map(str, arguments)], capture_output=True, text=True,
                           timeout=60, check=False)
 
 
@@ -72,7 +72,7 @@ class Deploy(unittest.TestCase):
             (self.files / name).write_bytes(base64.b64decode(data, validate=True))
 
     def start(self):
-        server = webhook.Server(self.files / "tls.crt", self.files / "tls.key")
+        server = Server(WebhookCase.program, self.files / "tls.crt", self.files / "tls.key")
         self.addCleanup(lambda: server.stop(signal.SIGKILL))
         return server
 
@@ -134,7 +134,7 @@ class Deploy(unittest.TestCase):
         bad = self.files / "bad.crt"
         bad.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         for flags in (("--namespace=A",), ("--service=-a",), ("--validity=1s",),
-                      ("--failure-policy=x",), ("--trust", bad), ("--trust", webhook.__file__),
+                      ("--failure-policy=x",), ("--trust", bad), ("--trust", __file__),
                       ("-f", "-"), ("--port=1",)):
             done = run("certificate", *flags)
             self.assertEqual((done.returncode, done.stdout), (2, ""), (flags, done.stderr))
@@ -213,7 +213,7 @@ class Deploy(unittest.TestCase):
         args = objects["Deployment", "cart"]["spec"]["template"]["spec"]["initContainers"][1]["args"]
         self.assertIn("--mtls-allow=spiffe://cluster.local/ns/shop/sa/till", args)
         self.assertFalse([arg for arg in args if "plaintext" in arg])
-        back = subprocess.run([webhook.PROGRAM, "uninject", "-f", "-"], input=done.stdout,
+        back = subprocess.run([WebhookCase.program, "uninject", "-f", "-"], input=done.stdout,
                               capture_output=True, text=True, check=True, timeout=60)
         self.assertEqual(back.stdout, text)
         if SCHEMA is not None and SCHEMA.exists():
@@ -230,10 +230,10 @@ class Deploy(unittest.TestCase):
         environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}",
                                     "REAL_KUBECTL": shutil.which("kubectl"),
                                     "FAKE_CLUSTER": str(cluster), "FAKE_MINOR": str(minor),
-                                    "FAKE_PROGRAM": str(webhook.PROGRAM),
+                                    "FAKE_PROGRAM": str(WebhookCase.program),
                                     "PYTHONDONTWRITEBYTECODE": "1"} | environment
         done = subprocess.run([sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
-                               pathlib.Path(webhook.PROGRAM).parent, *flags], env=environment,
+                               pathlib.Path(WebhookCase.program).parent, *flags], env=environment,
                               capture_output=True, text=True, timeout=300, check=False)
         calls = pathlib.Path(str(cluster) + ".calls").read_text().splitlines()
         # Nothing is left, whatever happened.
@@ -286,7 +286,7 @@ class Deploy(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    webhook.PROGRAM = os.path.abspath(sys.argv[1])
+    WebhookCase.program = os.path.abspath(sys.argv[1])
     DIRECTORY = pathlib.Path(sys.argv[2]).resolve()
     SCHEMA = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
     del sys.argv[1:4]

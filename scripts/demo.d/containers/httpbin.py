@@ -4,6 +4,7 @@
 /get, /headers, /status/CODE, /delay/SECONDS. "origin" is the other end of its socket."""
 import http.server
 import json
+import os
 import signal
 import socket
 import socketserver
@@ -54,8 +55,9 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def main():
-    # The first process of a container has to end by itself when it is told to.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The first process of a container has to end by itself when it is told to. At once: a thread that
+    # still serves while Python ends would need libgcc to end (pthread_exit).
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     *others, last = [Server(("::", int(port)), Handler) for port in sys.argv[1:]]
     for server in others:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -14,6 +14,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "netns/sysctl.h"
 #include "test/netns/proxy_fixture.h"
 #include "test/netns/streams.h"
 
@@ -56,6 +57,9 @@ TEST_P(LoadTest, CarriesAGibibyteBothWaysAtOnce) {
 // Opens `count` connections, uses each and closes them: nothing is lost.
 void ManyTest::UseAtOnce(std::size_t count) {
   RaiseDescriptorLimit();
+  // The clients and their proxy share source ports: two to the same destination for each connection. When
+  // nearly half of them are in use, connect(2) looks through thousands for a free one.
+  RunIn(client(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "16000 65000"); });
   StartProxies();
   Acceptor acceptor(server(), GetParam());
   const int descriptors = client_proxy_->OpenDescriptors();

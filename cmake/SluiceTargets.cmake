@@ -77,19 +77,29 @@ function(sluice_static_program name)
   endif()
 endfunction()
 
-# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n]
+# CTest starts tests in the order of their COST: first those of a quarter of a minute or more, which have one of
+# their own; then those that wait much; and last the thousand of a few milliseconds, so that no CPU is without
+# work at the end.
+set(SLUICE_COST_proxy 20)
+set(SLUICE_COST_netns 10)
+set(SLUICE_COST_unit 1)
+
+# sluice_test(NAME LABEL label SOURCES a.cc... LINK deps... [TIMEOUT seconds] [PROCESSORS n] [COST n]
 #             [KERNEL filter])
 # A GoogleTest binary; CTest runs each of its tests in its own process. With a sanitizer or an emulated
 # processor, which take longer to start than most unit tests to run, a binary of unit tests is one
 # CTest test. The tests of KERNEL do not run on an emulated processor alone, but in test/vm. The target
 # tests_LABEL builds all binaries of a label.
 function(sluice_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT;PROCESSORS;KERNEL" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT;PROCESSORS;COST;KERNEL" "SOURCES;LINK")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
   if(NOT arg_PROCESSORS)
     set(arg_PROCESSORS 1)
+  endif()
+  if(NOT arg_COST)
+    set(arg_COST ${SLUICE_COST_${arg_LABEL}})
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE sluice_options ${arg_LINK} GTest::gtest GTest::gmock)
@@ -105,10 +115,10 @@ function(sluice_test name)
       set(filter --gtest_filter=-${arg_KERNEL})
     endif()
     add_test(NAME ${name} COMMAND ${name} ${filter})
-    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT} COST 50)
   else()
     gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-      PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} COST ${arg_PROCESSORS})
+      PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} COST ${arg_COST})
   endif()
   if(NOT TARGET tests_${arg_LABEL})
     add_custom_target(tests_${arg_LABEL})

@@ -57,8 +57,9 @@ TEST_P(LoadTest, CarriesAGibibyteBothWaysAtOnce) {
 // Opens `count` connections, uses each and closes them: nothing is lost.
 void ManyTest::UseAtOnce(std::size_t count) {
   RaiseDescriptorLimit();
-  // The clients and their proxy share source ports: two to the same destination for each connection. When
-  // nearly half of them are in use, connect(2) looks through thousands for a free one.
+  // The clients and their proxy share source ports: two to the same destination for each
+  // connection. When nearly half of them are in use, connect(2) looks through thousands for a free
+  // one.
   RunIn(client(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "16000 65000"); });
   StartProxies();
   Acceptor acceptor(server(), GetParam());

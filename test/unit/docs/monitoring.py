@@ -17,7 +17,7 @@ import tempfile
 import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "inject"))
-import webhook  # pylint: disable=wrong-import-position
+import webhook_server  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
 # Starts the proxy as its user, with its own loopback device, and prints what it serves.
@@ -45,11 +45,11 @@ def served_by_proxy(program):
 
 
 def served_by_webhook(program):
-    webhook.PROGRAM = program
     with tempfile.TemporaryDirectory() as directory:
-        server = webhook.Server(*webhook.make_certificate(pathlib.Path(directory), "localhost"))
+        files = webhook_server.make_certificate(pathlib.Path(directory), "localhost")
+        server = webhook_server.Server(program, *files)
         try:
-            server.review(webhook.review(webhook.POD))
+            server.review(webhook_server.review(webhook_server.POD))
             return server.ask("GET", "/metrics")[2].decode()
         finally:
             server.stop()

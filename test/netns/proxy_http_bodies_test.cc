@@ -53,6 +53,12 @@ std::string ReceiveHead(Peer& peer) {
 
 class HttpBodiesTest : public HttpTest {
  protected:
+  // With buffers that are full long before a body is through.
+  void StartWithLimitedBuffers() {
+    LimitSocketBuffers(client(), 1'000'000, 1'000'000);
+    LimitSocketBuffers(server(), 1'000'000, 1'000'000);
+    StartHttp();
+  }
   std::string Digest(const std::string& data) const {
     return RunCommand(client(), {.argv = {"sha256sum"}, .input = data}).out.substr(0, 64);
   }
@@ -161,9 +167,7 @@ TEST_P(HttpBodiesTest, PipelinedRequestsBehindALargeOne) {
 // Both proxies have pipes while a body is on its way, and the connection goes on after it. One that
 // is told to leave lets the body end first.
 TEST_P(HttpBodiesTest, AreSplicedAndTheConnectionGoesOn) {
-  LimitSocketBuffers(client(), 1'000'000, 1'000'000);
-  LimitSocketBuffers(server(), 1'000'000, 1'000'000);
-  StartHttp();
+  StartWithLimitedBuffers();
   Acceptor acceptor(server(), GetParam());
   auto pair = Connected(acceptor);
   ASSERT_TRUE(pair);
@@ -211,9 +215,7 @@ TEST_P(HttpBodiesTest, AreSplicedAndTheConnectionGoesOn) {
 
 // What follows an Upgrade is a connection like any other.
 TEST_P(HttpBodiesTest, TunnelsAreSpliced) {
-  LimitSocketBuffers(client(), 1'000'000, 1'000'000);
-  LimitSocketBuffers(server(), 1'000'000, 1'000'000);
-  StartHttp();
+  StartWithLimitedBuffers();
   Acceptor acceptor(server(), GetParam());
   auto pair = Connected(acceptor);
   ASSERT_TRUE(pair);
@@ -261,9 +263,7 @@ TEST_P(HttpBodiesTest, UrgentDataInsideArrivesInItsPlace) {
 
 // Cut off in the middle, with bytes in pipes, from either side.
 TEST_P(HttpBodiesTest, AResetInTheMiddleIsAResetToTheOtherSide) {
-  LimitSocketBuffers(client(), 1'000'000, 1'000'000);
-  LimitSocketBuffers(server(), 1'000'000, 1'000'000);
-  StartHttp();
+  StartWithLimitedBuffers();
   Acceptor acceptor(server(), GetParam());
   const auto before = PipeNames(*client_proxy_);
   for (const bool by_server : {true, false}) {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json.hpp>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -24,6 +25,16 @@
 namespace sluice::testing_support {
 
 inline constexpr std::uint16_t kPort = 8080;  // of http_server.py
+
+// The value of a header in what /headers has answered; the last one.
+inline std::string Header(const std::string& json, std::string_view name) {
+  std::string value;
+  const boost::json::value parsed = boost::json::parse(json);
+  for (const auto& pair : parsed.as_array()) {
+    if (pair.at(0).as_string() == name) value = pair.at(1).as_string();
+  }
+  return value;
+}
 
 class HttpTest : public ProxyTest {
  protected:

@@ -41,7 +41,8 @@ Snapshot Take(Family family, capture::Table which) {
 }
 
 bool IsHook(const XtChain& chain) {
-  return chain.hook == NF_INET_PRE_ROUTING || chain.hook == NF_INET_LOCAL_OUT;
+  return chain.name == Name(capture::Hook::kPrerouting) ||
+         chain.name == Name(capture::Hook::kOutput);
 }
 
 InstalledRule ToInstalled(const XtRule& rule, Family family) {

@@ -77,7 +77,9 @@ int XtSocket::Replace(std::string_view table, const XtImage& image,
                       unsigned int entry_count) const {
   if (!socket_) return error_;
   std::vector<xt_counters> counted(entry_count);
-  ipt_replace header{};
+  // No `{}`: the structs end in arrays without a size.
+  ipt_replace header;
+  std::memset(&header, 0, sizeof(header));
   SetName(header.name, table);
   header.valid_hooks = image.blob.valid_hooks;
   header.num_entries = image.blob.entry_count;
@@ -97,7 +99,8 @@ int XtSocket::Replace(std::string_view table, const XtImage& image,
   // The kernel starts all counters at 0, and has given those of the old table.
   const std::size_t size = image.counters.size() * sizeof(xt_counters);
   std::vector<std::byte> addition(sizeof(xt_counters_info) + size);
-  xt_counters_info info{};
+  xt_counters_info info;
+  std::memset(&info, 0, sizeof(info));
   SetName(info.name, table);
   info.num_counters = static_cast<unsigned int>(image.counters.size());
   std::memcpy(addition.data(), &info, sizeof(info));

@@ -73,6 +73,19 @@ int XtSocket::Read(std::string_view table, XtBlob& out) const {
   return EAGAIN;
 }
 
+bool XtSocket::Lacks(const Extension& extension) const {
+  if (!socket_) return false;
+  xt_get_revision query{};
+  SetName(query.name, extension.name);
+  query.revision = static_cast<__u8>(extension.revision);
+  socklen_t size = sizeof(query);
+  const bool v4 = level_ == IPPROTO_IP;
+  const int option =
+      v4 ? (extension.is_target ? IPT_SO_GET_REVISION_TARGET : IPT_SO_GET_REVISION_MATCH)
+         : (extension.is_target ? IP6T_SO_GET_REVISION_TARGET : IP6T_SO_GET_REVISION_MATCH);
+  return getsockopt(socket_.get(), level_, option, &query, &size) != 0;
+}
+
 int XtSocket::Replace(std::string_view table, const XtImage& image,
                       unsigned int entry_count) const {
   if (!socket_) return error_;

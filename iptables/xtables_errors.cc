@@ -2,16 +2,14 @@
 #include "iptables/xtables_errors.h"
 
 #include <linux/capability.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
 #include "base/os/capabilities.h"
-#include "base/unique_fd.h"
 #include "iptables/layout/xt_entry.h"
-#include "iptables/layout/xt_layout.h"
+#include "iptables/xt_socket.h"
 #include "iptables/xtables.h"
 
 namespace sluice::iptables {
@@ -47,27 +45,10 @@ Error PermissionError(int saved_errno, std::string doing) {
                 .help = "grant it: securityContext.capabilities.add: [NET_ADMIN, NET_RAW]"});
 }
 
-// Whether the kernel has this revision of the extension; asking loads its module if possible.
-bool KernelHas(int socket, Family family, const Extension& extension) {
-  xt_get_revision query{};
-  std::strncpy(query.name, extension.name.c_str(), sizeof(query.name) - 1);
-  query.revision = static_cast<__u8>(extension.revision);
-  socklen_t size = sizeof(query);
-  const bool v4 = family == Family::kIpv4;
-  const int option =
-      v4 ? (extension.is_target ? IPT_SO_GET_REVISION_TARGET : IPT_SO_GET_REVISION_MATCH)
-         : (extension.is_target ? IP6T_SO_GET_REVISION_TARGET : IP6T_SO_GET_REVISION_MATCH);
-  return getsockopt(socket, v4 ? IPPROTO_IP : IPPROTO_IPV6, option, &query, &size) == 0;
-}
-
 std::vector<Extension> MissingExtensions(Family family, const capture::TableRules& wanted) {
-  std::vector<Extension> missing;
-  const UniqueFd socket(
-      ::socket(family == Family::kIpv4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
-  if (!socket) return missing;
-  for (const Extension& extension : ExtensionsOf(wanted)) {
-    if (!KernelHas(socket.get(), family, extension)) missing.push_back(extension);
-  }
+  const XtSocket socket(XtSocket::AsIptables{}, family);
+  std::vector<Extension> missing = ExtensionsOf(wanted);
+  std::erase_if(missing, [&socket](const Extension& each) { return !socket.Lacks(each); });
   return missing;
 }
 

@@ -17,6 +17,11 @@ constexpr std::array<std::string_view, kXtHooks> kHookNames = {"PREROUTING", "IN
 
 static_assert(kXtHooks == NF_INET_NUMHOOKS);
 
+// The hook of a built-in chain, or kXtHooks.
+std::size_t HookOf(std::string_view chain) {
+  return static_cast<std::size_t>(std::ranges::find(kHookNames, chain) - kHookNames.begin());
+}
+
 // Verdicts of standard targets. Others are offsets of chains.
 constexpr struct {
   std::string_view name;
@@ -225,23 +230,24 @@ std::optional<XtTable> XtTable::Parse(const XtBlob& blob, Family family) {
     }
     if (chain.hook) chain.policy = std::move(chain.rules.back());
     chain.rules.pop_back();
-    Key key = KeyOf(chain.name);
     // Neither a built-in chain's name for another one, nor two of one name.
-    if (chain.hook.has_value() != (key.first < kXtHooks) ||
-        !table.chains_.emplace(std::move(key), std::move(chain)).second) {
+    std::string name = chain.name;
+    if (chain.hook.has_value() != (HookOf(name) < kXtHooks) ||
+        !table.chains_.emplace(std::move(name), std::move(chain)).second) {
       return {};
     }
   }
   return table;
 }
 
-XtTable::Key XtTable::KeyOf(std::string_view name) {
-  const auto hook = std::ranges::find(kHookNames, name);
-  return {static_cast<unsigned int>(hook - kHookNames.begin()), std::string(name)};
+bool XtTable::Order::operator()(std::string_view a, std::string_view b) const {
+  const std::size_t one = HookOf(a);
+  const std::size_t other = HookOf(b);
+  return one != other ? one < other : a < b;
 }
 
 const XtChain* XtTable::Find(std::string_view name) const {
-  const auto found = chains_.find(KeyOf(name));
+  const auto found = chains_.find(name);
   return found != chains_.end() ? &found->second : nullptr;
 }
 
@@ -250,11 +256,13 @@ XtChain* XtTable::Find(std::string_view name) {
 }
 
 void XtTable::Create(std::string name) {
-  Key key = KeyOf(name);
-  chains_.emplace(std::move(key), XtChain{.name = std::move(name)});
+  XtChain chain{.name = name};
+  chains_.emplace(std::move(name), std::move(chain));
 }
 
-void XtTable::Delete(std::string_view name) { chains_.erase(KeyOf(name)); }
+void XtTable::Delete(std::string_view name) {
+  if (const auto found = chains_.find(name); found != chains_.end()) chains_.erase(found);
+}
 
 std::optional<XtImage> XtTable::Build() const {
   Writer out(family_);

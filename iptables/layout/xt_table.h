@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/ip_address.h"
@@ -69,10 +68,12 @@ class XtTable {
   // Nothing if `blob` does not have the form that is described above. Any bytes are safe.
   static std::optional<XtTable> Parse(const XtBlob& blob, Family family);
 
-  // Built-in ones in the order of their hooks, then the others by name, as iptables keeps them: the
-  // key is the hook, or kXtHooks, and the name.
-  using Key = std::pair<unsigned int, std::string>;
-  const std::map<Key, XtChain>& chains() const { return chains_; }
+  // Built-in chains in the order of their hooks, then the others by name, as iptables keeps them.
+  struct Order {
+    using is_transparent = void;
+    bool operator()(std::string_view a, std::string_view b) const;
+  };
+  const std::map<std::string, XtChain, Order>& chains() const { return chains_; }
   // nullptr if there is none. Valid until it is deleted.
   XtChain* Find(std::string_view name);
   const XtChain* Find(std::string_view name) const;
@@ -86,10 +87,8 @@ class XtTable {
  private:
   explicit XtTable(Family family) : family_(family) {}
 
-  static Key KeyOf(std::string_view name);
-
   Family family_;
-  std::map<Key, XtChain> chains_ = {};
+  std::map<std::string, XtChain, Order> chains_ = {};
 };
 
 }  // namespace sluice::iptables

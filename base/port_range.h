@@ -21,6 +21,9 @@ struct PortRange {
   static constexpr PortRange Single(std::uint16_t port) { return {port, port}; }
 
   constexpr bool Contains(std::uint16_t port) const { return first <= port && port <= last; }
+  constexpr bool Contains(const PortRange& other) const {
+    return first <= other.first && other.last <= last;
+  }
 
   // In the form that Parse takes.
   std::string ToString() const;

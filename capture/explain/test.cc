@@ -48,9 +48,7 @@ struct Tester {
         const auto overlaps = [](const PortRange& range) {
           return range.first <= kEphemeral.last && kEphemeral.first <= range.last;
         };
-        const auto covers = [](const PortRange& range) {
-          return range.first <= kEphemeral.first && kEphemeral.last <= range.last;
-        };
+        const auto covers = [](const PortRange& range) { return range.Contains(kEphemeral); };
         source = Meets::kNo;
         if (std::ranges::any_of(test.ranges, overlaps)) source = Meets::kUnknown;
         if (std::ranges::any_of(test.ranges, covers)) source = Meets::kYes;

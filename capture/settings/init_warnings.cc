@@ -22,11 +22,6 @@ std::string Some(const auto& items) {
   return out;
 }
 
-bool Contains(const Cidr& outer, const Cidr& inner) { return outer.Contains(inner); }
-bool Contains(const PortRange& outer, const PortRange& inner) {
-  return outer.first <= inner.first && inner.last <= outer.last;
-}
-
 class Warnings {
  public:
   Warnings(const Settings& settings, InitConfig& config) : settings_(settings), config_(config) {}
@@ -80,7 +75,7 @@ class Warnings {
                    const auto& excluded) {
     std::remove_cvref_t<decltype(included)> gone;
     for (const auto& item : included) {
-      const auto covers = [&item](const auto& each) { return Contains(each, item); };
+      const auto covers = [&item](const auto& each) { return each.Contains(item); };
       if (std::ranges::any_of(excluded, covers)) gone.push_back(item);
     }
     if (gone.empty()) return;

@@ -118,9 +118,7 @@ std::string ParseHost(std::string_view name) {
 
 // Both are sorted and apart, so that a range that is covered is covered by one.
 bool Covers(const std::vector<PortRange>& ports, const PortRange& range) {
-  return std::ranges::any_of(ports, [&](const PortRange& other) {
-    return other.first <= range.first && range.last <= other.last;
-  });
+  return std::ranges::any_of(ports, [&](const PortRange& other) { return other.Contains(range); });
 }
 
 // Whether `earlier` decides all that `rule` could.

@@ -67,15 +67,18 @@ class AdminTest : public testing::Test {
 
 TEST_F(AdminTest, ServesLoopbackByItsNamesOnly) {
   HttpRequest request = Drain();
-  for (const char* const host : {"", "localhost", "127.0.0.1", "127.0.0.1:15000", "[::1]",
-                                 "[::1]:15000", "localhost:8080"}) {
+  for (const char* const host :
+       {"", "localhost", "127.0.0.1", "127.0.0.1:15000", "[::1]", "[::1]:15000", "localhost:8080",
+        "LOCALHOST", "LocalHost:15000", "localhost.", "LOCALHOST.:15000", "localhost:"}) {
     request.host = host;
     EXPECT_EQ(Status(request), 200) << host;
   }
   const int drains = drains_;
   for (const char* const host :
        {"evil.example", "evil.example:15000", "localhost.evil.example", "127.0.0.1.evil.example",
-        "10.0.0.7:15000", "[::1].evil.example", "[::2]:15000", ":15000"}) {
+        "10.0.0.7:15000", "[::1].evil.example", "[::2]:15000", ":15000", "LOCALHOST.EVIL.EXAMPLE",
+        "evil.localhost.", "localhost..", "localhost:evil", "localhost:80:80", "localhost1", ".",
+        ":", "x[::1]", "::1", "localhost\xff"}) {
     request.host = host;
     EXPECT_EQ(Status(request), 403) << host;
   }

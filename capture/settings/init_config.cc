@@ -251,8 +251,9 @@ InitConfig ToInitConfig(const Settings& settings) {
   ReadOutput(reader, settings.command, config);
   config.only_nonzero = reader.Bool("nonzero");
   config.network_namespace = settings.Text("network-namespace");
-  config.probe_timeout = reader.Value(
-      "probe-timeout", [](std::string_view text) { return ParseDuration(text, kLongestDuration); });
+  config.probe_timeout = reader.Value("probe-timeout", [](std::string_view text) {
+    return ParseDuration(Trim(text), kLongestDuration);
+  });
   config.probe_port = reader.Port("iptables-probe-port");
   config.dry_run = reader.Bool("dry-run");
   config.cleanup_only = reader.Bool("cleanup-only") || reader.Bool("clean");

@@ -10,7 +10,7 @@ namespace sluice::inject {
 struct CertificateOptions {
   std::string name_space = "sluice-system";
   std::string service = "sluice-webhook";
-  std::chrono::hours validity{24 * 365};
+  std::chrono::seconds validity = std::chrono::hours(24 * 365);
   std::string failure_policy = "Fail";
   std::vector<std::string> trust;  // paths of additional trusted CA certificates
 };

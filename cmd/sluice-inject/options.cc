@@ -223,9 +223,9 @@ void ReadCertificate(const po::variables_map& values, Options& options) {
            [&](const std::string& text) { certificate.service = DnsLabel(text); });
   ReadFlag(values, "validity", [&](const std::string& text) {
     constexpr std::chrono::hours kTenYears{24 * 3650};
-    const auto hours = std::chrono::floor<std::chrono::hours>(ParseDuration(text, kTenYears));
-    if (hours.count() < 1) throw std::invalid_argument("an hour at least");
-    certificate.validity = hours;
+    const auto validity = ParseDuration(text, kTenYears);
+    if (validity < std::chrono::hours(1)) throw std::invalid_argument("an hour at least");
+    certificate.validity = std::chrono::floor<std::chrono::seconds>(validity);
   });
   ReadFlag(values, "failure-policy", [&](const std::string& text) {
     if (text != "Fail" && text != "Ignore") throw std::invalid_argument("Fail or Ignore");

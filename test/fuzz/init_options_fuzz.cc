@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // The command line and the environment of sluice-init, up to the resulting rules. The input is a
 // list of words, one per line; after an empty line variables, "NAME=value".
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,6 +83,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     capture::InitConfig config = capture::ToInitConfig(settings);
     capture::DescribeSettings(settings, config);
     Require(!config.capture.proxy_uids.empty(), "there is a proxy");
+    Require(config.probe_timeout >= std::chrono::hours(0) &&
+                config.probe_timeout <= std::chrono::hours(24),
+            "a duration is in its bounds");
     Build(config.capture);
   } catch (const Error& error) {
     Require(error.kind() == ErrorKind::kUsage, "the only error is one of usage");

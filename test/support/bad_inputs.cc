@@ -30,7 +30,7 @@ const std::string kUser = "expected a number, or the name of a user in /etc/pass
 const std::string kInterface =
     "expected an interface name of up to 15 characters, without quotes, such as eth0 or eth+";
 const std::string kList = "expected a list without an empty item between commas";
-const std::string kDuration = "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 24h";
+const std::string kDuration = "expected a duration such as 500ms, 1.5s, 1m30s or 1h, at most 24h";
 const std::string kLevel =
     "expected debug, info, warn, error, fatal or none, or a list such as default:info";
 const std::string kNeither =
@@ -131,11 +131,13 @@ std::vector<BadInput> Others() {
       Value({"--ipv6", "maybe"}, "ipv6", "maybe", "expected auto, on or off"),
       Value({"--ipv6", "off", "--dual-stack"}, "ipv6", "off",
             "expected auto or on, since --dual-stack asks for IPv6"),
-      Value({"--wait", "3601"}, "wait", "3601",
-            "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 1h"),
+      Value({"--wait", "3601"}, "wait", "3601", "expected a duration of at most 1h"),
       Value({"--log-format", "xml"}, "log-format", "xml", "expected text or json"),
       Value({"--probe-timeout", "5x"}, "probe-timeout", "5x", kDuration),
-      Value({"--probe-timeout", "25h"}, "probe-timeout", "25h", kDuration),
+      Value({"--probe-timeout", "25h"}, "probe-timeout", "25h",
+            "expected a duration of at most 24h"),
+      Value({"--probe-timeout", "1.5ms"}, "probe-timeout", "1.5ms",
+            "expected a duration of whole milliseconds, such as 1.5s or 1500ms, at most 24h"),
       Value({"--force-iptables-binary", "ipset"}, "force-iptables-binary", "ipset",
             "expected legacy or nft"),
       Value({"--backend", "ebpf"}, "backend", "ebpf", "expected auto, iptables or nftables"),
@@ -149,7 +151,7 @@ std::vector<BadInput> Others() {
       Variable("ENVOY_PORT", "nonsense", kPortNumber),
       Variable("ISTIO_META_DNS_CAPTURE", "yes", "expected true or false"),
       Variable("SLUICE_WAIT", "soon",
-               "expected a duration such as 500ms, 10s, 1m30s or 1h, at most 1h"),
+               "expected a duration such as 500ms, 1.5s, 1m30s or 1h, at most 1h"),
       Variable("INBOUND_INTERCEPTION_MODE", "NONE", "expected REDIRECT or TPROXY"),
   };
 }

@@ -66,6 +66,7 @@ TEST(InitConfig, NumbersMayBeHexadecimalAndWaitsHaveUnits) {
   EXPECT_EQ(config.capture.tproxy_route_table, 133U);
   EXPECT_EQ(config.capture.outbound_port, 16001);
   EXPECT_EQ(config.lock_wait, std::chrono::milliseconds(1500));
+  EXPECT_EQ(Read({"--probe-timeout", " 1.5s "}).probe_timeout, std::chrono::milliseconds(1500));
 }
 
 TEST(InitConfig, BackendsByAllTheirNames) {

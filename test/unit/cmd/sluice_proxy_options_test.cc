@@ -98,6 +98,8 @@ TEST_F(OptionsTest, AFlagWinsOverItsVariable) {
   EXPECT_EQ(Parse({}).config.half_closed_timeout, std::nullopt);
   EXPECT_EQ(Parse({"--half-closed-timeout=8m"}).config.half_closed_timeout,
             std::chrono::minutes(8));
+  EXPECT_EQ(Parse({"--connect-timeout=1.5s"}).config.connect_timeout,
+            std::chrono::milliseconds(1500));
 }
 
 // A Service called sluice-proxy-metrics must not stop the proxies of its namespace.
@@ -111,7 +113,8 @@ TEST_F(OptionsTest, ErrorsNameTheFlagTheValueAndWhatIsRight) {
               AllOf(HasSubstr("--outbound-port"), HasSubstr("\"70000\""),
                     HasSubstr("a number from 1 to 65535")));
   EXPECT_THAT(UsageError({"--idle-timeout=0"}), HasSubstr("longer than 0"));
-  EXPECT_THAT(UsageError({"--connect-timeout=1.5s"}), HasSubstr("500ms"));
+  EXPECT_THAT(UsageError({"--connect-timeout=1,5s"}), HasSubstr("500ms, 1.5s"));
+  EXPECT_THAT(UsageError({"--connect-timeout=1.5ms"}), HasSubstr("whole milliseconds"));
   EXPECT_THAT(UsageError({"--inbound-upstream=localhost"}), HasSubstr("\"localhost\""));
   EXPECT_THAT(UsageError({"--inbound-upstream=::"}), HasSubstr("listens"));
   EXPECT_THAT(UsageError({"--access-log="}), HasSubstr("--access-log"));

@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import yaml
@@ -79,8 +80,8 @@ class Deploy(unittest.TestCase):
     @staticmethod
     def connect(server, bundle, host=HOST):
         plain = socket.create_connection(("127.0.0.1", server.port), 60)
-        with ssl.create_default_context(cadata=bundle).wrap_socket(plain, server_hostname=host):
-            pass
+        with ssl.create_default_context(cadata=bundle).wrap_socket(plain, server_hostname=host) as it:
+            return ssl.cert_time_to_seconds(it.getpeercert()["notAfter"])
 
     def test_certificate_is_trusted(self):
         configuration, secret = certificate()
@@ -119,7 +120,8 @@ class Deploy(unittest.TestCase):
                 self.connect(server, bundle)
 
     def test_other_names(self):
-        configuration, secret = certificate("--namespace=a", "--service=b", "--validity=24h",
+        began = time.time()
+        configuration, secret = certificate("--namespace=a", "--service=b", "--validity=1.5h",
                                             "--failure-policy=Ignore")
         self.assertEqual(secret["metadata"]["namespace"], "a")
         self.assertEqual(secret["metadata"]["name"], "b-tls")
@@ -128,7 +130,8 @@ class Deploy(unittest.TestCase):
             self.assertEqual(each["clientConfig"]["service"],
                              {"namespace": "a", "name": "b", "path": "/inject", "port": 443})
         self.write(secret)
-        self.connect(self.start(), bundles(configuration).pop(), "b.a.svc")
+        ends = self.connect(self.start(), bundles(configuration).pop(), "b.a.svc")
+        self.assertGreaterEqual(ends, int(began) + 5400)
 
     def test_wrong_flags(self):
         bad = self.files / "bad.crt"

@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <iostream>
 
 #include "base/error.h"
 
@@ -18,8 +17,7 @@ void WriteOutput(std::string_view text) {
 
 void FlushOutput() {
   errno = 0;
-  std::cout.flush();
-  if (std::fflush(stdout) != 0 || !std::cout.good() || std::ferror(stdout) != 0) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     throw SystemError(errno == 0 ? EIO : errno, "write the output", "standard output");
   }
 }

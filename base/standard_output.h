@@ -9,7 +9,7 @@ namespace sluice {
 // short by a full disk must not look complete.
 void WriteOutput(std::string_view text);
 
-// The same for output already written with std::cout or stdio.
+// The same for output already written with stdio, or with std::cout, which keeps nothing back.
 void FlushOutput();
 
 }  // namespace sluice

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -16,6 +15,7 @@
 #include <boost/json.hpp>
 
 #include "base/error.h"
+#include "base/os/read_all.h"
 #include "base/text/json_document.h"
 #include "base/text/suggest.h"
 #include "base/unique_fd.h"
@@ -109,13 +109,8 @@ std::map<std::string, Setting> ReadConfigFile(const std::string& path) {
   if (!file || fstat(file.get(), &status) != 0) RefuseFile(path, std::strerror(errno));
   if (!S_ISREG(status.st_mode)) RefuseFile(path, "it is not a regular file");
   std::string text;
-  std::array<char, 16 << 10> part;
-  ssize_t size = 0;
-  do {
-    size = read(file.get(), part.data(), part.size());
-    if (size < 0) RefuseFile(path, std::strerror(errno));
-    text.append(part.data(), static_cast<std::size_t>(size));
-  } while (size > 0 && text.size() <= kMaxBytes);
+  if (const int error = ReadAll(file.get(), text, kMaxBytes))
+    RefuseFile(path, std::strerror(error));
   if (text.size() > kMaxBytes) RefuseFile(path, "it is larger than 4 MiB");
   return ParseConfig(text, path);
 }

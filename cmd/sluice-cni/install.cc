@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/os/new_file.h"
+#include "base/os/read_all.h"
 #include "base/os/signal_fd.h"
 #include "base/unique_fd.h"
 #include "cmd/sluice-cni/conflist.h"
@@ -40,14 +41,8 @@ std::optional<std::string> ReadFile(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return {};
   std::string out;
-  std::array<char, 65536> part;
-  for (;;) {
-    const ssize_t count = ::read(file.get(), part.data(), part.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return {};
-    if (count == 0) return out;
-    out.append(part.data(), static_cast<std::size_t>(count));
-  }
+  if (ReadAll(file.get(), out) != 0) return {};
+  return out;
 }
 
 // Atomic, by a rename. Keeps the mode and the owner of `like`, if that exists.

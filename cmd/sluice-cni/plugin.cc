@@ -4,8 +4,7 @@
 #include <linux/capability.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -16,6 +15,7 @@
 #include "apply/site.h"
 #include "base/error.h"
 #include "base/os/capabilities.h"
+#include "base/os/read_all.h"
 #include "base/standard_output.h"
 #include "capture/settings/init_config.h"
 #include "capture/settings/option_table.h"
@@ -139,19 +139,15 @@ std::string Status() {
 }
 
 std::string ReadInput() {
+  // Far more than any configuration: a pod's annotations are limited to 256 KiB.
+  constexpr std::size_t kMost = 8U << 20;
   std::string out;
-  std::array<char, 16384> part;
-  for (;;) {
-    const ssize_t count = ::read(STDIN_FILENO, part.data(), part.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw Failure{5, "standard input cannot be read", std::strerror(errno)};
-    if (count == 0) return out;
-    out.append(part.data(), static_cast<std::size_t>(count));
-    // Far more than any configuration: a pod's annotations are limited to 256 KiB.
-    if (out.size() > (8U << 20)) {
-      throw Failure{Failure::kDecoding, "the network configuration is larger than 8 MiB"};
-    }
+  const int error = ReadAll(STDIN_FILENO, out, kMost);
+  if (error != 0) throw Failure{5, "standard input cannot be read", std::strerror(error)};
+  if (out.size() > kMost) {
+    throw Failure{Failure::kDecoding, "the network configuration is larger than 8 MiB"};
   }
+  return out;
 }
 
 }  // namespace

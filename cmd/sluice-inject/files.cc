@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/os/new_file.h"
+#include "base/os/read_all.h"
 #include "base/unique_fd.h"
 
 namespace sluice::inject {
@@ -20,16 +20,10 @@ std::string ReadText(const std::string& path) {
   const bool standard = path == "-";
   UniqueFd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!standard && !file) throw SystemError(errno, "read the file", path);
-  const int fd = standard ? STDIN_FILENO : file.get();
   std::string text;
-  std::array<char, 65536> buffer{};
-  for (;;) {
-    const auto count = ::read(fd, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw SystemError(errno, "read the file", path);
-    if (count == 0) return text;
-    text.append(buffer.data(), static_cast<std::size_t>(count));
-  }
+  const int error = ReadAll(standard ? STDIN_FILENO : file.get(), text);
+  if (error != 0) throw SystemError(error, "read the file", path);
+  return text;
 }
 
 void ReplaceText(const std::string& path, std::string_view text) {

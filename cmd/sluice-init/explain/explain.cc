@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-init/explain/explain.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <cerrno>
+#include <cstring>
 #include <optional>
 #include <utility>
 
 #include <boost/json.hpp>
 
 #include "base/error.h"
+#include "base/os/read_all.h"
 #include "base/pod_contract.h"
+#include "base/unique_fd.h"
 #include "capture/capture_rules.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
 #include "cmd/sluice-init/explain/place.h"
@@ -257,15 +261,18 @@ class Explainer {
 };
 
 std::string ReadBatch(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  std::ifstream file(path, std::ios::binary);
-  if (!file.is_open()) {
+  const bool standard = path == "-";
+  const UniqueFd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  int error = !standard && !file ? errno : 0;
+  if (error == 0) error = ReadAll(standard ? STDIN_FILENO : file.get(), text);
+  if (error != 0) {
     throw Error(ErrorKind::kUsage, {.doing = "read the connections",
                                     .target = path,
-                                    .why = "it cannot be opened",
+                                    .why = std::strerror(error),
                                     .help = "give a file of JSON Lines, or - for standard input"});
   }
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  return text;
 }
 
 }  // namespace

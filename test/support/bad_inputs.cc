@@ -102,9 +102,7 @@ std::vector<BadInput> Others() {
   return {
       CommandLine({"--no-such-flag"}, "there is no flag --no-such-flag; see --help"),
       CommandLine({"-Q"}, "there is no flag -Q; see --help"),
-      CommandLine({"-p"},
-                  "the required argument for option '--envoy-port' is missing; give an empty value "
-                  "as --flag=; see --help"),
+      CommandLine({"-p"}, "--envoy-port has no value; give an empty value as --flag=; see --help"),
       CommandLine({"apply"}, "\"apply\"" + kNeither),
       CommandLine({"-n", "extra"}, "\"extra\"" + kNeither),
       CommandLine({"diff", "show"}, "\"show\"" + kNeither),

@@ -183,12 +183,14 @@ TEST(Settings, TheLineOfTodaysManifestsIsUnderstood) {
 }
 
 TEST(Settings, AFlagIsNeverTheValueOfAnother) {
-  EXPECT_THAT(Refusal({"-x", "-b", "*"}), HasSubstr("'--istio-service-exclude-cidr' is missing"));
+  EXPECT_THAT(Refusal({"-x", "-b", "*"}), HasSubstr("--istio-service-exclude-cidr has no value"));
+  EXPECT_THAT(Refusal({"-x", "-b80"}), HasSubstr("--istio-service-exclude-cidr has no value"));
   EXPECT_THAT(Refusal({"--istio-service-exclude-cidr", "--istio-inbound-ports", "*"}),
-              HasSubstr("\"*\" is neither a flag's value nor a command"));
+              HasSubstr("--istio-service-exclude-cidr has no value"));
   EXPECT_THAT(Refusal({"--istio-exclude-interfaces", "--dry-run"}),
-              HasSubstr("'--istio-exclude-interfaces' is missing"));
-  EXPECT_THAT(Refusal({"--envoy-user", "--wait=3"}), HasSubstr("'--envoy-user' is missing"));
+              HasSubstr("--istio-exclude-interfaces has no value"));
+  EXPECT_THAT(Refusal({"--envoy-user", "--wait=3"}), HasSubstr("--envoy-user has no value"));
+  EXPECT_THAT(Refusal({"-np"}), HasSubstr("--envoy-port has no value"));
 }
 
 TEST(Settings, NegativeNumberIsAValue) { EXPECT_EQ(Parse({"-u", "-1"}).Text("proxy-uid"), "-1"); }
@@ -287,6 +289,9 @@ TEST(Settings, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Refusal({"--no-such-flag"}),
             "cannot understand the command line: there is no flag --no-such-flag; see --help");
   EXPECT_EQ(Refusal({"-Q"}), "cannot understand the command line: there is no flag -Q; see --help");
+  EXPECT_THAT(Refusal({"-nQ"}), HasSubstr("there is no flag -Q"));
+  EXPECT_THAT(Refusal({"--no-such-flag=1"}), HasSubstr("there is no flag --no-such-flag; see"));
+  EXPECT_THAT(Refusal({"--help=1"}), HasSubstr("--help takes no value"));
   // No guessing: an abbreviation may mean another flag in future.
   EXPECT_EQ(Refusal({"--envoy-por", "1"}),
             "cannot understand the command line: there is no flag --envoy-por; did you mean "
@@ -341,6 +346,7 @@ TEST(Settings, CommandsStandAnywhere) {
   EXPECT_EQ(Parse({"verify"}).command, Command::kVerify);
   EXPECT_EQ(Parse({"--help"}).command, Command::kHelp);
   EXPECT_EQ(Parse({"-h"}).command, Command::kHelp);
+  EXPECT_EQ(Parse({"-nh", "--version"}).command, Command::kVersion);
   EXPECT_EQ(Parse({"--version"}).command, Command::kVersion);
   EXPECT_THAT(Refusal({"apply"}), HasSubstr("\"apply\" is neither a flag's value nor a command"));
   EXPECT_THAT(Refusal({"diff", "show"}), HasSubstr("\"show\" is neither"));
@@ -349,6 +355,12 @@ TEST(Settings, CommandsStandAnywhere) {
   EXPECT_THAT(Refusal({"dry_run"}), HasSubstr("; did you mean --dry-run?"));
   EXPECT_THAT(Refusal({"--exclude-uid", "1"}), HasSubstr("; did you mean --exclude-uids?"));
   EXPECT_THAT(Refusal({"--hlep"}), HasSubstr("; did you mean --help?"));
+}
+
+TEST(Settings, AfterTwoDashesThereAreNoFlags) {
+  EXPECT_EQ(Parse({"-p", "1", "--", "show"}).command, Command::kShow);
+  EXPECT_THAT(Refusal({"--", "-n"}), HasSubstr("\"-n\" is neither a flag's value nor a command"));
+  EXPECT_THAT(Refusal({"-"}), HasSubstr("\"-\" is neither"));
 }
 
 // Only "=" gives a switch a value.

@@ -186,8 +186,8 @@ const State& NftablesBackend::LookAgain() {
 
 State NftablesBackend::Replace(const State& wanted, bool anew) {
   for (int attempt = 0; attempt < kCommitAttempts; ++attempt) {
-    State before = Look();
-    Forget();
+    Look();
+    State before = *std::exchange(state_, std::nullopt);
     if (kernel().Write(before, wanted, anew)) return before;
   }
   throw Error(ErrorKind::kFailed, {.doing = "write the rules of nf_tables",

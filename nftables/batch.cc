@@ -62,26 +62,26 @@ void Batch::Add(Family family, const FamilyState& have, const FamilyState& want,
   for (const ChainState& chain : have.chains) {
     const ChainState* const other = FindChain(want, chain.name);
     if (other != nullptr && unchanged(*other)) continue;
-    Begin(NFT_MSG_DELRULE, 0, "empty the chain " + chain.name);
+    Begin(NFT_MSG_DELRULE, 0, {"empty the chain ", chain.name, family});
     out_.PutText(NFTA_RULE_TABLE, kTableName);
     out_.PutText(NFTA_RULE_CHAIN, chain.name);
     out_.End();
   }
   for (const ChainState& chain : have.chains) {
     if (kept(chain)) continue;
-    Begin(NFT_MSG_DELCHAIN, 0, "remove the chain " + chain.name);
+    Begin(NFT_MSG_DELCHAIN, 0, {"remove the chain ", chain.name, family});
     out_.PutText(NFTA_CHAIN_TABLE, kTableName);
     out_.PutText(NFTA_CHAIN_NAME, chain.name);
     out_.End();
   }
-  std::set<std::string> old_sets(have.unused_sets.begin(), have.unused_sets.end());
-  std::set<std::string> used_sets;
+  std::set<std::string_view> old_sets(have.unused_sets.begin(), have.unused_sets.end());
+  std::set<std::string_view> used_sets;
   for (const ChainState& chain : have.chains) {
     const ChainState* const other = FindChain(want, chain.name);
     const bool stays = other != nullptr && unchanged(*other);
     (stays ? used_sets : old_sets).insert(chain.sets.begin(), chain.sets.end());
   }
-  for (const std::string& name : old_sets) {
+  for (const std::string_view name : old_sets) {
     if (!used_sets.contains(name)) RemoveSet(family, name);
   }
   for (const ChainState& chain : want.chains) {
@@ -96,21 +96,21 @@ void Batch::Add(Family family, const FamilyState& have, const FamilyState& want,
 
 void Batch::MakeTable(Family family) {
   family_ = family;
-  Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table");
+  Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, {"make the table", {}, family});
   out_.PutText(NFTA_TABLE_NAME, kTableName);
   out_.End();
 }
 
 void Batch::RemoveTable(Family family) {
   family_ = family;
-  Begin(NFT_MSG_DELTABLE, 0, "remove the table");
+  Begin(NFT_MSG_DELTABLE, 0, {"remove the table", {}, family});
   out_.PutText(NFTA_TABLE_NAME, kTableName);
   out_.End();
 }
 
-void Batch::RemoveSet(Family family, const std::string& name) {
+void Batch::RemoveSet(Family family, std::string_view name) {
   family_ = family;
-  Begin(NFT_MSG_DELSET, 0, "remove the set " + name);
+  Begin(NFT_MSG_DELSET, 0, {"remove the set ", name, family});
   out_.PutText(NFTA_SET_TABLE, kTableName);
   out_.PutText(NFTA_SET_NAME, name);
   out_.End();
@@ -122,7 +122,7 @@ void Batch::MakeSet(Family family, const SetReference& set, std::size_t size) {
   const bool v4 = family == Family::kIpv4;
   const std::uint32_t anonymous = set.name == kAnonymousSet ? NFT_SET_ANONYMOUS : 0;
   family_ = family;
-  Begin(NFT_MSG_NEWSET, NLM_F_CREATE, "make a set");
+  Begin(NFT_MSG_NEWSET, NLM_F_CREATE, {"make a set", {}, family});
   out_.PutText(NFTA_SET_TABLE, kTableName);
   out_.PutText(NFTA_SET_NAME, set.name);
   out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
@@ -139,7 +139,7 @@ void Batch::MakeSet(Family family, const SetReference& set, std::size_t size) {
 std::size_t Batch::FillSet(Family family, const SetReference& set,
                            const std::vector<Element>& elements, std::size_t from) {
   family_ = family;
-  Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, "fill a set");
+  Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, {"fill a set", {}, family});
   out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
   out_.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
   if (set.id != 0) out_.PutBig32(NFTA_SET_ELEM_LIST_SET_ID, set.id);
@@ -153,9 +153,17 @@ std::size_t Batch::FillSet(Family family, const SetReference& set,
   return from;
 }
 
-const Batch::Doing& Batch::doing(std::uint32_t sequence) const {
-  static const Doing kWhole{"write the rules", {}};
-  return sequence == 0 || sequence > doing_.size() ? kWhole : doing_[sequence - 1];
+Batch::Doing Batch::doing(std::uint32_t sequence) const {
+  if (sequence == 0 || sequence > begun_.size()) return {"write the rules", {}};
+  const Begun& begun = begun_[sequence - 1];
+  Doing out{begun.what + std::string(begun.name) + " of nf_tables (" +
+                std::string(Name(begun.family)) + ")",
+            {}};
+  if (begun.program != nullptr) out.needs = ModulesOf(*begun.program, begun.family);
+  if (begun.chain != nullptr && begun.chain->base && begun.chain->base->type == "nat") {
+    out.needs = "nft_chain_nat";
+  }
+  return out;
 }
 
 const std::string& Batch::Finish() {
@@ -165,17 +173,14 @@ const std::string& Batch::Finish() {
   return out_.bytes();
 }
 
-void Batch::Begin(int message, int flags, std::string what, std::string needs) {
-  doing_.push_back(
-      {std::move(what) + " of nf_tables (" + std::string(Name(family_)) + ")", std::move(needs)});
+void Batch::Begin(int message, int flags, const Begun& begun) {
+  begun_.push_back(begun);
   out_.Begin(MessageType(message), static_cast<std::uint16_t>(flags), last(),
              KernelFamily(family_));
 }
 
 void Batch::MakeChain(const ChainState& chain) {
-  std::string needs;
-  if (chain.base && chain.base->type == "nat") needs = "nft_chain_nat";
-  Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "make the chain " + chain.name, std::move(needs));
+  Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, {"make the chain ", chain.name, family_, &chain});
   out_.PutText(NFTA_CHAIN_TABLE, kTableName);
   out_.PutText(NFTA_CHAIN_NAME, chain.name);
   if (chain.base) {
@@ -196,8 +201,8 @@ void Batch::AddRule(const ChainState& chain, const RuleState& rule) {
       if (const auto* set = std::get_if<InSet>(&expression)) sets.push_back(Prepare(*set));
     }
   }
-  Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "add a rule to the chain " + chain.name,
-        ModulesOf(rule.program, family_));
+  Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
+        {"add a rule to the chain ", chain.name, family_, nullptr, &rule.program});
   out_.PutText(NFTA_RULE_TABLE, kTableName);
   out_.PutText(NFTA_RULE_CHAIN, chain.name);
   if (rule.known()) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cidr.h"
@@ -14,7 +15,7 @@
 
 namespace sluice::nftables {
 
-// The messages of one transaction. Pure.
+// The messages of one transaction. Pure. The states that it is made from must outlive it.
 class Batch {
  public:
   // What the message with a given number does, for errors.
@@ -38,7 +39,7 @@ class Batch {
 
   void MakeTable(Family family);
   void RemoveTable(Family family);
-  void RemoveSet(Family family, const std::string& name);
+  void RemoveSet(Family family, std::string_view name);
   // Makes a set with room for `size` elements, which are added later.
   void MakeSet(Family family, const SetReference& set, std::size_t size);
   // Adds elements from index `from` on: as many as a message holds, and only whole intervals.
@@ -47,16 +48,25 @@ class Batch {
                       std::size_t from);
 
   const std::vector<StagedSet>& staged() const { return staged_; }
-  bool empty() const { return doing_.empty(); }
-  const Doing& doing(std::uint32_t sequence) const;
+  bool empty() const { return begun_.empty(); }
+  Doing doing(std::uint32_t sequence) const;
   // The sequence number of the message whose acknowledgement means success.
-  std::uint32_t last() const { return static_cast<std::uint32_t>(doing_.size()); }
+  std::uint32_t last() const { return static_cast<std::uint32_t>(begun_.size()); }
   const std::string& bytes() const { return out_.bytes(); }
   // Adds the end, and returns all bytes.
   const std::string& Finish();
 
  private:
-  void Begin(int message, int flags, std::string what, std::string needs = {});
+  // A message as Doing tells it. The texts are made when something fails.
+  struct Begun {
+    const char* what;
+    std::string_view name;  // after it; may be empty
+    Family family;
+    const ChainState* chain = nullptr;  // that it makes
+    const Program* program = nullptr;   // of the rule that it adds
+  };
+
+  void Begin(int message, int flags, const Begun& begun);
   void MakeChain(const ChainState& chain);
   // Sets come before the rule that uses them.
   void AddRule(const ChainState& chain, const RuleState& rule);
@@ -67,7 +77,7 @@ class Batch {
   MessageWriter out_;
   Family family_ = Family::kIpv4;
   std::uint32_t sets_ = 0;
-  std::vector<Doing> doing_;
+  std::vector<Begun> begun_;
 };
 
 }  // namespace sluice::nftables

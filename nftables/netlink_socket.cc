@@ -202,7 +202,7 @@ bool NetlinkSocket::Commit(const Batch& batch) {
   if (!failure && done) return true;
   if (!failure) failure = {EPROTO, 0};
   if (failure->first == ERESTART || failure->first == EAGAIN) return false;
-  const Batch::Doing& doing = batch.doing(failure->second);
+  const Batch::Doing doing = batch.doing(failure->second);
   if (failure->first == EPERM || failure->first == EACCES) throw NoPrivilege(doing.what);
   if (IsMissingFeature(failure->first)) {
     throw Error(

@@ -2,10 +2,8 @@
 #include "apply/backends.h"
 
 #include <linux/capability.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 #include <variant>
 
@@ -16,16 +14,6 @@
 
 namespace sluice::apply {
 namespace {
-
-// A file that x_tables creates when loaded, and nothing else does.
-bool KernelUsesXtables() { return access("/proc/thread-self/net/ip_tables_names", F_OK) == 0; }
-bool CanReadXtables() { return access("/proc/thread-self/net/ip_tables_names", R_OK) == 0; }
-
-bool CanReadXtables(Family family) {
-  const char* const path = family == Family::kIpv4 ? "/proc/thread-self/net/ip_tables_names"
-                                                   : "/proc/thread-self/net/ip6_tables_names";
-  return access(path, R_OK) == 0 || errno == ENOENT;
-}
 
 // The table with all of Sluice's nf_tables rules.
 constexpr std::string_view kOurTable = "sluice";
@@ -54,8 +42,10 @@ bool LeadsToOurs(const capture::explain::ModelRule& rule) {
 
 std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
   const Capabilities have = ReadCapabilities();
-  Sight x{.backend = &xtables_};
-  x.in_use = KernelUsesXtables() || access("/proc/thread-self/net/ip6_tables_names", F_OK) == 0;
+  using enum iptables::NamesFile;
+  const iptables::NamesFile v4 = iptables::FindNames(Family::kIpv4);
+  const iptables::NamesFile v6 = iptables::FindNames(Family::kIpv6);
+  Sight x{.backend = &xtables_, .in_use = v4 != kMissing || v6 != kMissing};
   if (!iptables::InThisBuild()) {
     x.in_build = false;
     x.in_use = x.in_use && MayHaveTables();
@@ -66,7 +56,7 @@ std::vector<Sight> Backends::LookOnly(NfTables nf_tables) {
     if (!have.Has(CAP_NET_ADMIN) || !have.Has(CAP_NET_RAW)) {
       x.unseen = std::string("rules of iptables cannot be seen without ") +
                  (have.Has(CAP_NET_ADMIN) ? "CAP_NET_RAW" : "CAP_NET_ADMIN and CAP_NET_RAW");
-    } else if (!CanReadXtables(Family::kIpv4) || !CanReadXtables(Family::kIpv6)) {
+    } else if (v4 == kUnreadable || v6 == kUnreadable) {
       // Reading a table might create it.
       x.unseen = "rules of iptables cannot be seen: /proc/net/ip_tables_names cannot be read";
     }
@@ -127,7 +117,8 @@ void Backends::Choose(const capture::InitConfig& config) {
   // As iptables does: who cannot look at the rules with it shall not write them.
   const bool in_build = iptables::InThisBuild();
   const bool may_use_xtables = in_build && have.Has(CAP_NET_ADMIN) && have.Has(CAP_NET_RAW);
-  const bool xtables_is_used = KernelUsesXtables();
+  const iptables::NamesFile names = iptables::FindNames(Family::kIpv4);
+  const bool xtables_is_used = names != iptables::NamesFile::kMissing;
   automatic_ = config.backend == capture::BackendChoice::kAuto;
   if (!in_build && config.backend == capture::BackendChoice::kIptables) {
     throw Error(ErrorKind::kUsage,
@@ -170,7 +161,7 @@ void Backends::Choose(const capture::InitConfig& config) {
     if (MayHaveTables()) unseen_ = CannotSee(iptables::kNotInThisBuild);
   } else if (xtables_is_used) {
     // If the names of existing tables are unreadable, reading a table might create it.
-    if (may_use_xtables && CanReadXtables()) {
+    if (may_use_xtables && names == iptables::NamesFile::kReadable) {
       other_ = &xtables_;
       nftables_.StandBehind(&xtables_);
     } else {

@@ -11,19 +11,29 @@
 #include "iptables/xtables.h"
 
 namespace sluice::iptables {
+namespace {
+
+// The thread's file, not the process's: the thread may have entered another namespace. For the
+// first thread they are the same, and /proc/self saves two entries of /proc, which are created for
+// each process.
+std::string PathOf(Family family) {
+  return std::string(gettid() == getpid() ? "/proc/self" : "/proc/thread-self") +
+         (family == Family::kIpv4 ? "/net/ip_tables_names" : "/net/ip6_tables_names");
+}
+
+}  // namespace
+
+NamesFile FindNames(Family family) {
+  if (access(PathOf(family).c_str(), R_OK) == 0) return NamesFile::kReadable;
+  return errno == ENOENT ? NamesFile::kMissing : NamesFile::kUnreadable;
+}
 
 bool TableNames::Has(Family family, std::string_view table) {
   const bool v4 = family == Family::kIpv4;
   std::optional<Names>& names = v4 ? v4_ : v6_;
   if (!names) {
     names = Names{.known = true, .lines = {}};
-    // The thread's, not the process's: the thread may have entered another namespace. For the first
-    // thread they are the same, and /proc/self saves two entries of /proc, which are created for
-    // each process.
-    const std::string directory = gettid() == getpid() ? "/proc/self" : "/proc/thread-self";
-    const UniqueFd file(
-        open((directory + (v4 ? "/net/ip_tables_names" : "/net/ip6_tables_names")).c_str(),
-             O_RDONLY | O_CLOEXEC));
+    const UniqueFd file(open(PathOf(family).c_str(), O_RDONLY | O_CLOEXEC));
     // The kernel has five tables of at most eight letters.
     std::array<char, 256> text;
     const ssize_t size = file ? read(file.get(), text.data(), text.size()) : -1;

@@ -18,6 +18,11 @@ namespace sluice::iptables {
 
 using capture::InstalledTable;
 
+// The file in which x_tables names the tables of this namespace: it is there once x_tables is
+// loaded for the family, and nothing else makes it.
+enum class NamesFile { kMissing, kUnreadable, kReadable };
+NamesFile FindNames(Family family);
+
 // Which tables exist in this namespace. Does not create any, while reading a table
 // would, and other tools would then believe that there are legacy rules. Read once and cached until
 // Forget(), because opening a /proc file costs as much as committing a rule. Without the privilege

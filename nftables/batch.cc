@@ -116,7 +116,7 @@ void Batch::RemoveSet(Family family, std::string_view name) {
   out_.End();
 }
 
-void Batch::MakeSet(Family family, const SetReference& set, std::size_t size) {
+void Batch::MakeSet(Family family, const SetReference& set) {
   // Types of nft(8), so that it prints addresses: TYPE_IPADDR and TYPE_IP6ADDR.
   constexpr std::uint32_t kAddressType[] = {7, 8};
   const bool v4 = family == Family::kIpv4;
@@ -128,11 +128,9 @@ void Batch::MakeSet(Family family, const SetReference& set, std::size_t size) {
   out_.PutBig32(NFTA_SET_FLAGS, anonymous | NFT_SET_CONSTANT | NFT_SET_INTERVAL);
   out_.PutBig32(NFTA_SET_KEY_TYPE, v4 ? kAddressType[0] : kAddressType[1]);
   out_.PutBig32(NFTA_SET_KEY_LEN, v4 ? 4 : 16);
-  // The kernel requires one in any case.
+  // Without a size: with one, the kernel looks for both ends of the set at each new element.
+  // The kernel requires an id in any case.
   out_.PutBig32(NFTA_SET_ID, set.id != 0 ? set.id : 1);
-  const std::size_t description = out_.Open(NFTA_SET_DESC);
-  out_.PutBig32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(size));
-  out_.Close(description);
   out_.End();
 }
 
@@ -231,7 +229,7 @@ SetReference Batch::Prepare(const InSet& set) {
   }
   const SetReference reference{.id = sets_};
   const std::vector<Element> elements = ToElements(set.ranges);
-  MakeSet(family_, reference, elements.size());
+  MakeSet(family_, reference);
   constexpr std::size_t kElementBytes = 24;  // at most, of IPv4
   out_.Reserve(elements.size() * kElementBytes);
   for (std::size_t i = 0; i < elements.size();) i = FillSet(family_, reference, elements, i);

@@ -40,8 +40,8 @@ class Batch {
   void MakeTable(Family family);
   void RemoveTable(Family family);
   void RemoveSet(Family family, std::string_view name);
-  // Makes a set with room for `size` elements, which are added later.
-  void MakeSet(Family family, const SetReference& set, std::size_t size);
+  // Makes a set, whose elements are added later.
+  void MakeSet(Family family, const SetReference& set);
   // Adds elements from index `from` on: as many as a message holds, and only whole intervals.
   // Returns the index of the first that is left.
   std::size_t FillSet(Family family, const SetReference& set, const std::vector<Element>& elements,

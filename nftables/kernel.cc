@@ -233,7 +233,7 @@ bool Kernel::WriteInParts(const State& before, const State& wanted, bool anew) {
         const bool needs_table = first && !before.family(set.family).exists;
         Batch part(generation);
         if (needs_table) part.MakeTable(set.family);
-        if (first) part.MakeSet(set.family, reference, elements.size());
+        if (first) part.MakeSet(set.family, reference);
         i = part.FillSet(set.family, reference, elements, i);
         if (!commit(part)) return false;
         if (first) made.push_back(&set);

@@ -191,6 +191,7 @@ Proxy::Proxy(ProxyConfig config, std::vector<UniqueFd> given)
   shared_ = std::make_unique<WorkerShared>(
       WorkerShared{.config = config_,
                    .stats = stats_,
+                   .workers = workers_,
                    .log = log_.get(),
                    .own_sockets = own_sockets_,
                    .own_ports = {config_.outbound_port, config_.inbound_port},
@@ -246,6 +247,8 @@ Proxy::~Proxy() {
   // The servers' handlers use the workers.
   http_.reset();
   for (const auto& worker : workers_) worker->Stop();
+  // They ask one another for room.
+  for (const auto& worker : workers_) worker->Join();
   workers_.clear();
 }
 

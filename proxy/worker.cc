@@ -91,6 +91,10 @@ Worker::Worker(const WorkerShared& shared, int index, std::vector<GivenListener>
 
 Worker::~Worker() {
   Stop();
+  Join();
+}
+
+void Worker::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
@@ -287,6 +291,7 @@ void Worker::ObeyCommands() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
   AnswerSnapshots();
+  GiveRoom();
   for (std::size_t i = 0; i < context_.draining.size(); ++i) {
     context_.draining[i] = close_requested_[i];
   }

@@ -36,10 +36,14 @@ struct GivenListener {
   Direction direction = Direction::kOutbound;
 };
 
+class Worker;
+
 // Shared by all workers; it outlives them and does not change while they run.
 struct WorkerShared {
   const ProxyConfig& config;
   Stats& stats;
+  // All of them: none is destroyed before all have ended.
+  const std::vector<std::unique_ptr<Worker>>& workers;
   LogWriter* log;
   OwnSockets& own_sockets;
   std::vector<std::uint16_t> own_ports;
@@ -76,8 +80,13 @@ class Worker {
   // The open connections. Asks the worker's thread and waits for at most a second; empty if it does
   // not answer. Thread-safe.
   std::vector<ConnectionInfo> Connections();
-  // Resets the remaining connections and ends the loop; the destructor joins. Thread-safe.
+  // Asks for room: this worker is to drop the connection that has waited longest for its
+  // destination. False if it has none, or is asked already to drop all it has. Thread-safe.
+  bool AskForRoom(Direction direction);
+  // Resets the remaining connections and ends the loop. Thread-safe.
   void Stop();
+  // Waits for the end of the loop. The destructor does both, too.
+  void Join();
 
   // Sockets that accept connections for this direction. Thread-safe.
   int listening(Direction direction) const {
@@ -122,12 +131,19 @@ class Worker {
   // Accepts up to `limit` connections. Returns how many.
   int Accept(Listener& listener, int limit);
   void Admit(const Listener& listener, int fd, const SocketAddress& peer);
-  // Why there is no place for another connection from `client`; nothing when there is one.
-  std::optional<Failure> Shortage(Direction direction, const IpAddress& client) const;
+  // Why there is no place for another connection from `client`, when `leaving` of those that there
+  // are will soon be gone; nothing when there is one.
+  std::optional<Failure> Shortage(Direction direction, const IpAddress& client,
+                                  std::uint64_t leaving = 0) const;
   // Drops the connect that has waited longest when too many are waiting.
   void MakeRoomToConnect(Direction direction);
   // False: none of this worker's connections waits.
   bool DropOldestPending(Direction direction);
+  // How many wait that nobody has asked to drop. Thread-safe.
+  std::uint64_t Droppable(Direction direction) const;
+  // Has another worker drop one, soon. False: nobody has any.
+  bool AskOthersForRoom(Direction direction) const;
+  void GiveRoom();
   void Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
               const SocketAddress& original, Failure failure, std::string_view flags);
   Admission AdmissionHere(const Arrival& arrival);
@@ -168,6 +184,7 @@ class Worker {
   bool has_ipv6_ = true;
   std::atomic<int> listening_[2] = {0, 0};
   std::atomic<bool> close_requested_[2] = {false, false};
+  std::atomic<std::uint64_t> asked_for_room_[2] = {0, 0};
   std::atomic<bool> stop_{false};
   std::mutex snapshots_mutex_;
   std::vector<std::promise<std::vector<ConnectionInfo>>> snapshots_;

@@ -149,9 +149,12 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
   }
   auto full = Shortage(listener.direction, peer.ip);
   // Half of the places may wait in each direction, and two of two: they keep nobody out.
-  if (full == Failure::kConnectionLimit && shared_.stats.Pending() > shared_.max_connections / 2 &&
-      DropOldestPending(listener.direction)) {
-    full = Shortage(listener.direction, peer.ip);
+  if (full == Failure::kConnectionLimit && shared_.stats.Pending() > shared_.max_connections / 2) {
+    if (Droppable(listener.direction) > 0 && DropOldestPending(listener.direction)) {
+      full = Shortage(listener.direction, peer.ip);
+    } else if (AskOthersForRoom(listener.direction)) {
+      full = Shortage(listener.direction, peer.ip, 1);
+    }
   }
   if (full) {
     Refuse(listener, std::move(owner), peer, *original, *full, "UO");
@@ -168,10 +171,12 @@ void Worker::Admit(const Listener& listener, int fd, const SocketAddress& peer) 
   if (shortage != 0) PauseAccepting(shortage);
 }
 
-std::optional<Failure> Worker::Shortage(Direction direction, const IpAddress& client) const {
+std::optional<Failure> Worker::Shortage(Direction direction, const IpAddress& client,
+                                        std::uint64_t leaving) const {
   const Direction other =
       direction == Direction::kOutbound ? Direction::kInbound : Direction::kOutbound;
-  const std::uint64_t active = shared_.stats.Active(direction);
+  const std::uint64_t open = shared_.stats.Active(direction);
+  const std::uint64_t active = open - std::min(open, leaving);
   if (active >= shared_.max_of_direction ||
       active + shared_.stats.Active(other) >= shared_.max_connections) {
     return Failure::kConnectionLimit;
@@ -197,6 +202,37 @@ bool Worker::DropOldestPending(Direction direction) {
   if (oldest == nullptr) return false;
   oldest->Abort(context_, Failure::kPendingLimit);
   return true;
+}
+
+std::uint64_t Worker::Droppable(Direction direction) const {
+  const std::uint64_t asked = asked_for_room_[static_cast<std::size_t>(direction)];
+  const std::uint64_t pending = context_.stats.of(direction).pending.Get();
+  return pending - std::min(asked, pending);
+}
+
+bool Worker::AskForRoom(Direction direction) {
+  std::atomic<std::uint64_t>& asked = asked_for_room_[static_cast<std::size_t>(direction)];
+  // As many workers may ask at once for what only one of them can have.
+  std::uint64_t before = asked;
+  do {
+    if (before >= context_.stats.of(direction).pending.Get()) return false;
+  } while (!asked.compare_exchange_weak(before, before + 1));
+  Wake();
+  return true;
+}
+
+bool Worker::AskOthersForRoom(Direction direction) const {
+  const auto most = std::ranges::max_element(
+      shared_.workers, {}, [=](const auto& worker) { return worker->Droppable(direction); });
+  return (*most)->AskForRoom(direction);
+}
+
+void Worker::GiveRoom() {
+  for (const Direction direction : {Direction::kOutbound, Direction::kInbound}) {
+    std::atomic<std::uint64_t>& asked = asked_for_room_[static_cast<std::size_t>(direction)];
+    // One after the other, so that never more are asked for than there are.
+    for (; asked > 0; asked.fetch_sub(1)) DropOldestPending(direction);
+  }
 }
 
 bool Worker::IsLoop(const SocketAddress& peer, const SocketAddress& original) const {

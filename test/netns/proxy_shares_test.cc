@@ -195,6 +195,41 @@ TEST_P(SharesTest, ConnectsOfBothDirectionsThatNobodyAnswersMakeRoom) {
   }
 }
 
+// The kernel chooses the worker: of the three connections of a round, both that wait are with one
+// worker and the third with the other in a quarter of the rounds.
+TEST_P(SharesTest, ConnectsOfAnotherWorkerThatNobodyAnswersMakeRoom) {
+  ReleaseClient();
+  StartServerProxy({"--max-connections=2", "--concurrency=2", "--connect-timeout=5m"});
+  Acceptor silent(client(), GetParam());
+  Acceptor outside(client(), GetParam());
+  ASSERT_EQ(::listen(silent.fd(), 0), 0);
+  const SocketAddress there{Cluster::PodIp(0, GetParam()), silent.port()};
+  const auto the_queue = Peer::Connect(client(), there);
+  ASSERT_TRUE(the_queue);
+  std::vector<Peer> waiting;
+  const auto active = [this] { return Metric("sluice_tcp_connections_active", "source"); };
+  for (int round = 0; round < 32; ++round) {
+    for (double before = active(); before < 2; ++before) {
+      auto peer = Peer::Connect(server(), there, kApplication,
+                                PortOfNoProxy(static_cast<int>(waiting.size())));
+      ASSERT_TRUE(peer) << round;
+      waiting.push_back(std::move(*peer));
+      ASSERT_TRUE(Eventually([&] { return active() == before + 1; })) << round;
+    }
+    {
+      auto pair = Outbound(outside);
+      ASSERT_TRUE(pair) << round;
+      EXPECT_TRUE(pair->client.Send("hello"));
+      EXPECT_EQ(pair->server.Receive(5), "hello");
+    }
+    ASSERT_TRUE(Eventually([&] { return active() == 1; })) << round;
+  }
+  EXPECT_EQ(Metric("sluice_tcp_connections_failed_total", "source", ",reason=\"connection_limit\""),
+            0);
+  EXPECT_EQ(Metric("sluice_tcp_connections_failed_total", "source", ",reason=\"pending_limit\""),
+            32);
+}
+
 class V6SharesTest : public SharesTest {};
 
 INSTANTIATE_TEST_SUITE_P(, V6SharesTest, testing::Values(Family::kIpv6), FamilyName);

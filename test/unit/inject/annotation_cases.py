@@ -3,7 +3,8 @@
 import json
 
 from case import POD, TRAFFIC, Case, annotated
-from injector import apply_patch, load
+from injector import load
+from json_patch import apply_patch
 
 
 class AnnotationTest(Case):

@@ -2,7 +2,8 @@
 """What the tests of sluice-inject with one manifest each share."""
 import unittest
 
-from injector import apply_patch, load
+from injector import load
+from json_patch import apply_patch
 
 POD = """\
 apiVersion: v1

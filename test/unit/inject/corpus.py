@@ -17,7 +17,8 @@ import tempfile
 
 import yaml
 
-from injector import (KINDS, Injector, Schemas, apply_patch, is_subsequence, load, objects, pod_of)
+from injector import KINDS, Injector, Schemas, is_subsequence, load, objects, pod_of
+from json_patch import apply_patch
 
 CONFIGURATIONS = ((),
                   ("--sidecar", "container", "--image", "example.org/other:1",

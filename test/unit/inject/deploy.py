@@ -6,6 +6,7 @@ What `sluice-inject certificate` prints makes a webhook that a client trusts und
 service, also through a rotation. kubectl builds what is for kustomize, the SCHEMA of Kubernetes has
 nothing against it, and its parts fit each other."""
 import base64
+import functools
 import json
 import os
 import pathlib
@@ -19,9 +20,7 @@ import tempfile
 import time
 import unittest
 
-import yaml
-
-from injector import Schemas
+from injector import Schemas, load
 from webhook_server import Server, WebhookCase
 
 DIRECTORY = SCHEMA = None
@@ -38,9 +37,10 @@ def certificate(*flags):
     """The configuration and the Secret."""
     done = run("certificate", *flags)
     assert done.returncode == 0 and not done.stderr, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return load(done.stdout)
 
 
+@functools.cache
 def built(name):
     """The text that kubectl builds from a directory."""
     kubectl = shutil.which("kubectl")
@@ -53,8 +53,13 @@ def built(name):
 
 def build(name):
     """Its objects by kind and name."""
-    objects = list(yaml.safe_load_all(built(name)))
-    return {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    return {(each["kind"], each["metadata"]["name"]): each for each in load(built(name))}
+
+
+@functools.cache
+def schemas():
+    """None if there is no schema."""
+    return Schemas(SCHEMA) if SCHEMA is not None and SCHEMA.exists() else None
 
 
 def bundles(configuration):
@@ -199,7 +204,7 @@ class Deploy(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("warning", done.stderr)
         objects = {(each["kind"], each["metadata"]["name"]): each
-                   for each in yaml.safe_load_all(done.stdout)}
+                   for each in load(done.stdout)}
         rules = objects["ConfigMap", "mutual-tls"]
         bound = {each["name"] for each in objects["RoleBinding", "mutual-tls"]["subjects"]}
         for name in ("cart", "till"):
@@ -219,10 +224,9 @@ class Deploy(unittest.TestCase):
         back = subprocess.run([WebhookCase.program, "uninject", "-f", "-"], input=done.stdout,
                               capture_output=True, text=True, check=True, timeout=60)
         self.assertEqual(back.stdout, text)
-        if SCHEMA is not None and SCHEMA.exists():
-            schemas = Schemas(SCHEMA)
+        if schemas() is not None:
             for thing in (*build("../mutual-tls").values(), *objects.values()):
-                self.assertIsNone(schemas.mistake(thing), thing)
+                self.assertIsNone(schemas().mistake(thing), thing)
 
     def trial(self, *flags, minor=32, **environment):
         """scripts/try-webhook, in a simulated cluster, and what kubectl was told."""
@@ -278,13 +282,12 @@ class Deploy(unittest.TestCase):
         self.assertTrue([call for call in calls if call.startswith("delete namespace")])
 
     def test_schema(self):
-        if SCHEMA is None or not SCHEMA.exists():
+        if schemas() is None:
             return
-        schemas = Schemas(SCHEMA)
         known = 0
         for thing in (*build("base").values(), *build("cert-manager").values(), *certificate()):
-            self.assertIsNone(schemas.mistake(thing), thing)
-            known += (thing["apiVersion"], thing["kind"]) in schemas.by_kind
+            self.assertIsNone(schemas().mistake(thing), thing)
+            known += (thing["apiVersion"], thing["kind"]) in schemas().by_kind
         self.assertGreater(known, 12)
 
 

@@ -4,25 +4,15 @@
 applied. It asks webhooks as an API server does (selectors, service and name in the certificate,
 AdmissionReview, JSON Patch), and runs the webhook's Deployment as a process of this machine, with its
 arguments, Secret and ConfigMap. Real is `kubectl kustomize` ($REAL_KUBECTL). What scripts/try-webhook needs, and
-no more. $FAKE_CLUSTER.calls has a line for each call."""
-import base64
+no more. $FAKE_CLUSTER.calls has a line for each call.
+
+It is started hundreds of times, so that what only some calls need is imported by them."""
+# pylint: disable=import-outside-toplevel
 import copy
-import http.client
 import json
 import os
 import pathlib
-import signal
-import socket
-import ssl
-import subprocess
 import sys
-import time
-import urllib.parse
-
-import yaml
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from injector import apply_patch  # pylint: disable=wrong-import-position
 
 STATE = pathlib.Path(os.environ["FAKE_CLUSTER"])
 WEBHOOKS = "mutatingwebhookconfiguration"
@@ -44,20 +34,10 @@ def of_kind(state, kind):
     return [each for each in state.get("applied", []) if each["kind"] == kind]
 
 
-class Connection(http.client.HTTPSConnection):
-    """To the machine here, whatever the name in the certificate is."""
-    def __init__(self, name, port, context):
-        super().__init__(name, port, timeout=60, context=context)
-        self.to = name if name in ("localhost", "127.0.0.1") else "127.0.0.1"
-
-    def connect(self):
-        plain = socket.create_connection((self.to, self.port), 60)
-        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
-
-
 def address_of(state, client):
     """(name in the certificate, port, path)"""
     if "url" in client:
+        import urllib.parse
         url = urllib.parse.urlsplit(client["url"])
         return url.hostname, url.port, url.path
     wanted = client["service"]
@@ -71,7 +51,20 @@ def address_of(state, client):
     return f"{wanted['name']}.{wanted['namespace']}.svc", state["port"], wanted["path"]
 
 
+def connect(name, port, context):
+    """To the machine here, whatever the name in the certificate is."""
+    import http.client
+    import socket
+    to = name if name in ("localhost", "127.0.0.1") else "127.0.0.1"
+    connection = http.client.HTTPConnection(name, port)
+    connection.sock = context.wrap_socket(socket.create_connection((to, port), 60), server_hostname=name)
+    return connection
+
+
 def ask(state, webhook, thing):
+    import base64
+    import ssl
+    from json_patch import apply_patch
     client = webhook["clientConfig"]
     context = ssl.create_default_context(cadata=base64.b64decode(client["caBundle"]).decode())
     review = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
@@ -79,7 +72,7 @@ def ask(state, webhook, thing):
         "namespace": thing["metadata"]["namespace"], "operation": "CREATE", "object": thing}}
     try:
         name, port, path = address_of(state, client)
-        connection = Connection(name, port, context)
+        connection = connect(name, port, context)
         connection.request("POST", path, json.dumps(review), {"Content-Type": "application/json"})
         response = json.load(connection.getresponse())["response"]
     except (OSError, KeyError, StopIteration) as error:
@@ -119,6 +112,9 @@ def take(state, thing):
 
 def start(state):
     """The first replica of the webhook."""
+    import base64
+    import subprocess
+    import time
     pod = of_kind(state, "Deployment")[0]["spec"]["template"]["spec"]
     arguments = pod["containers"][0]["args"]
     for mount in pod["containers"][0]["volumeMounts"]:
@@ -152,11 +148,20 @@ def delete(state, kind, names):
             continue
         if "pid" in state and any(each["metadata"]["namespace"] == name
                                   for each in of_kind(state, "Deployment")):
+            import signal
             os.kill(state.pop("pid"), signal.SIGTERM)
             del state["port"]
         left = [each for each in state.pop("applied", []) if each["metadata"]["namespace"] != name]
         if left:
             state["applied"] = left
+
+
+def documents(text):
+    """Most of what is applied is JSON, which is read fast."""
+    if text.startswith("{"):
+        return [json.loads(text)]
+    from injector import load
+    return load(text)
 
 
 def main(arguments):
@@ -178,9 +183,10 @@ def main(arguments):
     elif words[0] == "delete":
         delete(state, words[1], words[2:])
     elif words[:2] == ["apply", "-k"]:
+        import subprocess
         built = subprocess.run([os.environ["REAL_KUBECTL"], "kustomize", words[2]], check=True,
                                capture_output=True, text=True).stdout
-        for thing in yaml.safe_load_all(built):
+        for thing in documents(built):
             take(state, thing)
     elif words[:2] == ["rollout", "status"]:
         if os.environ.get("FAKE_FAILURE"):
@@ -189,7 +195,7 @@ def main(arguments):
     elif words[0] in ("create", "apply") and "-f" in words:
         source = words[words.index("-f") + 1]
         text = sys.stdin.read() if source == "-" else pathlib.Path(source).read_text()
-        thing = yaml.safe_load(text)
+        thing, = documents(text)
         if thing["kind"] == "Pod":
             print(json.dumps(create_pod(state, thing)))
         else:

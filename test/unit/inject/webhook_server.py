@@ -13,7 +13,8 @@ import tempfile
 import threading
 import unittest
 
-from injector import Injector, apply_patch
+from injector import Injector
+from json_patch import apply_patch
 
 TIMEOUT = 60
 

@@ -41,15 +41,21 @@ std::uint64_t Pattern::Word(std::uint64_t index) const {
 
 void Pattern::Fill(std::uint64_t position, char* out, std::size_t size) const {
   std::uint64_t index = position / 8;
-  std::size_t skip = position % 8;
-  while (size > 0) {
+  // The end of the first word, and the beginning of the last.
+  if (const std::size_t skip = position % 8; skip > 0) {
     const std::uint64_t word = Word(index++);
     const std::size_t part = std::min(size, sizeof(word) - skip);
     std::memcpy(out, reinterpret_cast<const char*>(&word) + skip, part);
     out += part;
     size -= part;
-    skip = 0;
   }
+  for (; size >= sizeof(std::uint64_t); size -= sizeof(std::uint64_t)) {
+    const std::uint64_t word = Word(index++);
+    std::memcpy(out, &word, sizeof(word));
+    out += sizeof(word);
+  }
+  const std::uint64_t word = Word(index);
+  std::memcpy(out, &word, size);
 }
 
 bool Pattern::Matches(std::uint64_t position, std::string_view bytes) const {

@@ -130,8 +130,13 @@ class Walker {
   std::vector<capture::Chain> chains_;
 };
 
+// Without an algorithm, as this is compiled without optimisation and is asked millions of times.
 bool InAny(const std::vector<Cidr>& list, const IpAddress& address) {
-  return std::ranges::any_of(list, [&](const Cidr& range) { return range.Contains(address); });
+  const Cidr* const end = list.data() + list.size();
+  for (const Cidr* range = list.data(); range != end; ++range) {
+    if (range->Contains(address)) return true;
+  }
+  return false;
 }
 
 // Addresses that reveal mistakes: the edges of ranges and their neighbours.

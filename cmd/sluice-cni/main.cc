@@ -44,6 +44,7 @@ int Run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sluice::ReserveStandardDescriptors();
   try {
     return Run({argv + 1, argv + argc});
   } catch (const sluice::Error& error) {

@@ -8,9 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/standard_output.h"
 #include "cmd/sluice-init/run.h"
 
 int main(int argc, char** argv) {
+  sluice::ReserveStandardDescriptors();
   // Keep freed memory, since the process ends soon: the kernel's answers need buffers of 32 KiB,
   // and glibc otherwise returns memory above 128 KiB at each free, or maps it anew each time.
   mallopt(M_TRIM_THRESHOLD, 64 << 20);

@@ -4,8 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "base/standard_output.h"
 #include "cmd/sluice-inject/run.h"
 
 int main(int argc, char** argv) {
+  sluice::ReserveStandardDescriptors();
   return sluice::inject::Run(std::vector<std::string>(argv + 1, argv + argc));
 }

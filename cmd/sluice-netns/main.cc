@@ -53,6 +53,7 @@ int Run(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  sluice::ReserveStandardDescriptors();
   try {
     const int code = Run({argv + 1, argv + argc});
     sluice::FlushOutput();

@@ -22,6 +22,7 @@ const char* Variable(const char* name) { return std::getenv(name); }
 }  // namespace
 
 int main(int argc, char** argv) {
+  sluice::ReserveStandardDescriptors();
   // Standard output is for the access log.
   spdlog::set_default_logger(spdlog::stderr_color_mt("sluice-proxy"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");

@@ -29,6 +29,14 @@ TEST_P(Output, ThatCannotBeWrittenIsAnError) {
   EXPECT_EQ(StatusOf(command_line + " >/dev/full 2>/dev/null"), 1);
 }
 
+// The next socket or file would get the number, and the text.
+TEST_P(Output, ToWhatIsClosedIsAnError) {
+  const std::string command_line = GetParam();
+  EXPECT_EQ(StatusOf(command_line + " >&- 2>/dev/null"), 1);
+  EXPECT_EQ(StatusOf(command_line + " <&- >&- 2>/dev/null"), 1);
+  EXPECT_EQ(StatusOf(command_line + " <&- 2>&- >/dev/null"), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(, Output,
                          testing::Values("sluice-init --dry-run -i '*' -b '*' --ipv6 off",
                                          "sluice-init --print-config", "sluice-init --help",

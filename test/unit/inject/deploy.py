@@ -7,7 +7,6 @@ service, also through a rotation. kubectl builds what is for kustomize, the SCHE
 nothing against it, and its parts fit each other."""
 import base64
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -20,6 +19,7 @@ import tempfile
 import time
 import unittest
 
+from fake_kubectl import WEBHOOKS, Cluster
 from injector import Schemas, load
 from webhook_server import Server, WebhookCase
 
@@ -228,25 +228,19 @@ class Deploy(unittest.TestCase):
             for thing in (*build("../mutual-tls").values(), *objects.values()):
                 self.assertIsNone(schemas().mistake(thing), thing)
 
-    def trial(self, *flags, minor=32, **environment):
+    def trial(self, *flags, minor=32, fails=False):
         """scripts/try-webhook, in a simulated cluster, and what kubectl was told."""
         here = pathlib.Path(__file__).resolve().parent
         directory = pathlib.Path(tempfile.mkdtemp(dir=self.files))
-        (directory / "kubectl").symlink_to(here / "fake_kubectl.py")
-        cluster = directory / "cluster"
-        environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}",
-                                    "REAL_KUBECTL": shutil.which("kubectl"),
-                                    "FAKE_CLUSTER": str(cluster), "FAKE_MINOR": str(minor),
-                                    "FAKE_PROGRAM": str(WebhookCase.program),
-                                    "PYTHONDONTWRITEBYTECODE": "1"} | environment
-        done = subprocess.run([sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
-                               pathlib.Path(WebhookCase.program).parent, *flags], env=environment,
-                              capture_output=True, text=True, timeout=300, check=False)
-        calls = pathlib.Path(str(cluster) + ".calls").read_text().splitlines()
-        # Nothing is left, whatever happened.
-        self.assertEqual(json.loads(cluster.read_text()),
-                         {"namespace": {}, "mutatingwebhookconfiguration": {}})
-        return done, calls
+        with Cluster(WebhookCase.program, shutil.which("kubectl"), directory, minor, fails) as cluster:
+            environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}
+            done = subprocess.run([sys.executable, here.parents[2] / "scripts/try-webhook", "--bin",
+                                   pathlib.Path(WebhookCase.program).parent, *flags], env=environment,
+                                  capture_output=True, text=True, timeout=300, check=False)
+            # Nothing is left, whatever happened.
+            self.assertEqual(cluster.state, {"namespace": {}, WEBHOOKS: {}})
+            self.assertIsNone(cluster.replica)
+        return done, cluster.calls
 
     def test_trial_of_a_webhook_here(self):
         for address in ("127.0.0.1", "localhost"):
@@ -275,7 +269,7 @@ class Deploy(unittest.TestCase):
         self.assertIn("--sidecar container", done.stdout)
 
     def test_trial_that_fails_says_why_and_cleans_up(self):
-        done, calls = self.trial(FAKE_FAILURE="1")
+        done, calls = self.trial(fails=True)
         self.assertEqual(done.returncode, 1)
         self.assertIn("the replicas are not ready: error: timed out", done.stderr)
         self.assertTrue([call for call in calls if "get events" in call])

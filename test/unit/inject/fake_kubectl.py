@@ -1,22 +1,45 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""A kubectl with its own cluster, just the file $FAKE_CLUSTER: namespaces, webhooks, pods, and what else is
-applied. It asks webhooks as an API server does (selectors, service and name in the certificate,
-AdmissionReview, JSON Patch), and runs the webhook's Deployment as a process of this machine, with its
-arguments, Secret and ConfigMap. Real is `kubectl kustomize` ($REAL_KUBECTL). What scripts/try-webhook needs, and
-no more. $FAKE_CLUSTER.calls has a line for each call.
+"""A kubectl with its own cluster: namespaces, webhooks, pods, and what else is applied. It asks webhooks as an
+API server does (selectors, service and name in the certificate, AdmissionReview, JSON Patch), and runs the
+webhook's Deployment as a process of this machine, with its arguments, Secret and ConfigMap. Real is
+`kubectl kustomize`. What scripts/try-webhook needs, and no more.
 
-It is started hundreds of times, so that what only some calls need is imported by them."""
-# pylint: disable=import-outside-toplevel
+The cluster is a thread of the test; the program named kubectl only asks it, since it is started hundreds of
+times."""
+import base64
 import copy
+import http.client
 import json
-import os
 import pathlib
-import sys
+import signal
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+import urllib.parse
 
-STATE = pathlib.Path(os.environ["FAKE_CLUSTER"])
+from injector import load
+from json_patch import apply_patch
+
 WEBHOOKS = "mutatingwebhookconfiguration"
-EMPTY = {"namespace": {}, WEBHOOKS: {}}
+# Sends its arguments and, if one of them is "-", its input; gets its exit code, a line, and its output.
+PROGRAM = """#!/usr/bin/python3 -SI
+import socket, sys
+with socket.socket(socket.AF_UNIX) as cluster:
+    cluster.connect({path!r})
+    text = sys.stdin.read() if "-" in sys.argv else ""
+    cluster.sendall("\\0".join([*sys.argv[1:], "", text]).encode())
+    cluster.shutdown(socket.SHUT_WR)
+    code, _, output = b"".join(iter(lambda: cluster.recv(65536), b"")).decode().partition("\\n")
+(sys.stderr if int(code) else sys.stdout).write(output)
+sys.exit(int(code))
+"""
+
+
+class Refused(Exception):
+    """What kubectl says when it fails."""
 
 
 def fits(selector, labels):
@@ -37,7 +60,6 @@ def of_kind(state, kind):
 def address_of(state, client):
     """(name in the certificate, port, path)"""
     if "url" in client:
-        import urllib.parse
         url = urllib.parse.urlsplit(client["url"])
         return url.hostname, url.port, url.path
     wanted = client["service"]
@@ -53,8 +75,6 @@ def address_of(state, client):
 
 def connect(name, port, context):
     """To the machine here, whatever the name in the certificate is."""
-    import http.client
-    import socket
     to = name if name in ("localhost", "127.0.0.1") else "127.0.0.1"
     connection = http.client.HTTPConnection(name, port)
     connection.sock = context.wrap_socket(socket.create_connection((to, port), 60), server_hostname=name)
@@ -62,9 +82,6 @@ def connect(name, port, context):
 
 
 def ask(state, webhook, thing):
-    import base64
-    import ssl
-    from json_patch import apply_patch
     client = webhook["clientConfig"]
     context = ssl.create_default_context(cadata=base64.b64decode(client["caBundle"]).decode())
     review = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
@@ -76,11 +93,11 @@ def ask(state, webhook, thing):
         connection.request("POST", path, json.dumps(review), {"Content-Type": "application/json"})
         response = json.load(connection.getresponse())["response"]
     except (OSError, KeyError, StopIteration) as error:
-        sys.exit(f'Error from server (InternalError): failed calling webhook "{webhook["name"]}": '
-                 f"{error}")
+        raise Refused('Error from server (InternalError): failed calling webhook '
+                      f'"{webhook["name"]}": {error}') from error
     if not response["allowed"]:
-        sys.exit(f'Error: admission webhook "{webhook["name"]}" denied the request: '
-                 f'{response["status"]["message"]}')
+        raise Refused(f'Error: admission webhook "{webhook["name"]}" denied the request: '
+                      f'{response["status"]["message"]}')
     patch = response.get("patch")
     return apply_patch(thing, json.loads(base64.b64decode(patch))) if patch else thing
 
@@ -106,103 +123,125 @@ def take(state, thing):
         state[kind][metadata["name"]] = thing
     else:
         if metadata["namespace"] not in state["namespace"]:
-            sys.exit(f'Error from server (NotFound): namespaces "{metadata["namespace"]}" not found')
+            raise Refused(f'Error from server (NotFound): namespaces "{metadata["namespace"]}" not found')
         state.setdefault("applied", []).append(thing)
 
 
-def start(state):
-    """The first replica of the webhook."""
-    import base64
-    import subprocess
-    import time
-    pod = of_kind(state, "Deployment")[0]["spec"]["template"]["spec"]
-    arguments = pod["containers"][0]["args"]
-    for mount in pod["containers"][0]["volumeMounts"]:
-        volume = next(each for each in pod["volumes"] if each["name"] == mount["name"])
-        directory = STATE.with_name(f"mount-{mount['name']}")
-        directory.mkdir(exist_ok=True)
-        kind, name = ("Secret", volume["secret"]["secretName"]) if "secret" in volume else \
-            ("ConfigMap", volume["configMap"]["name"])
-        data = next(each["data"] for each in of_kind(state, kind) if each["metadata"]["name"] == name)
-        for key, value in data.items():
-            (directory / key).write_bytes(
-                base64.b64decode(value) if kind == "Secret" else value.encode())
-        arguments = [each.replace(mount["mountPath"], str(directory)) for each in arguments]
-    arguments = ["--port=0" if each.startswith("--port=") else each for each in arguments]
-    log = STATE.with_name("log")
-    with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [os.environ["FAKE_PROGRAM"], *arguments[1:]], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=file, start_new_session=True)
-    while not (line := log.read_text().partition("\n")[0]).endswith("}"):
-        if process.poll() is not None:
-            sys.exit(f"error: the replica ended: {log.read_text()}")
-        time.sleep(0.05)
-    state["pid"], state["port"] = process.pid, json.loads(line)["port"]
+class Cluster:
+    """To be used in a `with`. Needs the path of sluice-inject, of the real kubectl, and a directory where the
+    program kubectl will be, with the cluster's files. `fails`: no replica gets ready."""
+    def __init__(self, program, kubectl, directory, minor, fails):
+        self.program, self.kubectl, self.directory = program, kubectl, directory
+        self.minor, self.fails = minor, fails
+        self.calls = []
+        self.state = {"namespace": {}, WEBHOOKS: {}}
+        self.replica = None
+        self.server = None
 
+    def __enter__(self):
+        cluster = self
 
-def delete(state, kind, names):
-    for name in names:
-        state[kind].pop(name, None)
-        if kind != "namespace":
-            continue
-        if "pid" in state and any(each["metadata"]["namespace"] == name
-                                  for each in of_kind(state, "Deployment")):
-            import signal
-            os.kill(state.pop("pid"), signal.SIGTERM)
-            del state["port"]
-        left = [each for each in state.pop("applied", []) if each["metadata"]["namespace"] != name]
-        if left:
-            state["applied"] = left
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                *arguments, text = self.rfile.read().decode().split("\0")
+                try:
+                    answer = "0\n" + cluster.call(arguments, text)
+                except Refused as error:
+                    answer = f"1\n{error}\n"
+                self.wfile.write(answer.encode())
 
+        path = str(self.directory / "cluster")
+        self.server = socketserver.UnixStreamServer(path, Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        program = self.directory / "kubectl"
+        program.write_text(PROGRAM.format(path=path))
+        program.chmod(0o755)
+        return self
 
-def documents(text):
-    """Most of what is applied is JSON, which is read fast."""
-    if text.startswith("{"):
-        return [json.loads(text)]
-    from injector import load
-    return load(text)
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+        self.stop()
 
+    def start(self):
+        """The first replica of the webhook."""
+        pod = of_kind(self.state, "Deployment")[0]["spec"]["template"]["spec"]
+        arguments = pod["containers"][0]["args"]
+        for mount in pod["containers"][0]["volumeMounts"]:
+            volume = next(each for each in pod["volumes"] if each["name"] == mount["name"])
+            directory = self.directory / f"mount-{mount['name']}"
+            directory.mkdir(exist_ok=True)
+            kind, name = ("Secret", volume["secret"]["secretName"]) if "secret" in volume else \
+                ("ConfigMap", volume["configMap"]["name"])
+            data = next(each["data"] for each in of_kind(self.state, kind)
+                        if each["metadata"]["name"] == name)
+            for key, value in data.items():
+                (directory / key).write_bytes(
+                    base64.b64decode(value) if kind == "Secret" else value.encode())
+            arguments = [each.replace(mount["mountPath"], str(directory)) for each in arguments]
+        arguments = ["--port=0" if each.startswith("--port=") else each for each in arguments]
+        log = self.directory / "log"
+        with log.open("w", encoding="utf-8") as file:
+            self.replica = subprocess.Popen(  # pylint: disable=consider-using-with
+                [self.program, *arguments[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=file)
+        while not (line := log.read_text().partition("\n")[0]).endswith("}"):
+            if self.replica.poll() is not None:
+                raise Refused(f"error: the replica ended: {log.read_text()}")
+            time.sleep(0.05)
+        self.state["port"] = json.loads(line)["port"]
 
-def main(arguments):
-    with pathlib.Path(str(STATE) + ".calls").open("a", encoding="utf-8") as calls:
-        calls.write(" ".join(arguments) + "\n")
-    state = json.loads(STATE.read_text()) if STATE.exists() else copy.deepcopy(EMPTY)
-    while arguments[0] == "-n":
-        arguments = arguments[2:]
-    words = [each for each in arguments if not each.startswith("--")]
-    if words[0] == "version":
-        print(json.dumps({"serverVersion": {"major": "1", "minor": os.environ["FAKE_MINOR"],
-                                            "gitVersion": "v1." + os.environ["FAKE_MINOR"]}}))
-    elif words[0] == "config":
-        print("fake")
-    elif words[:1] == ["get"] and "-o" in words:
-        print("\n".join(f"{words[1]}/{name}" for name in state[words[1]]))
-    elif words[0] == "get":
-        print(f"{words[2]} there" if words[2] in state[words[1]] else "", end="")
-    elif words[0] == "delete":
-        delete(state, words[1], words[2:])
-    elif words[:2] == ["apply", "-k"]:
-        import subprocess
-        built = subprocess.run([os.environ["REAL_KUBECTL"], "kustomize", words[2]], check=True,
-                               capture_output=True, text=True).stdout
-        for thing in documents(built):
-            take(state, thing)
-    elif words[:2] == ["rollout", "status"]:
-        if os.environ.get("FAKE_FAILURE"):
-            sys.exit("error: timed out waiting for the condition")
-        start(state)
-    elif words[0] in ("create", "apply") and "-f" in words:
-        source = words[words.index("-f") + 1]
-        text = sys.stdin.read() if source == "-" else pathlib.Path(source).read_text()
-        thing, = documents(text)
-        if thing["kind"] == "Pod":
-            print(json.dumps(create_pod(state, thing)))
-        else:
-            take(state, thing)
-    elif words[0] != "logs" and words[:2] != ["create", "serviceaccount"]:
-        sys.exit(f"fake kubectl does not know {arguments}")
-    STATE.write_text(json.dumps(state))
+    def stop(self):
+        if self.replica is not None:
+            self.replica.send_signal(signal.SIGTERM)
+            self.replica.wait()
+            self.replica = None
+            self.state.pop("port", None)
 
+    def delete(self, kind, names):
+        for name in names:
+            self.state[kind].pop(name, None)
+            if kind != "namespace":
+                continue
+            if any(each["metadata"]["namespace"] == name for each in of_kind(self.state, "Deployment")):
+                self.stop()
+            left = [each for each in self.state.pop("applied", [])
+                    if each["metadata"]["namespace"] != name]
+            if left:
+                self.state["applied"] = left
 
-main(sys.argv[1:])
+    def call(self, arguments, text):
+        """What kubectl prints."""
+        self.calls.append(" ".join(arguments))
+        while arguments[0] == "-n":
+            arguments = arguments[2:]
+        words = [each for each in arguments if not each.startswith("--")]
+        if words[0] == "version":
+            return json.dumps({"serverVersion": {"major": "1", "minor": str(self.minor),
+                                                 "gitVersion": f"v1.{self.minor}"}})
+        if words[0] == "config":
+            return "fake\n"
+        if words[:1] == ["get"] and "-o" in words:
+            return "".join(f"{words[1]}/{name}\n" for name in self.state[words[1]])
+        if words[0] == "get":
+            return f"{words[2]} there" if words[2] in self.state[words[1]] else ""
+        if words[0] == "delete":
+            self.delete(words[1], words[2:])
+        elif words[:2] == ["apply", "-k"]:
+            built = subprocess.run([self.kubectl, "kustomize", words[2]], check=True,
+                                   capture_output=True, text=True).stdout
+            for thing in load(built):
+                take(self.state, thing)
+        elif words[:2] == ["rollout", "status"]:
+            if self.fails:
+                raise Refused("error: timed out waiting for the condition")
+            self.start()
+        elif words[0] in ("create", "apply") and "-f" in words:
+            source = words[words.index("-f") + 1]
+            thing, = load(text if source == "-" else pathlib.Path(source).read_text())
+            if thing["kind"] == "Pod":
+                return json.dumps(create_pod(self.state, thing))
+            take(self.state, thing)
+        elif words[0] != "logs" and words[:2] != ["create", "serviceaccount"]:
+            raise Refused(f"fake kubectl does not know {arguments}")
+        return ""

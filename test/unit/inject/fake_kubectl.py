@@ -24,15 +24,16 @@ from injector import load
 from json_patch import apply_patch
 
 WEBHOOKS = "mutatingwebhookconfiguration"
-# Sends its arguments and, if one of them is "-", its input; gets its exit code, a line, and its output.
+# Sends its arguments and, if one of them is "-", its input; gets its exit code, a line, and its output. To import
+# socket takes as long as to start Python; _socket is in Python itself.
 PROGRAM = """#!/usr/bin/python3 -SI
-import socket, sys
-with socket.socket(socket.AF_UNIX) as cluster:
-    cluster.connect({path!r})
-    text = sys.stdin.read() if "-" in sys.argv else ""
-    cluster.sendall("\\0".join([*sys.argv[1:], "", text]).encode())
-    cluster.shutdown(socket.SHUT_WR)
-    code, _, output = b"".join(iter(lambda: cluster.recv(65536), b"")).decode().partition("\\n")
+import _socket, sys
+cluster = _socket.socket(_socket.AF_UNIX)
+cluster.connect({path!r})
+text = sys.stdin.read() if "-" in sys.argv else ""
+cluster.sendall("\\0".join([*sys.argv[1:], text]).encode())
+cluster.shutdown(_socket.SHUT_WR)
+code, _, output = b"".join(iter(lambda: cluster.recv(65536), b"")).decode().partition("\\n")
 (sys.stderr if int(code) else sys.stdout).write(output)
 sys.exit(int(code))
 """

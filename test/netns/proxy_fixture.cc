@@ -153,10 +153,13 @@ std::optional<Peer> Acceptor::Accept() {
 }
 
 bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const auto start = std::chrono::steady_clock::now();
   while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(milliseconds(5));
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > kPatience) return false;
+    // What takes long is looked at less often, as many conditions ask the proxy for its metrics.
+    std::this_thread::sleep_for(
+        std::clamp<std::chrono::nanoseconds>(waited / 16, milliseconds(5), milliseconds(100)));
   }
   return true;
 }

@@ -27,8 +27,8 @@ constexpr std::size_t kAtOnce = 64;
 // Each port has its own range of source ports, so that there is never a wait for one.
 constexpr std::size_t kPorts = 8;
 
-// Half a byte per connection for a million, 21 for 25,000: any leak per connection is larger, as the
-// smallest piece of the heap has 32.
+// Half a byte per connection for a million, 21 for 25,000: any leak per connection is larger, as
+// the smallest piece of the heap has 32.
 constexpr long kNoiseKilobytes = 512;
 
 // How many connections after the warm-up. A million takes a minute and a half of two CPUs, in the

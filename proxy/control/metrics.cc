@@ -364,7 +364,8 @@ std::string PrometheusText(const Stats& stats, const ProxyFacts& facts) {
       Single("sluice_accept_pauses_total",
              "How often accepting was paused, mostly for lack of descriptors or memory.", pauses),
       Single("sluice_access_log_dropped_total",
-             "Access-log lines dropped because the reader was too slow.", facts.access_log_dropped),
+             "Access-log lines dropped: the reader was too slow, or writing failed.",
+             facts.access_log_dropped),
   };
   if (facts.dns) AppendDns(*facts.dns, families);
   if (facts.mtls) AppendMtls(stats, *facts.mtls, families);

@@ -103,6 +103,22 @@ void LogWriter::Drop(std::string_view lines) {
   dropped_.fetch_add(static_cast<std::uint64_t>(lost), std::memory_order_relaxed);
 }
 
+void LogWriter::Note(int error) {
+  const bool fails = error != 0;
+  if (fails == fails_) return;
+  fails_ = fails;
+  const std::string where = path_ == "-" ? "standard output" : path_;
+  if (fails) {
+    spdlog::warn(
+        "cannot write the access log ({}): {}; until that works again its lines are lost, and "
+        "counted in sluice_access_log_dropped_total",
+        where, std::strerror(error));
+  } else {
+    spdlog::info("the access log ({}) is written again; {} lines were lost so far", where,
+                 dropped());
+  }
+}
+
 void LogWriter::Reopen() {
   reopen_.store(true);
   Wake();
@@ -186,9 +202,11 @@ std::size_t LogWriter::WriteSome(std::string_view lines) {
     if (written >= 0) {
       done += static_cast<std::size_t>(written);
     } else if (errno != EINTR && errno != EAGAIN) {
-      break;
+      Note(errno);
+      return done;
     }
   }
+  if (done > 0 && done == lines.size()) Note(0);
   return done;
 }
 

@@ -62,6 +62,8 @@ class LogWriter {
   void ReopenNow();
   void Wake();
   void Drop(std::string_view lines);
+  // Says when writing begins to fail and when it works again. `error`: an errno, 0 for success.
+  void Note(int error);
 
   const std::string path_;
   UniqueFd file_;
@@ -71,6 +73,7 @@ class LogWriter {
   std::unique_ptr<Batch[]> batches_;
   std::string collected_;
   std::string rest_;  // of a line that is partly in the log
+  bool fails_ = false;
   std::atomic<bool> asleep_{false};
   std::atomic<bool> reopen_{false};
   std::atomic<bool> stop_{false};

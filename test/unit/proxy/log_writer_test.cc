@@ -13,10 +13,14 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
@@ -185,6 +189,11 @@ TEST_F(LogWriterTest, MakesALineWholeThatDidNotFit) {
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
   };
   std::signal(SIGXFSZ, SIG_IGN);
+  std::ostringstream said;
+  const auto logger = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "said", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  spdlog::set_pattern("%l %v");
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
   {
@@ -207,7 +216,13 @@ TEST_F(LogWriterTest, MakesALineWholeThatDidNotFit) {
     lines = Lines(1, 'e');
     log.Take(0, lines);
   }
+  spdlog::set_default_logger(logger);
   EXPECT_EQ(Written(), Lines(1, 'a') + Lines(1, 'b') + Lines(1, 'e'));
+  EXPECT_EQ(said.str(), "warning cannot write the access log (" + path_ +
+                            "): File too large; until that works again its lines are lost, and "
+                            "counted in sluice_access_log_dropped_total\n"
+                            "info the access log (" +
+                            path_ + ") is written again; 2 lines were lost so far\n");
 }
 
 }  // namespace

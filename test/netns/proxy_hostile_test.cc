@@ -18,7 +18,7 @@ namespace sluice::testing_support {
 namespace {
 
 // Enough pings for a meaningful 99th percentile.
-constexpr std::uint64_t kRounds = 200;
+constexpr std::uint64_t kRounds = 100;
 
 // The size of each socket's buffer on a stalled connection.
 constexpr std::size_t kStalledBytes = 128 << 10;

@@ -205,6 +205,10 @@ std::vector<boost::json::object> ProxyProcess::Log() const {
   return out;
 }
 
+std::size_t ProxyProcess::LogLines() const {
+  return static_cast<std::size_t>(std::ranges::count(process_.Out(), '\n'));
+}
+
 boost::json::object ProxyProcess::LogLine(
     const std::function<bool(const boost::json::object&)>& matches) {
   boost::json::object found;

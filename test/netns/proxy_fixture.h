@@ -120,6 +120,8 @@ class ProxyProcess {
   bool WaitReady();
   // The lines of the access log so far.
   std::vector<boost::json::object> Log() const;
+  // How many they are, much faster.
+  std::size_t LogLines() const;
   // Waits for the first line for which `matches` holds; fails the test if there is none.
   boost::json::object LogLine(const std::function<bool(const boost::json::object&)>& matches);
   boost::json::object LogLineTo(const SocketAddress& original_destination);

@@ -99,10 +99,7 @@ void ManyTest::UseAtOnce(std::size_t count) {
   }
   clients.clear();
   for (ProxyProcess* proxy : {client_proxy_.get(), server_proxy_.get()}) {
-    EXPECT_TRUE(Eventually([&] {
-      const std::string log = proxy->process().Out();
-      return static_cast<std::size_t>(std::ranges::count(log, '\n')) == count;
-    }));
+    EXPECT_TRUE(Eventually([&] { return proxy->LogLines() == count; }));
   }
   // The scrape's own descriptor, and one that is being closed.
   EXPECT_LE(client_proxy_->OpenDescriptors(), descriptors + 4) << "none is left open";

@@ -115,14 +115,6 @@ std::pair<std::uint32_t, std::uint32_t> PortsBeside(
   return {0, 0};
 }
 
-// Another port for each call, from all threads.
-std::uint16_t NextSourcePort() {
-  static const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
-  static std::atomic<std::uint32_t> next{0};
-  const std::uint32_t count = range.second >= range.first ? range.second - range.first + 1 : 1;
-  return static_cast<std::uint16_t>(range.first + next.fetch_add(1) % count);
-}
-
 // A port for a connection from a client's own address: one that the client's kernel does not
 // choose, if it has the same range as ours. With the port of a connection that the client has
 // itself, or has had lately, it would be the same connection to every socket and to conntrack, and
@@ -144,6 +136,17 @@ std::uint16_t NextForeignPort() {
 
 // How many ports are tried. Few are in use by connections that are open.
 constexpr int kPortsToTry = 64;
+
+// Another port for each call, from all threads. Beside the kernel's range where there is room:
+// until its TIME_WAIT is over, the kernel gives a port that a program has named to no other
+// connection of the pod, whatever its addresses are.
+std::uint16_t NextNamedPort() {
+  static const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
+  static std::atomic<std::uint32_t> next{0};
+  if (const std::uint16_t port = NextForeignPort(); port != 0) return port;
+  const std::uint32_t count = range.second >= range.first ? range.second - range.first + 1 : 1;
+  return static_cast<std::uint16_t>(range.first + next.fetch_add(1) % count);
+}
 
 // The kernel looks at each of its 28,000 ports before it says that none is free, which takes
 // milliseconds: for so many connections it is not asked again.
@@ -221,10 +224,10 @@ Connecting StartConnect(const SocketAddress& destination, const std::optional<So
   static std::atomic<std::int64_t> named_left{0};
   const bool named = named_left > 0;
   if (named) --named_left;
-  Connecting out = Connect(destination, source, named ? NextSourcePort() : 0);
+  Connecting out = Connect(destination, source, named ? NextNamedPort() : 0);
   if (!named && IsTaken(out)) named_left = kNamedInARow;
   for (int i = 0; i < kPortsToTry && IsTaken(out); ++i) {
-    out = Connect(destination, source, NextSourcePort());
+    out = Connect(destination, source, NextNamedPort());
   }
   return out;
 }

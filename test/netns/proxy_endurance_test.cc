@@ -177,5 +177,18 @@ TEST_P(V6EnduranceTest, MoreToOnePortThanThereAreSourcePorts) {
             0);
 }
 
+// The kernel gives nobody a port that the proxy has named, while its connection is in TIME_WAIT. A
+// look at the metrics is a connection of somebody else in the pod.
+TEST_P(V6EnduranceTest, LeavesSourcePortsToOthers) {
+  constexpr std::uint64_t kSourcePorts = 512;
+  RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "32768 33279"); });
+  StartServerProxy({"--access-log=/dev/null"});
+  const EchoServer echo(server(), GetParam());
+  EXPECT_NO_THROW(MakeConnections(echo, 4 * kSourcePorts));
+  EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
+                                  "reason=\"connect_other\"}"),
+            0);
+}
+
 }  // namespace
 }  // namespace sluice::testing_support

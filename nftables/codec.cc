@@ -146,7 +146,9 @@ class Encoder {
   void operator()(const Unknown&) {}
 
  private:
-  void In(std::string_view name, auto write) { PutExpression(out_, name, write); }
+  void In(const char* name, const std::function<void()>& write) {
+    PutExpression(out_, name, write);
+  }
 
   Family family_;
   const capture::Counters& counters_;
@@ -316,6 +318,15 @@ DecodedRule DecodeProgram(Bytes expressions, Family family) {
     }
   });
   return out;
+}
+
+void PutExpression(MessageWriter& out, const char* name, const std::function<void()>& fill) {
+  const std::size_t element = out.Open(NFTA_LIST_ELEM);
+  out.PutText(NFTA_EXPR_NAME, name);
+  const std::size_t data = out.Open(NFTA_EXPR_DATA);
+  fill();
+  out.Close(data);
+  out.Close(element);
 }
 
 void PutData(MessageWriter& out, std::uint16_t attribute, Bytes value) {

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #pragma once
 
-#include <linux/netfilter/nf_tables.h>
-
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 
 #include "base/ip_address.h"
 #include "capture/installed.h"
@@ -41,20 +37,9 @@ void EncodeProgram(const Program& program, Family family, const capture::Counter
 DecodedRule DecodeProgram(Bytes expressions, Family family);
 
 // An expression inside NFTA_RULE_EXPRESSIONS: `fill` writes its attributes.
-template <typename Fill>
-void PutExpression(MessageWriter& out, std::string_view name, Fill fill);
+void PutExpression(MessageWriter& out, const char* name, const std::function<void()>& fill);
 
 // A value of one, which is a nest.
 void PutData(MessageWriter& out, std::uint16_t attribute, Bytes value);
-
-template <typename Fill>
-void PutExpression(MessageWriter& out, std::string_view name, Fill fill) {
-  const std::size_t element = out.Open(NFTA_LIST_ELEM);
-  out.PutText(NFTA_EXPR_NAME, name);
-  const std::size_t data = out.Open(NFTA_EXPR_DATA);
-  fill();
-  out.Close(data);
-  out.Close(element);
-}
 
 }  // namespace sluice::nftables

@@ -11,4 +11,7 @@ namespace sluice {
 // in `text`.
 int ReadAll(int fd, std::string& text, std::size_t most = std::string::npos);
 
+// The same for the file at `path`, or standard input for "-". The errno may also be of open(2).
+int ReadFile(const std::string& path, std::string& text);
+
 }  // namespace sluice

@@ -37,11 +37,9 @@ constexpr const char* kProgram = "sluice-cni";
 constexpr const char* kSaved = ".sluice-saved";
 
 // Nothing if it cannot be read: it may disappear at any time.
-std::optional<std::string> ReadFile(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return {};
+std::optional<std::string> TextOf(const std::string& path) {
   std::string out;
-  if (ReadAll(file.get(), out) != 0) return {};
+  if (ReadFile(path, out) != 0) return {};
   return out;
 }
 
@@ -96,9 +94,9 @@ struct Look {
 void EnsureProgram(const InstallOptions& options, Look& last) {
   const std::string path = options.bin_dir + "/" + kProgram;
   if (last.IsStill(path)) return;
-  const auto own = ReadFile("/proc/self/exe");
+  const auto own = TextOf("/proc/self/exe");
   if (!own) throw SystemError(errno, "read the program", "/proc/self/exe");
-  if (ReadFile(path) == own && ::access(path.c_str(), X_OK) == 0) return;
+  if (TextOf(path) == own && ::access(path.c_str(), X_OK) == 0) return;
   Replace(path, *own, "", 0755);
   Say("installed " + path);
   last.IsStill(path);
@@ -107,7 +105,7 @@ void EnsureProgram(const InstallOptions& options, Look& last) {
 // Returns whether there is a configuration.
 bool EnsureConfiguration(const InstallOptions& options) {
   for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
-    const auto text = ReadFile(path);
+    const auto text = TextOf(path);
     // Half-written, or not a configuration.
     if (!text || !IsConfiguration(*text, IsList(path))) continue;
     const auto changed = WithPlugin(*text);
@@ -184,7 +182,7 @@ void Install(const InstallOptions& options) {
 void Uninstall(const InstallOptions& options) {
   // Configurations first: one that names a missing program stops all pods.
   for (const std::string& path : ConfigurationsIn(options.conf_dir)) {
-    const auto text = IsList(path) ? ReadFile(path) : std::nullopt;
+    const auto text = IsList(path) ? TextOf(path) : std::nullopt;
     const auto changed = text ? WithoutPlugin(*text) : std::nullopt;
     if (!changed) continue;
     bool restored = false;

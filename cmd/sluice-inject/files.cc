@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-inject/files.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,16 +10,12 @@
 #include "base/error.h"
 #include "base/os/new_file.h"
 #include "base/os/read_all.h"
-#include "base/unique_fd.h"
 
 namespace sluice::inject {
 
 std::string ReadText(const std::string& path) {
-  const bool standard = path == "-";
-  UniqueFd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!standard && !file) throw SystemError(errno, "read the file", path);
   std::string text;
-  const int error = ReadAll(standard ? STDIN_FILENO : file.get(), text);
+  const int error = ReadFile(path, text);
   if (error != 0) throw SystemError(error, "read the file", path);
   return text;
 }

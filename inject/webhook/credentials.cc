@@ -14,7 +14,7 @@
 
 namespace sluice::inject::webhook {
 
-std::string ReadAll(const std::string& path) {
+std::string ReadPem(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file || text.empty()) {

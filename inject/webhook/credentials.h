@@ -19,7 +19,7 @@ struct Credentials {
 };
 
 // The contents of a file that must not be empty. Throws Error(kUsage).
-std::string ReadAll(const std::string& path);
+std::string ReadPem(const std::string& path);
 
 // `name` is that of the certificate, for errors. Throws Error(kUsage) if `certificate` and `key`,
 // both PEM, cannot be used together.

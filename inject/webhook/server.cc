@@ -42,8 +42,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   void Run() {
-    state_.credentials = MakeCredentials(ReadAll(state_.options.certificate),
-                                         ReadAll(state_.options.key), state_.options.certificate);
+    state_.credentials = MakeCredentials(ReadPem(state_.options.certificate),
+                                         ReadPem(state_.options.key), state_.options.certificate);
     state_.metrics.certificate_expiry = state_.credentials->expiry;
     Listen();
     Log("info", "listening",
@@ -122,8 +122,8 @@ class Server {
   void Reload() {
     std::string what;
     try {
-      std::string certificate = ReadAll(state_.options.certificate);
-      std::string key = ReadAll(state_.options.key);
+      std::string certificate = ReadPem(state_.options.certificate);
+      std::string key = ReadPem(state_.options.key);
       if (certificate == state_.credentials->certificate && key == state_.credentials->key) {
         failed_.clear();
         return;

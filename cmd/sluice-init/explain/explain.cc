@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "cmd/sluice-init/explain/explain.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -15,7 +11,6 @@
 #include "base/error.h"
 #include "base/os/read_all.h"
 #include "base/pod_contract.h"
-#include "base/unique_fd.h"
 #include "capture/capture_rules.h"
 #include "cmd/sluice-init/explain/kernel_host.h"
 #include "cmd/sluice-init/explain/place.h"
@@ -261,12 +256,8 @@ class Explainer {
 };
 
 std::string ReadBatch(const std::string& path) {
-  const bool standard = path == "-";
-  const UniqueFd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
-  int error = !standard && !file ? errno : 0;
-  if (error == 0) error = ReadAll(standard ? STDIN_FILENO : file.get(), text);
-  if (error != 0) {
+  if (const int error = ReadFile(path, text); error != 0) {
     throw Error(ErrorKind::kUsage, {.doing = "read the connections",
                                     .target = path,
                                     .why = std::strerror(error),

@@ -154,9 +154,7 @@ void ReadOutput(const SettingReader& reader, Command command, InitConfig& config
 
 void ReadTrace(const SettingReader& reader, TraceConfig& trace) {
   if (!reader.Text("duration").empty()) {
-    trace.duration = reader.Value("duration", [](std::string_view text) {
-      return ParseDuration(Trim(text), kLongestDuration);
-    });
+    trace.duration = reader.Duration("duration", kLongestDuration);
   }
   trace.count = reader.Number("count", 0, 1'000'000'000);
   trace.uids = reader.Uids("from-uid");
@@ -242,8 +240,7 @@ InitConfig ToInitConfig(const Settings& settings) {
   capture.drop_invalid = reader.Bool("drop-invalid");
 
   config.ipv6 = ReadIpv6(reader);
-  config.lock_wait = reader.Value(
-      "wait", [](std::string_view text) { return ParseDuration(Trim(text), kLongestWait); });
+  config.lock_wait = reader.Duration("wait", kLongestWait);
   config.log_format = reader.OneOf<LogFormat>(
       "log-format", {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "text or json");
   if (reader.Bool("log_as_json")) config.log_format = LogFormat::kJson;
@@ -251,9 +248,7 @@ InitConfig ToInitConfig(const Settings& settings) {
   ReadOutput(reader, settings.command, config);
   config.only_nonzero = reader.Bool("nonzero");
   config.network_namespace = settings.Text("network-namespace");
-  config.probe_timeout = reader.Value("probe-timeout", [](std::string_view text) {
-    return ParseDuration(Trim(text), kLongestDuration);
-  });
+  config.probe_timeout = reader.Duration("probe-timeout", kLongestDuration);
   config.probe_port = reader.Port("iptables-probe-port");
   config.dry_run = reader.Bool("dry-run");
   config.cleanup_only = reader.Bool("cleanup-only") || reader.Bool("clean");

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "base/duration.h"
 #include "capture/settings/account_names.h"
 
 namespace sluice::capture {
@@ -39,6 +40,11 @@ std::uint32_t SettingReader::Number(std::string_view name, std::uint64_t min,
   return Value(name, [=](std::string_view text) {
     return static_cast<std::uint32_t>(ParseNumber(Trim(text), min, max));
   });
+}
+
+std::chrono::milliseconds SettingReader::Duration(std::string_view name,
+                                                  std::chrono::hours max) const {
+  return Value(name, [=](std::string_view text) { return ParseDuration(Trim(text), max); });
 }
 
 std::vector<PortRange> SettingReader::Ports(std::string_view name) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <stdexcept>
@@ -72,6 +73,7 @@ class SettingReader {
 
   std::uint16_t Port(std::string_view name) const;
   std::uint32_t Number(std::string_view name, std::uint64_t min, std::uint64_t max) const;
+  std::chrono::milliseconds Duration(std::string_view name, std::chrono::hours max) const;
   // Sorted and merged.
   std::vector<PortRange> Ports(std::string_view name) const;
   std::vector<Cidr> Ranges(std::string_view name) const;

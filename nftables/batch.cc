@@ -95,21 +95,18 @@ void Batch::Add(Family family, const FamilyState& have, const FamilyState& want,
 }
 
 void Batch::MakeTable(Family family) {
-  family_ = family;
   Begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, {"make the table", {}, family});
   out_.PutText(NFTA_TABLE_NAME, kTableName);
   out_.End();
 }
 
 void Batch::RemoveTable(Family family) {
-  family_ = family;
   Begin(NFT_MSG_DELTABLE, 0, {"remove the table", {}, family});
   out_.PutText(NFTA_TABLE_NAME, kTableName);
   out_.End();
 }
 
 void Batch::RemoveSet(Family family, std::string_view name) {
-  family_ = family;
   Begin(NFT_MSG_DELSET, 0, {"remove the set ", name, family});
   out_.PutText(NFTA_SET_TABLE, kTableName);
   out_.PutText(NFTA_SET_NAME, name);
@@ -121,7 +118,6 @@ void Batch::MakeSet(Family family, const SetReference& set) {
   constexpr std::uint32_t kAddressType[] = {7, 8};
   const bool v4 = family == Family::kIpv4;
   const std::uint32_t anonymous = set.name == kAnonymousSet ? NFT_SET_ANONYMOUS : 0;
-  family_ = family;
   Begin(NFT_MSG_NEWSET, NLM_F_CREATE, {"make a set", {}, family});
   out_.PutText(NFTA_SET_TABLE, kTableName);
   out_.PutText(NFTA_SET_NAME, set.name);
@@ -136,7 +132,6 @@ void Batch::MakeSet(Family family, const SetReference& set) {
 
 std::size_t Batch::FillSet(Family family, const SetReference& set,
                            const std::vector<Element>& elements, std::size_t from) {
-  family_ = family;
   Begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, {"fill a set", {}, family});
   out_.PutText(NFTA_SET_ELEM_LIST_TABLE, kTableName);
   out_.PutText(NFTA_SET_ELEM_LIST_SET, set.name);
@@ -156,11 +151,8 @@ Batch::Doing Batch::doing(std::uint32_t sequence) const {
   const Begun& begun = begun_[sequence - 1];
   Doing out{begun.what + std::string(begun.name) + " of nf_tables (" +
                 std::string(Name(begun.family)) + ")",
-            {}};
+            begun.needs};
   if (begun.program != nullptr) out.needs = ModulesOf(*begun.program, begun.family);
-  if (begun.chain != nullptr && begun.chain->base && begun.chain->base->type == "nat") {
-    out.needs = "nft_chain_nat";
-  }
   return out;
 }
 
@@ -174,11 +166,13 @@ const std::string& Batch::Finish() {
 void Batch::Begin(int message, int flags, const Begun& begun) {
   begun_.push_back(begun);
   out_.Begin(MessageType(message), static_cast<std::uint16_t>(flags), last(),
-             KernelFamily(family_));
+             KernelFamily(begun.family));
 }
 
 void Batch::MakeChain(const ChainState& chain) {
-  Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE, {"make the chain ", chain.name, family_, &chain});
+  const bool nat = chain.base && chain.base->type == "nat";
+  Begin(NFT_MSG_NEWCHAIN, NLM_F_CREATE,
+        {"make the chain ", chain.name, family_, nat ? "nft_chain_nat" : ""});
   out_.PutText(NFTA_CHAIN_TABLE, kTableName);
   out_.PutText(NFTA_CHAIN_NAME, chain.name);
   if (chain.base) {
@@ -200,7 +194,7 @@ void Batch::AddRule(const ChainState& chain, const RuleState& rule) {
     }
   }
   Begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
-        {"add a rule to the chain ", chain.name, family_, nullptr, &rule.program});
+        {"add a rule to the chain ", chain.name, family_, "", &rule.program});
   out_.PutText(NFTA_RULE_TABLE, kTableName);
   out_.PutText(NFTA_RULE_CHAIN, chain.name);
   if (rule.known()) {

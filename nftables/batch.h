@@ -62,8 +62,8 @@ class Batch {
     const char* what;
     std::string_view name;  // after it; may be empty
     Family family;
-    const ChainState* chain = nullptr;  // that it makes
-    const Program* program = nullptr;   // of the rule that it adds
+    const char* needs = "";
+    const Program* program = nullptr;  // of the rule that it adds, which may need more
   };
 
   void Begin(int message, int flags, const Begun& begun);

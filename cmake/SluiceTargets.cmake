@@ -66,12 +66,12 @@ function(sluice_library name)
   target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:sluice_options> PUBLIC ${arg_PUBLIC}
                                 PRIVATE ${arg_PRIVATE})
-  # -I include/sluice, so that includes are the same as in this repository.
   if(SLUICE_PRECOMPILE AND name STREQUAL sluice_base)
     target_precompile_headers(${name} PRIVATE ${SLUICE_COMMON_HEADERS})
   elseif(SLUICE_PRECOMPILE)
     target_precompile_headers(${name} REUSE_FROM sluice_base)
   endif()
+  # -I include/sluice, so that includes are the same as in this repository.
   install(TARGETS ${name}
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}/sluice COMPONENT dev
           FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT dev)

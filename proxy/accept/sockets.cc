@@ -115,12 +115,8 @@ std::pair<std::uint32_t, std::uint32_t> PortsBeside(
   return {0, 0};
 }
 
-// A port for a connection from a client's own address: one that the client's kernel does not
-// choose, if it has the same range as ours. With the port of a connection that the client has
-// itself, or has had lately, it would be the same connection to every socket and to conntrack, and
-// SYNs of the one would be taken for packets of the other and answered by nobody. 0: there are no
-// such ports.
-std::uint16_t NextForeignPort() {
+// Another port for each call, from all threads, that the kernel does not choose. 0: there are none.
+std::uint16_t NextPortBeside() {
   static const std::pair<std::uint32_t, std::uint32_t> range = PortsBeside(SourcePorts());
   // From anywhere: a proxy that was there before has left connections in TIME_WAIT.
   static std::atomic<std::uint32_t> next{[] {
@@ -137,13 +133,12 @@ std::uint16_t NextForeignPort() {
 // How many ports are tried. Few are in use by connections that are open.
 constexpr int kPortsToTry = 64;
 
-// Another port for each call, from all threads. Beside the kernel's range where there is room:
-// until its TIME_WAIT is over, the kernel gives a port that a program has named to no other
-// connection of the pod, whatever its addresses are.
+// Beside the kernel's range where there is room: until its TIME_WAIT is over, the kernel gives a
+// port that a program has named to no other connection of the pod, whatever its addresses are.
 std::uint16_t NextNamedPort() {
   static const std::pair<std::uint32_t, std::uint32_t> range = SourcePorts();
   static std::atomic<std::uint32_t> next{0};
-  if (const std::uint16_t port = NextForeignPort(); port != 0) return port;
+  if (const std::uint16_t port = NextPortBeside(); port != 0) return port;
   const std::uint32_t count = range.second >= range.first ? range.second - range.first + 1 : 1;
   return static_cast<std::uint16_t>(range.first + next.fetch_add(1) % count);
 }
@@ -203,9 +198,13 @@ Connecting Connect(const SocketAddress& destination, const std::optional<Source>
   return out;
 }
 
+// From the client's own address, and a port that the client's kernel does not choose if it has the
+// same range as ours. With the port of a connection that the client has itself, or has had lately,
+// it would be the same connection to every socket and to conntrack, and SYNs of the one would be
+// taken for packets of the other and answered by nobody.
 Connecting ConnectAsClient(const SocketAddress& destination, const std::optional<Source>& source) {
   for (int i = 0; i < kPortsToTry; ++i) {
-    const std::uint16_t port = NextForeignPort();
+    const std::uint16_t port = NextPortBeside();
     if (port == 0) break;
     Connecting out = Connect(destination, source, port);
     if (!IsTaken(out)) return out;

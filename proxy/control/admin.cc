@@ -9,7 +9,7 @@
 #include <boost/json.hpp>
 #include <spdlog/spdlog.h>
 
-#include "base/text/ascii.h"
+#include "proxy/http/head.h"
 
 namespace sluice::proxy {
 namespace {
@@ -192,19 +192,14 @@ HttpResponse Logging(const HttpRequest& request) {
   return {.status = 200, .body = std::string(name.data(), name.size()) + "\n"};
 }
 
-// Whether both are the same but for the case of ASCII letters.
-bool IsEqualIgnoringCase(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, ToLower, ToLower);
-}
-
 // Whether `host`, with or without a port, is a loopback name. A foreign page whose name was made to
 // resolve to 127.0.0.1 sends its own name here. RFC 9110, section 7.2: uri-host [ ":" *DIGIT ].
 bool NamesLoopback(std::string_view host) {
   const std::size_t digits = host.find_last_not_of("0123456789");
   if (digits != std::string_view::npos && host[digits] == ':') host = host.substr(0, digits);
   // Names are the same in all cases, and the one with the dot of the root is the same name.
-  return IsEqualIgnoringCase(host, "localhost") || IsEqualIgnoringCase(host, "localhost.") ||
-         host == "127.0.0.1" || host == "[::1]";
+  return IsField(host, "localhost") || IsField(host, "localhost.") || host == "127.0.0.1" ||
+         host == "[::1]";
 }
 
 // Takes equally long for all tokens of one length, however close they are.

@@ -154,7 +154,17 @@ TEST_P(EnduranceTest, AMillionShortConnectionsWithoutGrowth) {
             static_cast<double>(WarmUp(count) + count));
 }
 
-class V6EnduranceTest : public EnduranceTest {};
+class V6EnduranceTest : public EnduranceTest {
+ protected:
+  void MakeConnectionsToOnePort(std::uint64_t count) {
+    StartServerProxy({"--access-log=/dev/null"});
+    const EchoServer echo(server(), GetParam());
+    MakeConnections(echo, count);
+    EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
+                                    "reason=\"connect_other\"}"),
+              0);
+  }
+};
 
 INSTANTIATE_TEST_SUITE_P(, V6EnduranceTest, testing::Values(Family::kIpv6), FamilyName);
 
@@ -169,12 +179,7 @@ TEST_P(V6EnduranceTest, MoreToOnePortThanThereAreSourcePorts) {
     count /= 10;
     RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "32768 35591"); });
   }
-  StartServerProxy({"--access-log=/dev/null"});
-  const EchoServer echo(server(), GetParam());
-  MakeConnections(echo, count);
-  EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
-                                  "reason=\"connect_other\"}"),
-            0);
+  MakeConnectionsToOnePort(count);
 }
 
 // The kernel gives nobody a port that the proxy has named, while its connection is in TIME_WAIT. A
@@ -182,12 +187,7 @@ TEST_P(V6EnduranceTest, MoreToOnePortThanThereAreSourcePorts) {
 TEST_P(V6EnduranceTest, LeavesSourcePortsToOthers) {
   constexpr std::uint64_t kSourcePorts = 512;
   RunIn(server(), kRoot, [] { netns::WriteSysctl("ipv4/ip_local_port_range", "32768 33279"); });
-  StartServerProxy({"--access-log=/dev/null"});
-  const EchoServer echo(server(), GetParam());
-  EXPECT_NO_THROW(MakeConnections(echo, 4 * kSourcePorts));
-  EXPECT_EQ(server_proxy_->Metric("sluice_tcp_connections_failed_total{reporter=\"destination\","
-                                  "reason=\"connect_other\"}"),
-            0);
+  EXPECT_NO_THROW(MakeConnectionsToOnePort(4 * kSourcePorts));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-"""Shared by the tests of sluice-inject: running it, JSON Patch, and strict schemas."""
+"""Shared by the tests of sluice-inject: running it, and strict schemas."""
 import json
 import re
 import subprocess

@@ -260,9 +260,10 @@ Admission Worker::AdmissionHere(const Arrival& arrival) {
 
 void Worker::Refuse(const Listener& listener, UniqueFd fd, const SocketAddress& peer,
                     const SocketAddress& original, Failure failure, std::string_view flags) {
+  // First, so that a client which sees the end finds it counted.
+  context_.stats.of(listener.direction).Count(failure);
   ResetOnClose(fd.get());
   fd.reset();
-  context_.stats.of(listener.direction).Count(failure);
   if (shared_.log == nullptr) return;
   AccessRecord record{.direction = listener.direction,
                       .downstream_remote = peer,
